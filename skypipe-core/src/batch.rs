@@ -1,0 +1,476 @@
+//! Batches: the unit in which records travel and rest. Made by the writer, never changed after.
+//!
+//! Byte by byte (all numbers little-endian; `docs/wire.md` draws it):
+//!
+//! ```text
+//!  0  u8   version
+//!  1  u8   flags           1 end · 2 interrupted
+//!  2  u16  extension bytes (each: u16 type, u16 length, value)
+//!  4  u32  checksum        CRC32C of bytes 0..4 and 8..
+//!  8  u32  length          of the whole batch
+//! 12  u32  count           of records or pieces
+//! 16  u8   session[16]
+//! 32  u64  first           number of the first record
+//! 40  u32  epoch
+//! 44  …    extensions, then a table of u32 per record (length, bit 31 first piece, bit 30 last piece), then the bodies
+//! ```
+//!
+//! The table stands before the bodies so that the bodies are one run of bytes: a reader of lines writes them to its
+//! stdout with a single call.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::error::{Code, Error};
+use crate::id::{Epoch, Seq, SessionId};
+
+/// The version in the first byte.
+pub const BATCH_VERSION: u8 = 1;
+/// Longest batch in bytes, header included: what one frame carries, one credit overdraws and one read returns.
+pub const BATCH_BYTES_MAX: usize = 512 * 1024;
+/// Bytes before the extensions.
+pub const BATCH_HEADER_BYTES: usize = 44;
+/// Most bytes of extensions: they describe a batch, they do not carry data.
+pub const EXTENSION_BYTES_MAX: usize = 4096;
+/// Bytes of the table for each record.
+pub const TABLE_ENTRY_BYTES: usize = 4;
+/// Longest piece of a record in bytes; a longer record travels in several. Half a batch, so that a piece and lines
+/// around it share one.
+pub const PIECE_BYTES_MAX: usize = 256 * 1024;
+
+const FLAG_END: u8 = 1;
+const FLAG_INTERRUPTED: u8 = 2;
+const FIRST: u32 = 1 << 31;
+const LAST: u32 = 1 << 30;
+const LENGTH: u32 = LAST - 1;
+const EXTENSION_END: u16 = 1;
+
+/// How a writer ended its item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum EndKind {
+    /// The writer said that this is all.
+    Finished = 0,
+    /// The writer was told to stop (SIGINT, SIGTERM, SIGHUP) and sent what it had.
+    Interrupted = 1,
+    /// The writer vanished; only a broker says so.
+    Aborted = 2,
+}
+
+impl EndKind {
+    /// The kind of this stable number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Finished),
+            1 => Some(Self::Interrupted),
+            2 => Some(Self::Aborted),
+            _ => None,
+        }
+    }
+}
+
+/// The end mark of an item: how much it holds in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndMark {
+    /// How it ended.
+    pub kind: EndKind,
+    /// Bytes of all records together.
+    pub bytes: u64,
+    /// CRC32C over the checksums of all batches of the item in order, this one's left out.
+    pub digest: u32,
+}
+
+/// A run of records of one writer, with its checksum: encoded bytes that are cheap to clone and never change.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Batch {
+    encoded: Bytes,
+    extension_bytes: u16,
+    count: u32,
+}
+
+impl Batch {
+    /// Checks encoded bytes and takes them as they are, without a copy.
+    ///
+    /// # Errors
+    /// `E_FRAME_SIZE` when the length is over [`BATCH_BYTES_MAX`], `E_VERSION` for a newer version, `E_PROTOCOL` when lengths do
+    /// not add up, `E_INTEGRITY` when the checksum is wrong.
+    pub fn decode(encoded: Bytes) -> Result<Self, Error> {
+        if encoded.len() > BATCH_BYTES_MAX {
+            return Err(Error::new(Code::FrameSize, "a batch is longer than 512 KiB"));
+        }
+        if encoded.len() < BATCH_HEADER_BYTES {
+            return Err(malformed("is shorter than its header"));
+        }
+        if encoded[0] != BATCH_VERSION {
+            return Err(Error::new(Code::Version, format!("batch version {} is not known here", encoded[0])));
+        }
+        if u32_at(&encoded, 8) as usize != encoded.len() {
+            return Err(malformed("has another length than it says"));
+        }
+        if u32_at(&encoded, 4) != checksum(&encoded) {
+            return Err(Error::new(Code::Integrity, "the checksum of a batch is wrong"));
+        }
+        let batch = Self { extension_bytes: u16_at(&encoded, 2), count: u32_at(&encoded, 12), encoded };
+        batch.lengths_add_up()?;
+        Ok(batch)
+    }
+
+    /// The encoded bytes, as they travel and rest.
+    pub fn encoded(&self) -> &Bytes {
+        &self.encoded
+    }
+
+    /// The writer's session, which is also the item's identity.
+    pub fn session(&self) -> SessionId {
+        let mut id = [0; 16];
+        id.copy_from_slice(&self.encoded[16..32]);
+        SessionId(id)
+    }
+
+    /// The attach of the session in which the batch was made.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(u32_at(&self.encoded, 40))
+    }
+
+    /// The number of the first record or piece; of the end mark, when there is no record.
+    pub fn first(&self) -> Seq {
+        let mut number = [0; 8];
+        number.copy_from_slice(&self.encoded[32..40]);
+        Seq(u64::from_le_bytes(number))
+    }
+
+    /// How many records and pieces it carries; the end mark is not counted.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The number that follows the last one in this batch, the end mark's own included.
+    pub fn next(&self) -> Seq {
+        self.first().plus(u64::from(self.count) + u64::from(self.is_end()))
+    }
+
+    /// Whether it carries the end mark of its item.
+    pub fn is_end(&self) -> bool {
+        self.encoded[1] & FLAG_END != 0
+    }
+
+    /// The end mark, if it carries one.
+    pub fn end(&self) -> Option<EndMark> {
+        let kind = if self.encoded[1] & FLAG_INTERRUPTED != 0 { EndKind::Interrupted } else { EndKind::Finished };
+        let value = self.is_end().then(|| self.extension(EXTENSION_END)).flatten()?;
+        (value.len() == 12).then(|| EndMark {
+            kind,
+            bytes: u64::from_le_bytes([value[0], value[1], value[2], value[3], value[4], value[5], value[6], value[7]]),
+            digest: u32_at(&value, 8),
+        })
+    }
+
+    /// The checksum in the header.
+    pub fn checksum(&self) -> u32 {
+        u32_at(&self.encoded, 4)
+    }
+
+    /// The bodies of all records, one behind the other.
+    pub fn bodies(&self) -> Bytes {
+        self.encoded.slice(self.bodies_at()..)
+    }
+
+    /// Each record or piece in order: its number, flags and body, sharing the batch's memory.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        let mut at = self.bodies_at();
+        (0..self.count as usize).map(move |index| {
+            let entry = self.table(index);
+            let length = (entry & LENGTH) as usize;
+            let body = self.encoded.slice(at..at + length);
+            at += length;
+            Piece { seq: self.first().plus(index as u64), first: entry & FIRST != 0, last: entry & LAST != 0, body }
+        })
+    }
+
+    /// Whether the last record goes on in the next batch.
+    pub fn is_open(&self) -> bool {
+        self.count > 0 && self.table(self.count as usize - 1) & LAST == 0
+    }
+
+    /// The number of the first record that begins in this batch, if one does.
+    pub fn first_start(&self) -> Option<Seq> {
+        (0..self.count as usize).find(|&i| self.table(i) & FIRST != 0).map(|i| self.first().plus(i as u64))
+    }
+
+    /// The value of the first extension of this type.
+    pub fn extension(&self, wanted: u16) -> Option<Bytes> {
+        let mut at = BATCH_HEADER_BYTES;
+        let end = at + self.extension_bytes as usize;
+        while at + 4 <= end {
+            let length = u16_at(&self.encoded, at + 2) as usize;
+            if u16_at(&self.encoded, at) == wanted {
+                return Some(self.encoded.slice(at + 4..at + 4 + length));
+            }
+            at += 4 + length;
+        }
+        None
+    }
+
+    fn table_at(&self) -> usize {
+        BATCH_HEADER_BYTES + self.extension_bytes as usize
+    }
+
+    fn bodies_at(&self) -> usize {
+        self.table_at() + self.count as usize * TABLE_ENTRY_BYTES
+    }
+
+    fn table(&self, index: usize) -> u32 {
+        u32_at(&self.encoded, self.table_at() + index * TABLE_ENTRY_BYTES)
+    }
+
+    fn lengths_add_up(&self) -> Result<(), Error> {
+        let extensions_end = self.table_at();
+        let bodies_at = extensions_end as u64 + u64::from(self.count) * TABLE_ENTRY_BYTES as u64;
+        if self.extension_bytes as usize > EXTENSION_BYTES_MAX || bodies_at > self.encoded.len() as u64 {
+            return Err(malformed("has lengths that do not fit"));
+        }
+        let mut at = BATCH_HEADER_BYTES;
+        while at < extensions_end {
+            if at + 4 > extensions_end {
+                return Err(malformed("has a torn extension"));
+            }
+            at += 4 + u16_at(&self.encoded, at + 2) as usize;
+        }
+        if at != extensions_end {
+            return Err(malformed("has a torn extension"));
+        }
+        let bodies: u64 = (0..self.count as usize).map(|i| u64::from(self.table(i) & LENGTH)).sum();
+        if bodies_at + bodies != self.encoded.len() as u64 {
+            return Err(malformed("has bodies of another length than its table"));
+        }
+        if self.first().0.checked_add(u64::from(self.count) + 1).is_none() {
+            return Err(malformed("has numbers past the end of numbers"));
+        }
+        if self.is_end() && (self.end().is_none() || self.is_open()) {
+            return Err(malformed("has a malformed end mark"));
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = if self.is_end() { " end" } else { "" };
+        write!(f, "Batch({} {}..{}{end}, {} B)", self.session(), self.first().0, self.next().0, self.encoded.len())
+    }
+}
+
+/// One record, or one piece of a long one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its number in the session.
+    pub seq: Seq,
+    /// Whether the record begins with it.
+    pub first: bool,
+    /// Whether the record ends with it.
+    pub last: bool,
+    /// Its bytes.
+    pub body: Bytes,
+}
+
+/// Gathers records into one batch.
+///
+/// Bodies are kept in the buffer they are pushed into and moved once, when the batch is made.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    session: SessionId,
+    epoch: Epoch,
+    first: Seq,
+    table: Vec<u32>,
+    bodies: BytesMut,
+}
+
+impl BatchBuilder {
+    /// An empty batch whose first record will have the number `first`.
+    pub fn new(session: SessionId, epoch: Epoch, first: Seq) -> Self {
+        Self { session, epoch, first, table: Vec::new(), bodies: BytesMut::new() }
+    }
+
+    /// Whether a piece of this length still fits, with room for an end mark.
+    pub fn fits(&self, length: usize) -> bool {
+        self.encoded_bytes() + TABLE_ENTRY_BYTES + length + 16 <= BATCH_BYTES_MAX
+    }
+
+    /// Whether nothing was pushed yet.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// How long the batch is so far, in bytes.
+    pub fn encoded_bytes(&self) -> usize {
+        BATCH_HEADER_BYTES + self.table.len() * TABLE_ENTRY_BYTES + self.bodies.len()
+    }
+
+    /// Adds a record or piece, copying its bytes once. Returns false, and adds nothing, when it does not fit or is longer than
+    /// [`PIECE_BYTES_MAX`].
+    #[must_use]
+    pub fn push(&mut self, body: &[u8], first: bool, last: bool) -> bool {
+        if body.len() > PIECE_BYTES_MAX || !self.fits(body.len()) {
+            return false;
+        }
+        let flags = if first { FIRST } else { 0 } | if last { LAST } else { 0 };
+        self.table.push(body.len() as u32 | flags);
+        self.bodies.extend_from_slice(body);
+        true
+    }
+
+    /// The number behind the last piece pushed.
+    pub fn next(&self) -> Seq {
+        self.first.plus(self.table.len() as u64)
+    }
+
+    /// Makes the batch, with the item's end mark if `end` is given. `bytes` and `digest` of the mark are taken as they are:
+    /// see [`ItemDigest`].
+    pub fn build(self, end: Option<EndMark>) -> Batch {
+        let extension_bytes = if end.is_some() { 16 } else { 0 };
+        let length = self.encoded_bytes() + extension_bytes;
+        let mut out = BytesMut::with_capacity(length);
+        out.put_u8(BATCH_VERSION);
+        out.put_u8(match end.map(|e| e.kind) {
+            None => 0,
+            Some(EndKind::Interrupted) => FLAG_END | FLAG_INTERRUPTED,
+            Some(_) => FLAG_END,
+        });
+        out.put_u16_le(extension_bytes as u16);
+        out.put_u32_le(0);
+        out.put_u32_le(length as u32);
+        out.put_u32_le(self.table.len() as u32);
+        out.put_slice(&self.session.0);
+        out.put_u64_le(self.first.0);
+        out.put_u32_le(self.epoch.0);
+        if let Some(end) = end {
+            out.put_u16_le(EXTENSION_END);
+            out.put_u16_le(12);
+            out.put_u64_le(end.bytes);
+            out.put_u32_le(end.digest);
+        }
+        for entry in &self.table {
+            out.put_u32_le(*entry);
+        }
+        out.put_slice(&self.bodies);
+        let sum = checksum(&out);
+        out[4..8].copy_from_slice(&sum.to_le_bytes());
+        Batch { encoded: out.freeze(), extension_bytes: extension_bytes as u16, count: self.table.len() as u32 }
+    }
+}
+
+/// Sums up the batches of one item, at the writer to make its end mark and at a reader to check it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ItemDigest {
+    bytes: u64,
+    digest: u32,
+}
+
+impl ItemDigest {
+    /// Counts a batch that carries no end mark. The last batch's own bodies are counted with [`ItemDigest::end`].
+    pub fn add(&mut self, batch: &Batch) {
+        self.bytes += batch.bodies().len() as u64;
+        self.digest = crc32c::crc32c_append(self.digest, &batch.checksum().to_le_bytes());
+    }
+
+    /// The end mark of an item whose last batch carries `last_bytes` of bodies beside it.
+    pub fn end(&self, kind: EndKind, last_bytes: u64) -> EndMark {
+        EndMark { kind, bytes: self.bytes + last_bytes, digest: self.digest }
+    }
+
+    /// Whether `last`, which carries the end mark, ends what was summed up.
+    pub fn matches(&self, last: &Batch) -> bool {
+        last.end().is_some_and(|mark| mark == self.end(mark.kind, last.bodies().len() as u64))
+    }
+}
+
+fn checksum(encoded: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&encoded[..4]), &encoded[8..])
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new(Code::Protocol, format!("a batch {what}"))
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn builder() -> BatchBuilder {
+        BatchBuilder::new(SessionId([7; 16]), Epoch(3), Seq(10))
+    }
+
+    #[test]
+    fn a_batch_survives_its_encoding() {
+        let mut builder = builder();
+        assert!(
+            builder.push(b"one\n", true, true) && builder.push(b"", true, true) && builder.push(b"tw", true, false)
+        );
+        let batch = builder.build(None);
+        let again = Batch::decode(batch.encoded().clone()).unwrap();
+        assert_eq!(again, batch);
+        assert_eq!((again.first(), again.next(), again.epoch()), (Seq(10), Seq(13), Epoch(3)));
+        assert!(again.is_open() && !again.is_end());
+        assert_eq!(&again.bodies()[..], b"one\ntw");
+        let pieces: Vec<_> = again.pieces().map(|p| (p.seq.0, p.first, p.last, p.body.to_vec())).collect();
+        assert_eq!(
+            pieces,
+            [(10, true, true, b"one\n".to_vec()), (11, true, true, vec![]), (12, true, false, b"tw".to_vec())]
+        );
+    }
+
+    #[test]
+    fn the_end_mark_counts_and_sums() {
+        let mut digest = ItemDigest::default();
+        let mut one = BatchBuilder::new(SessionId([7; 16]), Epoch(1), Seq(0));
+        assert!(one.push(b"abc", true, true));
+        let one = one.build(None);
+        digest.add(&one);
+        let mut two = BatchBuilder::new(SessionId([7; 16]), Epoch(1), one.next());
+        assert!(two.push(b"de", true, true));
+        let two = two.build(Some(digest.end(EndKind::Interrupted, 2)));
+        let mark = Batch::decode(two.encoded().clone()).unwrap().end().unwrap();
+        assert_eq!((mark.kind, mark.bytes), (EndKind::Interrupted, 5));
+        assert_eq!(two.next(), Seq(3));
+        assert!(digest.matches(&two) && !ItemDigest::default().matches(&two));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let mut builder = builder();
+        assert!(builder.push(b"some bytes", true, true));
+        let good = builder.build(Some(ItemDigest::default().end(EndKind::Finished, 10))).encoded().to_vec();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Batch::decode(bad.into()).is_err(), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 44..200), length_right in any::<bool>()) {
+            bytes[0] = BATCH_VERSION;
+            if length_right {
+                let length = bytes.len() as u32;
+                bytes[8..12].copy_from_slice(&length.to_le_bytes());
+                let sum = checksum(&bytes);
+                bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+            }
+            if let Ok(batch) = Batch::decode(bytes.into()) {
+                let total: usize = batch.pieces().map(|p| p.body.len()).sum();
+                prop_assert_eq!(total, batch.bodies().len());
+            }
+        }
+    }
+}

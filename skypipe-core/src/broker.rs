@@ -1,0 +1,389 @@
+//! The trait at the heart: everything that holds pipes is a [`Broker`].
+//!
+//! ```text
+//!   writer ── WriterUp ──▶ ┌────────┐ ── ReaderDown ──▶ reader
+//!          ◀─ WriterDown ─ │ Broker │ ◀── ReaderUp ────
+//!                          └────────┘
+//! ```
+//!
+//! Attaching yields two halves that carry small messages: up from the client, down from the broker. The same messages are the
+//! frames on the wire, so a relay passes them between a link and a broker, and a wrapper passes them between two brokers,
+//! without knowing what they mean.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use futures::{Sink, Stream};
+
+use crate::batch::{Batch, EndKind};
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::id::{Epoch, Position, Seq, SessionId};
+use crate::name::{Pattern, PipePath, PipeRef};
+
+/// Holds pipes. An attach is one attempt over one link: when it breaks, the session above it attaches again with the
+/// next epoch and says where to go on.
+///
+/// # Contract
+/// * A call names its [`Caller`]; a broker that wraps another passes caller and session on unchanged.
+/// * `stored` in an [`Ack`] is said only of what is on this broker's own disk, or was said so by the broker beneath.
+/// * Dropping both halves of an attach is a broken link. What it means depends on [`Caller::peer`].
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// The modes and acknowledgements this broker has.
+    fn features(&self) -> Features;
+
+    /// Attaches or resumes a writer.
+    ///
+    /// # Errors
+    /// `E_MODE`, `E_ACCESS`, `E_BUSY`, `E_STORAGE`, `E_FENCED`, `E_SESSION_EXPIRED`, `E_RESUME_AHEAD`, or a broken link.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have attached: it then counts as a broken link, and the next epoch takes over.
+    async fn attach_writer(&self, caller: &Caller, pipe: &PipeRef, attach: WriterAttach)
+    -> Result<WriterHalves, Error>;
+
+    /// Attaches or resumes a reader. Errors and cancel safety as [`Broker::attach_writer`], and `E_EMPTY` when the reader would not
+    /// wait and there is nothing to take.
+    async fn attach_reader(&self, caller: &Caller, pipe: &PipeRef, attach: ReaderAttach)
+    -> Result<ReaderHalves, Error>;
+
+    /// One page of the caller's pipes, in order of their paths.
+    async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage, Error>;
+
+    /// What there is to know of one pipe; `E_ACCESS` when there is none.
+    async fn stat(&self, caller: &Caller, pipe: &PipeRef) -> Result<PipeStat, Error>;
+
+    /// Removes a pipe with all it stores; `E_ACCESS` when there is none. Its writers and readers end with `E_ACCESS`.
+    async fn remove(&self, caller: &Caller, pipe: &PipeRef) -> Result<(), Error>;
+
+    /// The program is about to stop: writes down what must be kept. From now on a broken link means nothing, its session goes on
+    /// with the next host.
+    async fn drain(&self) {}
+}
+
+/// What a broker offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Features {
+    /// Queues.
+    pub queue: bool,
+    /// Broadcasts.
+    pub broadcast: bool,
+    /// Says `stored`, and means the disk.
+    pub stored: bool,
+    /// Says `delivered`.
+    pub delivered: bool,
+}
+
+/// How a pipe hands out its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Mode {
+    /// Stored until read, then live to all.
+    #[default]
+    Default = 0,
+    /// Each record to one reader.
+    Queue = 1,
+    /// Every record to every reader.
+    Broadcast = 2,
+}
+
+impl Mode {
+    /// The mode of this stable number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Default),
+            1 => Some(Self::Queue),
+            2 => Some(Self::Broadcast),
+            _ => None,
+        }
+    }
+
+    /// The word people use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Queue => "queue",
+            Self::Broadcast => "broadcast",
+        }
+    }
+}
+
+/// How a writer attaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriterAttach {
+    /// The session, drawn at random by the client; it is the item's identity as well.
+    pub session: SessionId,
+    /// Which attach of the session this is, from 1.
+    pub epoch: Epoch,
+    /// The mode the pipe must have; none means the one it has.
+    pub mode: Option<Mode>,
+    /// Where to go on, from the second attach on.
+    pub resume: Option<WriterResume>,
+}
+
+/// What a returning writer knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct WriterResume {
+    /// The lowest number not yet acknowledged: all below is settled.
+    pub settled: Seq,
+    /// All below this number was said to be on disk.
+    pub stored: Seq,
+}
+
+/// The broker's answer to a writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriterWelcome {
+    /// The number to go on with; batches below it need not be sent again.
+    pub next: Seq,
+    /// What is settled so far.
+    pub ack: Ack,
+    /// Encoded bytes of batches the writer may send now. Each batch takes its length off; one batch may be sent
+    /// whenever more than zero is left.
+    pub credit: u64,
+    /// How many readers get this writer's records live now.
+    pub readers: u32,
+}
+
+/// Messages up from a writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriterUp {
+    /// Records, in order; the last one carries the end mark.
+    Batch(Batch),
+    /// The writer gives its item up: it ends as aborted.
+    Abort,
+}
+
+/// Messages down to a writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriterDown {
+    /// How far the records are.
+    Ack(Ack),
+    /// So many more bytes may be sent.
+    Credit(u64),
+    /// Something a person wants to know.
+    Notice(Notice),
+}
+
+/// How far a writer's records are. Each number is exclusive and only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Ack {
+    /// Each record below is `stored` or `delivered`: it need not be kept, it will not be lost.
+    pub settled: Seq,
+    /// Each record below is on disk, synced, or was taken after it was.
+    pub stored: Seq,
+    /// Each record below was acknowledged by every reader it was owed to, at least one.
+    pub delivered: Seq,
+}
+
+/// How a reader attaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReaderAttach {
+    /// The session, drawn at random by the client.
+    pub session: SessionId,
+    /// Which attach of the session this is, from 1.
+    pub epoch: Epoch,
+    /// The mode the pipe must have; none means the one it has.
+    pub mode: Option<Mode>,
+    /// What it wants.
+    pub take: Take,
+    /// Go on after the end: start again instead of ending.
+    pub keep: bool,
+    /// Do not wait: what is there now, or `E_EMPTY`.
+    pub no_wait: bool,
+    /// Encoded bytes of batches the broker may send at once; as [`WriterWelcome::credit`], in the other direction.
+    pub credit: u64,
+    /// Where to go on, from the second attach on.
+    pub resume: Option<Vec<ReaderCursor>>,
+}
+
+/// What a reader wants of a default pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Take {
+    /// The oldest ended item alone, or else live.
+    #[default]
+    Any = 0,
+    /// Exactly one item, alone, finished or not.
+    Item = 1,
+    /// A look at what is stored, without taking it.
+    Peek = 2,
+}
+
+impl Take {
+    /// The kind of this stable number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Any),
+            1 => Some(Self::Item),
+            2 => Some(Self::Peek),
+            _ => None,
+        }
+    }
+}
+
+/// How far a returning reader is in one writer's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderCursor {
+    /// The writer's session.
+    pub writer: SessionId,
+    /// The next number it has not received.
+    pub next: Seq,
+}
+
+/// Messages up from a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReaderUp {
+    /// So many more bytes may be sent.
+    Credit(u64),
+    /// All below `next` of this writer's session was handed to the application or written out; the end mark counts as one.
+    Ack(ReaderCursor),
+    /// The reader leaves. With `part` it keeps what it acknowledged of an item taken alone (`-n`); without, such an item
+    /// goes back whole. Answered by [`ReaderDown::Finished`].
+    Leave {
+        /// Whether the acknowledged part of an item taken alone is taken for good.
+        part: bool,
+    },
+}
+
+/// Messages down to a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReaderDown {
+    /// Records of one writer. The reader is not owed those numbered below `from`.
+    Batch {
+        /// The first number that is this reader's.
+        from: Seq,
+        /// Where the batch stands in the pipe.
+        position: Position,
+        /// The records.
+        batch: Batch,
+    },
+    /// A writer's item is over for this reader: behind its last batch, before its acknowledgement.
+    ItemEnd {
+        /// The writer's session.
+        writer: SessionId,
+        /// How it ended.
+        kind: EndKind,
+        /// The number behind its end mark, which the reader acknowledges.
+        next: Seq,
+    },
+    /// Records of this writer, `from` up to but not including `to`, are gone; `to` comes next.
+    Gap {
+        /// The writer's session.
+        writer: SessionId,
+        /// First number that is missing.
+        from: Seq,
+        /// First number that is not.
+        to: Seq,
+    },
+    /// Something a person wants to know.
+    Notice(Notice),
+    /// The reader is done, and what it took is durably taken. Nothing follows.
+    Finished,
+}
+
+/// Things a person wants to know; said once on stderr.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// This reader gets the item of `writer` from `from` on, not from its start.
+    Middle {
+        /// The writer's session.
+        writer: SessionId,
+        /// The first number it gets.
+        from: Seq,
+    },
+    /// More than one writer writes what a live reader gets.
+    SecondWriter,
+    /// Writing waits for room on the broker's disk or in its quota; the text says which.
+    WaitsForRoom(String),
+    /// There is room again.
+    HasRoom,
+    /// The session had been given up when it returned; a reader goes on as a new one.
+    SessionLost,
+    /// A line from a newer broker.
+    Other(String),
+}
+
+/// The two halves of a writer's attach.
+pub struct WriterHalves {
+    /// The broker's answer.
+    pub welcome: WriterWelcome,
+    /// Takes what goes up. Ready whenever the broker reads; credit is the writer's to keep.
+    pub up: UpSink<WriterUp>,
+    /// Gives what comes down, and ends with an error when the link breaks.
+    pub down: DownStream<WriterDown>,
+}
+
+/// The two halves of a reader's attach.
+pub struct ReaderHalves {
+    /// Takes what goes up.
+    pub up: UpSink<ReaderUp>,
+    /// Gives what comes down, and ends with an error when the link breaks.
+    pub down: DownStream<ReaderDown>,
+}
+
+/// The half that takes messages up.
+pub type UpSink<T> = Pin<Box<dyn Sink<T, Error = Error> + Send>>;
+/// The half that gives messages down.
+pub type DownStream<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
+
+/// Most pipes in one page of a list.
+pub const LIST_PAGE_MAX: u32 = 1000;
+
+/// What to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Only pipes that match.
+    pub pattern: Pattern,
+    /// Only pipes behind this one, for the next page.
+    pub after: Option<PipePath>,
+    /// At most so many, and at most [`LIST_PAGE_MAX`].
+    pub limit: u32,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ListPage {
+    /// The pipes, in order of their paths.
+    pub pipes: Vec<PipeStat>,
+    /// Whether there are more behind the last one.
+    pub more: bool,
+}
+
+/// What there is to know of a pipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PipeStat {
+    /// Which pipe.
+    pub path: PipePath,
+    /// Its mode.
+    pub mode: Mode,
+    /// Items that are not wholly taken, in order.
+    pub items: u64,
+    /// Those of them that have ended.
+    pub ended: u64,
+    /// Encoded bytes waiting, on disk or in memory.
+    pub bytes: u64,
+    /// Writers attached or away.
+    pub writers: u32,
+    /// Readers attached or away.
+    pub readers: u32,
+}
+
+impl PipeStat {
+    /// The state of a pipe that holds nothing.
+    pub fn empty(path: PipePath, mode: Mode) -> Self {
+        Self { path, mode, items: 0, ended: 0, bytes: 0, writers: 0, readers: 0 }
+    }
+}
+
+/// A broker behind a pointer, as callers share it.
+pub type SharedBroker = std::sync::Arc<dyn Broker>;

@@ -1,0 +1,64 @@
+//! Little-endian fields in and out of byte buffers, for the wire and for the log.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::error::{Code, Error};
+
+/// Takes fields off the front of a buffer, and never more than is there.
+pub(crate) struct Fields(pub(crate) Bytes);
+
+impl Fields {
+    pub(crate) fn u8(&mut self) -> Result<u8, Error> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, Error> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Error> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Error> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let taken = self.bytes(N)?;
+        let mut array = [0; N];
+        array.copy_from_slice(&taken);
+        Ok(array)
+    }
+
+    /// The next `count` bytes, sharing the buffer.
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<Bytes, Error> {
+        if count > self.0.len() {
+            return Err(Error::new(Code::Protocol, "a field reaches past the end of its frame"));
+        }
+        Ok(self.0.split_to(count))
+    }
+
+    /// Bytes behind a length of two bytes.
+    pub(crate) fn short(&mut self) -> Result<Bytes, Error> {
+        let length = self.u16()?;
+        self.bytes(length as usize)
+    }
+
+    /// Text behind a length of two bytes.
+    pub(crate) fn text(&mut self) -> Result<String, Error> {
+        String::from_utf8(self.short()?.to_vec()).map_err(|_| Error::new(Code::Protocol, "text that is not UTF-8"))
+    }
+
+    /// What is left.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// Puts bytes behind a length of two bytes; what does not fit is cut.
+pub(crate) fn put_short(out: &mut BytesMut, bytes: &[u8]) {
+    let bytes = &bytes[..bytes.len().min(usize::from(u16::MAX))];
+    out.put_u16_le(bytes.len() as u16);
+    out.put_slice(bytes);
+}

@@ -1,0 +1,1 @@
+//! Who gets what: the modes as pure state machines.

@@ -1,0 +1,1 @@
+//! The user's local relay: where it lives, and exactly one of it.

@@ -1,0 +1,1 @@
+//! A pipe in the hands of an application.

@@ -1,0 +1,1 @@
+//! URL schemes and their transports.

@@ -1,0 +1,1 @@
+//! Serves any broker over any listener.

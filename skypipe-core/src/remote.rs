@@ -1,0 +1,1 @@
+//! A relay somewhere else, as a broker.

@@ -1,0 +1,64 @@
+//! Links between machines: what a [`Transport`] must do to carry skypipe.
+//!
+//! One stream is one attach or one call. A transport says nothing about pipes.
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::caller::Peer;
+use crate::error::Error;
+
+/// A way to reach relays. The crate that implements it installs a URL scheme in [`crate::registry`].
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Opens a link to the relay at `url`.
+    ///
+    /// # Errors
+    /// `E_UNREACHABLE` when nobody answers, and what the transport's own handshake finds (`E_PIN`, `E_VERSION`).
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
+    async fn connect(&self, url: &str) -> Result<Box<dyn Link>, Error>;
+}
+
+/// Waits for links.
+#[async_trait]
+pub trait Listener: Send + Sync {
+    /// The next link. A link that fails before it is one is not an error of the listener.
+    ///
+    /// # Errors
+    /// Only when no further link can be expected.
+    ///
+    /// # Cancel safety
+    /// A dropped call loses no link.
+    async fn accept(&self) -> Result<Box<dyn Link>, Error>;
+
+    /// The URL at which clients reach it.
+    fn url(&self) -> String;
+}
+
+/// One connection to a peer, on which streams are opened and accepted.
+#[async_trait]
+pub trait Link: Send + Sync {
+    /// Opens a stream to the peer.
+    async fn open(&self) -> Result<Box<dyn Duplex>, Error>;
+
+    /// The next stream the peer opens; `None` when the link is closed.
+    async fn accept(&self) -> Result<Option<Box<dyn Duplex>>, Error>;
+
+    /// What is at the other end.
+    fn peer(&self) -> Peer;
+
+    /// How the link runs, in words for people: `local socket`, `QUIC 192.0.2.1:7473`.
+    fn path(&self) -> String;
+
+    /// Bytes that both ends of the secured channel derive alike and nobody else can, where there is such a channel.
+    fn exporter(&self) -> Option<[u8; 32]> {
+        None
+    }
+}
+
+/// An ordered stream of bytes in each direction. Vectored writes pay where [`AsyncWrite::is_write_vectored`] says so.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}

@@ -1,0 +1,1 @@
+//! The writing end of a pipe.
