@@ -16,6 +16,7 @@ mod home;
 mod memory;
 mod output;
 mod process;
+mod proof;
 mod running;
 mod terminal;
 
