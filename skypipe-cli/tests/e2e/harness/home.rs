@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -76,6 +77,8 @@ impl Home {
                 return last;
             }
             assert!(start.elapsed() < super::PATIENCE, "{pipe} stays at {last:?}");
+            // Each look is a process: the longer it takes, the fewer.
+            std::thread::sleep((start.elapsed() / 10).min(Duration::from_millis(50)));
         }
     }
 
