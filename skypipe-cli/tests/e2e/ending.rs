@@ -1,5 +1,7 @@
 //! Who ends when: each cell of the table in `docs/ending.md`, under the name of its row.
 
+use std::collections::BTreeSet;
+
 use crate::harness::{Data, Digest, Home, In, Out, Running, Signal, is_alive, until};
 
 const TEXT: &str = "one\ntwo\nthree\n";
@@ -27,6 +29,17 @@ fn live_pair(home: &Home) -> (Running, Running) {
     writer.feed(TEXT);
     reader.until_gave(TEXT);
     (reader, writer)
+}
+
+/// The page and the tests speak of the same rows.
+#[test]
+fn the_page_names_these_tests() {
+    let page = include_str!("../../../docs/ending.md");
+    let rows = page.lines().filter(|l| l.starts_with("| ")).skip(1);
+    let named: BTreeSet<&str> = rows.filter_map(|row| row.split('`').rev().nth(1)).collect();
+    let here = include_str!("ending.rs").lines().filter_map(|l| l.strip_prefix("mod ")?.strip_suffix(" {")).collect();
+    let elsewhere = BTreeSet::from(["bad_input", "verbs"]);
+    assert_eq!(named.difference(&elsewhere).copied().collect::<BTreeSet<_>>(), here);
 }
 
 mod the_writer_ends {
