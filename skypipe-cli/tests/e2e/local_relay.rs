@@ -100,10 +100,13 @@ fn another_users_process_cannot_connect() {
     }
     let home = Home::new();
     home.store("x", "secret\n");
-    // Even where the modes were opened wide, the relay asks the kernel who is there.
-    for path in [home.whole(), &home.skypipe_home(), &home.skypipe_home().join("relay.sock")] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
-    }
+    // Even where the modes let everybody in, the relay asks the kernel who is there.
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(home.whole(), 0o755);
+    open(&home.skypipe_home(), 0o755);
+    open(&home.skypipe_home().join("relay.sock"), 0o777);
     let socket = home.skypipe_home().join("relay.sock");
     let script = "alarm 3; socket(S, PF_UNIX, SOCK_STREAM, 0) or die; connect(S, sockaddr_un($ARGV[0])) or die $!; \
                   $n = sysread(S, $b, 1); exit(defined $n && $n == 0 ? 0 : 1)";
