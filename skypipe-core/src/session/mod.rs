@@ -10,6 +10,8 @@ pub(crate) mod drive;
 mod reader;
 #[cfg(test)]
 pub(crate) mod toy;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use connection::*;
