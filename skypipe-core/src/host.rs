@@ -1,1 +1,0 @@
-//! The user's local relay: where it lives, and exactly one of it.
