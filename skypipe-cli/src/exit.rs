@@ -67,4 +67,14 @@ mod tests {
             assert!(matches!(code.exit(), 1..=9 | 124), "{}", code.name());
         }
     }
+
+    #[test]
+    fn the_page_names_every_code_with_its_exit() {
+        let page = include_str!("../../docs/errors.md");
+        for &code in Code::ALL {
+            let row = format!("| `{}` | {} | ", code.name(), code.exit());
+            assert_eq!(page.matches(&row).count(), 1, "docs/errors.md lacks {row}");
+            assert!(page.contains(&format!("\n| {} | ", code.exit())), "docs/errors.md lacks exit {}", code.exit());
+        }
+    }
 }

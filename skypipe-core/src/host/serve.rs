@@ -37,7 +37,7 @@ pub struct HostOptions {
 }
 
 /// Hosts the relay of `folder` until it is asked to stop: by [`HostOptions::stop`], by a newer client, or by having been
-/// idle. Then it drains for at most [`DRAIN_WITHIN`], removes the socket and frees the lock.
+/// idle. Then it drains for at most [`DRAIN_WITHIN`], frees the lock; the socket is gone by then.
 ///
 /// # Errors
 /// `E_LOCKED` when another process hosts it, `E_STORAGE` and `E_FORMAT` when the log cannot be opened, `E_SOCKET_PATH` when the
@@ -71,10 +71,6 @@ pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: 
     run(&relay, options.stop, options.idle).await?;
     lock.say(HostState::Stopping)?;
     relay.drain(DRAIN_WITHIN).await;
-    if !options.without_socket {
-        // Before the lock is free, or it could be the next host's socket.
-        let _ = fs::remove_file(folder.socket());
-    }
     Ok(())
 }
 
