@@ -7,6 +7,8 @@ mod connection;
 mod count;
 #[cfg(feature = "host")]
 pub(crate) mod drive;
+#[cfg(all(test, feature = "host"))]
+mod driver_tests;
 mod reader;
 #[cfg(test)]
 pub(crate) mod toy;
