@@ -11,9 +11,9 @@ pub(crate) mod drive;
 mod driver_tests;
 mod reader;
 #[cfg(test)]
-pub(crate) mod toy;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod toy;
 mod writer;
 
 pub use connection::*;
