@@ -197,7 +197,7 @@ pub struct ReaderAttach {
     pub no_wait: bool,
     /// Encoded bytes of batches the broker may send at once; as [`WriterWelcome::credit`], in the other direction.
     pub credit: u64,
-    /// Where to go on, from the second attach on.
+    /// Where to go on, from the second attach on: every session whose item is not known to be taken, the one heard last first.
     pub resume: Option<Vec<ReaderCursor>>,
 }
 
@@ -271,6 +271,8 @@ pub enum ReaderDown {
         writer: SessionId,
         /// How it ended.
         kind: EndKind,
+        /// Whether the reader had this item alone; else it was live.
+        alone: bool,
         /// The number behind its end mark, which the reader acknowledges.
         next: Seq,
         /// Whether the reader took the item alone: an interrupted one is then incomplete too, not only an aborted one.
@@ -284,6 +286,11 @@ pub enum ReaderDown {
         from: Seq,
         /// First number that is not.
         to: Seq,
+    },
+    /// That this reader took the writer's whole item is durable: it need not be named when the reader resumes.
+    Taken {
+        /// The writer's session.
+        writer: SessionId,
     },
     /// Something a person wants to know.
     Notice(Notice),

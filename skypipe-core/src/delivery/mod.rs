@@ -1,1 +1,18 @@
 //! Who gets what: the modes as pure state machines.
+//!
+//! An event and `now` go in, effects come out; there is no socket, no task, no clock and no file in here.
+
+mod default;
+mod fact;
+mod item;
+pub mod limits;
+mod ranges;
+mod reader;
+mod readers;
+mod replay;
+mod serve;
+mod writers;
+
+pub use default::{Counts, DefaultPipe, Effect, Extent, Next};
+pub use fact::{Closed, Fact, Held};
+pub use ranges::Ranges;

@@ -1,0 +1,419 @@
+//! A pipe in the default mode: stored until read, then live to all.
+//!
+//! [`DefaultPipe`] is the whole of DESIGN's rules 1 to 6 as a pure state machine. Events come in as method calls with `now`; what must be
+//! done comes out as [`Effect`]s, in order; what a party gets next is asked for with [`DefaultPipe::next_for_writer`] and
+//! [`DefaultPipe::next_for_reader`], so that nothing is queued for a party that does not read.
+//!
+//! ```text
+//!  writers.rs   attach, batch, end, loss        ─┐
+//!  readers.rs   attach, acknowledge, leave, loss ├─▶ items (item.rs), readers (reader.rs) ──▶ effects
+//!  serve.rs     what a party gets next          ─┤
+//!  replay.rs    facts from the log              ─┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
+
+use crate::batch::{Batch, EndKind};
+use crate::broker::Mode;
+use crate::caller::ProcessId;
+use crate::error::{Code, Error};
+use crate::id::{ItemNo, Seq, SessionId};
+use crate::name::PipeRef;
+use crate::time::Time;
+
+use super::fact::Fact;
+use super::item::{Item, Link};
+use super::limits::{AWAY_LOST, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN};
+use super::reader::{Holds, Readers};
+
+/// What the driver does for the machine, in the order given.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Append this fact to the log.
+    Fact(Fact),
+    /// Append this batch to the log.
+    Batch(ItemNo, Batch),
+    /// Batches of this item wholly below the number are not needed any more.
+    Forget(ItemNo, Seq),
+    /// This session has something to get, or its halves are to end.
+    Wake(SessionId),
+    /// A session came to its end: keep its last number for a day.
+    Closed {
+        /// The session.
+        session: SessionId,
+        /// The number behind a writer's last; 0 of a reader.
+        next: Seq,
+        /// Whether it came to its proper end.
+        ended: bool,
+    },
+    /// The pipe does not exist any more.
+    Gone,
+}
+
+/// What a party gets next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<T> {
+    /// This message.
+    Message(T),
+    /// Batches of this item from the log, from this number on: to be given to [`DefaultPipe::from_log`].
+    FromLog(ItemNo, Seq),
+    /// Nothing now; an effect wakes it.
+    Wait,
+    /// Nothing ever: the attach is over, with an error if there is one.
+    End(Option<Error>),
+}
+
+/// A default pipe.
+#[derive(Debug)]
+pub struct DefaultPipe {
+    pub(super) pipe: PipeRef,
+    pub(super) items: BTreeMap<ItemNo, Item>,
+    pub(super) writers: HashMap<SessionId, ItemNo>,
+    pub(super) readers: Readers,
+    pub(super) next_item: ItemNo,
+    /// Entries given to the log so far, and how many of them are durable.
+    pub(super) appended: u64,
+    pub(super) durable: u64,
+    /// Who hears when an entry is durable, in order of entries.
+    pub(super) pending: VecDeque<(u64, Pending)>,
+    /// Encoded bytes of all items that are neither in the log nor delivered.
+    pub(super) unlogged_bytes: usize,
+    /// The items a clock matters to: with something unlogged, or with a writer that is away.
+    pub(super) watched: BTreeSet<ItemNo>,
+    pub(super) effects: Vec<Effect>,
+    /// The log knows of the pipe.
+    pub(super) opened: bool,
+    pub(super) gone: bool,
+}
+
+/// What is done when an entry of the log is durable.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// Settle this item.
+    Item(ItemNo),
+    /// Wake this session.
+    Wake(SessionId),
+    /// Tell this reader that its taking of this writer's item is durable.
+    Taken(SessionId, SessionId),
+}
+
+/// Numbers for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Items not wholly taken.
+    pub items: u64,
+    /// Those that have ended.
+    pub ended: u64,
+    /// Items whose writer is attached or away.
+    pub writers: u32,
+    /// Readers attached or away.
+    pub readers: u32,
+    /// Encoded bytes that wait in memory and are not in the log.
+    pub unlogged_bytes: u64,
+}
+
+impl DefaultPipe {
+    /// A pipe with nothing in it.
+    pub fn new(pipe: PipeRef) -> Self {
+        Self {
+            pipe,
+            items: BTreeMap::new(),
+            writers: HashMap::new(),
+            readers: Readers::new(),
+            next_item: ItemNo(0),
+            appended: 0,
+            durable: 0,
+            pending: VecDeque::new(),
+            unlogged_bytes: 0,
+            watched: BTreeSet::new(),
+            effects: Vec::new(),
+            opened: false,
+            gone: false,
+        }
+    }
+
+    /// Its owner and path.
+    pub fn pipe(&self) -> &PipeRef {
+        &self.pipe
+    }
+
+    /// What is to be done now, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Whether the pipe has ceased to exist; it must not be used further.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Numbers for people.
+    pub fn counts(&self) -> Counts {
+        let there = || self.items.values().filter(|item| !item.over);
+        Counts {
+            items: there().count() as u64,
+            ended: there().filter(|item| item.end.is_some()).count() as u64,
+            writers: there().filter(|item| item.end.is_none()).count() as u32,
+            readers: self.readers.values().filter(|r| r.leaving.is_none() && !matches!(r.holds, Holds::Peek(_))).count()
+                as u32,
+            unlogged_bytes: self.unlogged_bytes as u64,
+        }
+    }
+
+    /// Whether this session belongs to the pipe.
+    pub fn knows(&self, session: SessionId) -> bool {
+        self.writers.contains_key(&session) || self.readers.contains_key(&session)
+    }
+
+    /// Sessions that are away, with the process behind each where there is one.
+    pub fn away(&self) -> Vec<(SessionId, Option<ProcessId>)> {
+        let is_away = |link: Link| matches!(link, Link::Away(_));
+        let writers =
+            self.items.values().filter(|i| i.end.is_none() && is_away(i.link)).map(|i| (i.session, i.process));
+        let readers = self.readers.iter().filter(|(_, r)| is_away(r.link)).map(|(session, r)| (*session, r.process));
+        writers.chain(readers).collect()
+    }
+
+    /// The next `count` entries given to the log are durable.
+    pub fn stored(&mut self, count: u64) {
+        self.durable += count;
+        while let Some((_, pending)) = self.pending.pop_front_if(|(append, _)| *append <= self.durable) {
+            match pending {
+                Pending::Item(item) => self.refresh(item),
+                Pending::Wake(session) => self.wake(session),
+                Pending::Taken(reader, writer) => self.say_taken(reader, writer),
+            }
+        }
+        self.vanish_if_empty();
+    }
+
+    /// When [`DefaultPipe::tick`] wants to be called next, if nothing else happens.
+    pub fn next_tick(&self) -> Option<Time> {
+        let unlogged = self.watched().filter_map(|(_, item)| item.unlogged_since()).map(|since| since.plus(PROMPT));
+        let writers = self.watched().filter_map(|(no, item)| match (item.link, item.end) {
+            (Link::Away(since), None) => Some(since.plus(self.patience(no))),
+            _ => None,
+        });
+        let readers = self.readers.values().filter_map(|reader| match reader.link {
+            Link::Away(since) => Some(since.plus(AWAY_LOST)),
+            Link::Attached => None,
+        });
+        unlogged.chain(writers).chain(readers).min()
+    }
+
+    /// Does what is due at `now`: slow records go to the log, sessions away for too long are lost.
+    pub fn tick(&mut self, now: Time) {
+        let slow = |item: &Item| item.unlogged_since().is_some_and(|since| since.plus(PROMPT) <= now);
+        let slow: Vec<ItemNo> = self.watched().filter(|(_, item)| slow(item)).map(|(no, _)| no).collect();
+        for item in slow {
+            self.mark_lagging(item);
+            self.log_item(item);
+        }
+        let overdue = |link: Link, patience| matches!(link, Link::Away(since) if since.plus(patience) <= now);
+        let writers = self.watched().filter(|(no, i)| i.end.is_none() && overdue(i.link, self.patience(*no)));
+        let readers = self.readers.iter().filter(|(_, reader)| overdue(reader.link, AWAY_LOST));
+        let lost: Vec<SessionId> =
+            writers.map(|(_, i)| i.session).chain(readers.map(|(session, _)| *session)).collect();
+        lost.into_iter().for_each(|session| self.lost(session));
+    }
+
+    /// Gives a session up: its process is dead, or it was away for too long.
+    pub fn lost(&mut self, session: SessionId) {
+        if let Some(&item) = self.writers.get(&session) {
+            self.abort_item(item);
+        }
+        if self.readers.contains_key(&session) {
+            self.reader_lost(session);
+        }
+        self.vanish_if_empty();
+    }
+
+    /// Ends everything: the pipe is removed by a person.
+    pub fn remove(&mut self) {
+        let sessions: Vec<SessionId> = self.writers.keys().chain(self.readers.keys()).copied().collect();
+        self.items.clear();
+        self.writers.clear();
+        self.readers.clear();
+        self.vanish_if_empty();
+        sessions.into_iter().for_each(|session| self.wake(session));
+    }
+
+    /// Appends all that waits in memory: the program is about to stop.
+    pub fn flush(&mut self) {
+        let items: Vec<ItemNo> = self.items.keys().copied().collect();
+        items.into_iter().for_each(|item| self.log_item(item));
+    }
+
+    fn watched(&self) -> impl Iterator<Item = (ItemNo, &Item)> {
+        self.watched.iter().filter_map(|no| Some((*no, self.items.get(no)?)))
+    }
+
+    pub(super) fn wake(&mut self, session: SessionId) {
+        if self.effects.last() != Some(&Effect::Wake(session)) {
+            self.effects.push(Effect::Wake(session));
+        }
+    }
+
+    /// Appends a fact and returns its number.
+    pub(super) fn append(&mut self, fact: Fact) -> u64 {
+        if !std::mem::replace(&mut self.opened, true) {
+            self.append(Fact::Opened { pipe: self.pipe.clone(), mode: Mode::Default });
+        }
+        self.appended += 1;
+        self.effects.push(Effect::Fact(fact));
+        self.appended
+    }
+
+    /// Changes an item and keeps the sum of unlogged bytes right.
+    pub(super) fn with_item<R>(&mut self, no: ItemNo, change: impl FnOnce(&mut Item) -> R) -> Option<R> {
+        let item = self.items.get_mut(&no)?;
+        let before = item.unlogged_bytes();
+        let result = change(item);
+        self.unlogged_bytes = self.unlogged_bytes + item.unlogged_bytes() - before;
+        if item.unlogged_bytes() > 0 || (item.end.is_none() && item.link != Link::Attached) {
+            self.watched.insert(no);
+        } else {
+            self.watched.remove(&no);
+        }
+        Some(result)
+    }
+
+    /// Whether records of the item reach somebody soon without the log.
+    pub(super) fn is_prompt(&self, no: ItemNo) -> bool {
+        let mut cursors = self.readers.values().filter_map(|reader| reader.has_live(no)).peekable();
+        cursors.peek().is_some() && cursors.all(|cursor| !cursor.lagging)
+    }
+
+    /// Appends the item's window to the log.
+    pub(super) fn log_item(&mut self, no: ItemNo) {
+        let Some(item) = self.items.get(&no) else { return };
+        if let Some(from) = item.unlogged_from() {
+            self.log_hole(no, from);
+            let mut append = self.appended;
+            let batches = self.with_item(no, |item| item.log_window(&mut append)).unwrap_or_default();
+            self.appended = append;
+            if let (Some(last), Some(item)) = (batches.last(), self.items.get_mut(&no)) {
+                item.logged = last.next();
+            }
+            self.effects.extend(batches.into_iter().map(|batch| Effect::Batch(no, batch)));
+            self.pending.push_back((append, Pending::Item(no)));
+        }
+        self.log_end(no);
+    }
+
+    /// Says in the log that what lies between its last batch and `to` was delivered: any other hole there is damage.
+    fn log_hole(&mut self, no: ItemNo, to: Seq) {
+        let Some(item) = self.items.get_mut(&no).filter(|item| item.logged < to) else { return };
+        let from = std::mem::replace(&mut item.logged, to);
+        self.append(Fact::Took { reader: NOBODY, item: no, from, to });
+    }
+
+    /// Appends the end of the item once all before it is appended or delivered.
+    fn log_end(&mut self, no: ItemNo) {
+        let Some(item) = self.items.get(&no) else { return };
+        let Some(end) = item.end.filter(|end| end.append.is_none() && item.is_logged()) else { return };
+        self.log_hole(no, Seq(end.next.0 - 1));
+        let append = self.append(Fact::Ended { item: no, kind: end.kind, next: end.next });
+        self.pending.push_back((append, Pending::Item(no)));
+        if let Some(end) = self.items.get_mut(&no).and_then(|item| item.end.as_mut()) {
+            end.append = Some(append);
+        }
+    }
+
+    /// Looks at an item again after an acknowledgement or a sync.
+    pub(super) fn refresh(&mut self, no: ItemNo) {
+        let Some(delivered) = self.delivered(no) else { return };
+        let durable = self.durable;
+        let keep_bytes = if self.is_prompt(no) { LIVE_WINDOW_BYTES / self.watched.len().max(1) } else { 0 };
+        let (session, before) = (self.items[&no].session, self.items[&no].delivered);
+        let news = self.with_item(no, |item| {
+            item.delivered = item.delivered.max(delivered);
+            item.settle(durable, keep_bytes)
+        });
+        if news == Some(true) {
+            self.wake(session);
+        }
+        if delivered > before && self.items[&no].logged > before {
+            self.effects.push(Effect::Forget(no, delivered));
+        }
+        self.log_end(no);
+        self.finish_item(no);
+    }
+
+    /// How far everybody has acknowledged the item, and somebody has.
+    fn delivered(&self, no: ItemNo) -> Option<Seq> {
+        let by_somebody = self.items.get(&no)?.first_left();
+        let by_all = self.readers.values().filter_map(|reader| reader.has_live(no)).map(|cursor| cursor.acked).min();
+        Some(by_all.map_or(by_somebody, |all| all.min(by_somebody)))
+    }
+
+    /// An item of which nothing is left is over; it goes once its writer has heard of it or is away.
+    fn finish_item(&mut self, no: ItemNo) {
+        let durable = self.durable;
+        let Some(item) = self.items.get_mut(&no) else { return };
+        let Some(end) = item.end.filter(|end| end.append.is_some_and(|append| append <= durable)) else { return };
+        if item.delivered >= end.next && !item.over {
+            item.over = true;
+            let (session, ended) = (item.session, end.kind != EndKind::Aborted);
+            let next = if ended { end.next } else { item.accepted };
+            self.effects.push(Effect::Closed { session, next, ended });
+            self.effects.push(Effect::Forget(no, Seq(u64::MAX)));
+            self.wake(session);
+        }
+        self.drop_item_if_over(no);
+    }
+
+    pub(super) fn drop_item_if_over(&mut self, no: ItemNo) {
+        let done = |item: &Item| item.over && (item.link != Link::Attached || item.heard_all());
+        if let Some(item) = self.items.get(&no).filter(|item| done(item)) {
+            let session = item.session;
+            self.unlogged_bytes -= item.unlogged_bytes();
+            self.watched.remove(&no);
+            self.items.remove(&no);
+            self.writers.remove(&session);
+            self.wake(session);
+        }
+    }
+
+    pub(super) fn vanish_if_empty(&mut self) {
+        if self.items.is_empty() && self.readers.is_empty() && !self.gone {
+            self.gone = true;
+            if self.opened {
+                self.append(Fact::Removed);
+            }
+            self.effects.push(Effect::Gone);
+        }
+    }
+
+    /// How long the writer of this item may be away.
+    fn patience(&self, no: ItemNo) -> std::time::Duration {
+        let waits = |holds: &Holds| match holds {
+            Holds::Alone(item, _) => *item == no,
+            Holds::Live(live) => live.cursors.contains_key(&no),
+            Holds::Waiting | Holds::Peek(_) => false,
+        };
+        if self.readers.values().any(|reader| waits(&reader.holds)) { AWAY_LOST } else { UNREAD_OPEN }
+    }
+
+    fn mark_lagging(&mut self, no: ItemNo) {
+        let accepted = self.items.get(&no).map(|item| item.accepted).unwrap_or_default();
+        for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
+            cursor.lagging |= cursor.acked < accepted;
+        }
+    }
+}
+
+/// The reader of record when the broker itself knows that something was delivered.
+pub(super) const NOBODY: SessionId = SessionId([0; 16]);
+
+/// What the log has of an item.
+pub type Extent = Vec<Range<Seq>>;
+
+pub(super) fn fenced() -> Error {
+    Error::new(Code::Fenced, "a newer attach of this session took over")
+}
+
+pub(super) fn expired() -> Error {
+    Error::new(Code::SessionExpired, "the session is not known here any more")
+}

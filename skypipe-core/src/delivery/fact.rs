@@ -1,0 +1,341 @@
+//! What must outlive a crash: the facts of a pipe, as they stand in the log.
+//!
+//! A pipe's state is what its facts say, one after the other. Batches stand beside them in the log and are found by item and number.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::batch::EndKind;
+use crate::broker::{Mode, Take};
+use crate::caller::ProcessId;
+use crate::codec::{Fields, put_short};
+use crate::error::{Code, Error};
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::name::{Owner, PipePath, PipeRef};
+use crate::time::WallTime;
+
+/// One durable fact of a pipe. `docs/log.md` draws each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The pipe exists.
+    Opened {
+        /// Its owner and path.
+        pipe: PipeRef,
+        /// Its mode.
+        mode: Mode,
+    },
+    /// A writer attached for the first time: its item begins, owed to every live reader.
+    WriterJoined {
+        /// The writer's session.
+        session: SessionId,
+        /// Which attach.
+        epoch: Epoch,
+        /// The item that began.
+        item: ItemNo,
+        /// The process behind it, where the writer is on this machine.
+        process: Option<ProcessId>,
+    },
+    /// An item ended.
+    Ended {
+        /// Which.
+        item: ItemNo,
+        /// How.
+        kind: EndKind,
+        /// The number behind the end mark.
+        next: Seq,
+    },
+    /// A reader attached for the first time.
+    ReaderJoined {
+        /// The reader's session.
+        session: SessionId,
+        /// Which attach.
+        epoch: Epoch,
+        /// What it wants.
+        take: Take,
+        /// Whether it starts again at its end.
+        keep: bool,
+        /// The process behind it, where the reader is on this machine.
+        process: Option<ProcessId>,
+        /// What it was given at first.
+        holds: Held,
+    },
+    /// A reader that stays was given something new.
+    ReaderHolds {
+        /// The reader's session.
+        session: SessionId,
+        /// What it has now.
+        holds: Held,
+    },
+    /// A reader acknowledged these numbers of an item, for good.
+    Took {
+        /// The reader's session.
+        reader: SessionId,
+        /// Of which item.
+        item: ItemNo,
+        /// First number acknowledged.
+        from: Seq,
+        /// The number behind the last one.
+        to: Seq,
+    },
+    /// A reader is gone; what it took stands in [`Fact::Took`].
+    ReaderLeft {
+        /// The reader's session.
+        session: SessionId,
+    },
+    /// The pipe does not exist any more.
+    Removed,
+    /// All facts of the pipe as of here; the ones before need not be known.
+    Snapshot(Vec<Fact>),
+    /// A session ended; kept for a day, so that a lost last acknowledgement is no error. Stands in the log of pipe 0.
+    Closed(Closed),
+}
+
+/// What a reader has, as the log knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing yet: it waits for an item of its own.
+    Waiting,
+    /// This item, alone.
+    Alone(ItemNo),
+    /// Live, and of these items from these numbers on.
+    Live(Vec<(ItemNo, Seq)>),
+}
+
+/// The last numbers of a session that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The session.
+    pub session: SessionId,
+    /// The number behind a writer's last; 0 of a reader.
+    pub next: Seq,
+    /// Whether the session came to its proper end; else it was given up.
+    pub ended: bool,
+    /// When.
+    pub at: WallTime,
+}
+
+impl Fact {
+    /// The fact as bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.put(&mut out);
+        out.freeze()
+    }
+
+    /// The fact from its bytes.
+    ///
+    /// # Errors
+    /// `E_PROTOCOL` when they are none.
+    pub fn decode(bytes: Bytes) -> Result<Self, Error> {
+        Self::take(&mut Fields(bytes), 0)
+    }
+
+    fn put(&self, out: &mut BytesMut) {
+        match self {
+            Self::Opened { pipe, mode } => {
+                out.put_u8(1);
+                out.put_u8(*mode as u8);
+                put_short(out, pipe.owner.0.as_ref().map_or(&[][..], |key| &key[..]));
+                put_short(out, pipe.path.encoded());
+            }
+            Self::WriterJoined { session, epoch, item, process } => {
+                out.put_u8(2);
+                put_session(out, *session, *epoch);
+                out.put_u64_le(item.0);
+                put_process(out, *process);
+            }
+            Self::Ended { item, kind, next } => {
+                out.put_u8(3);
+                out.put_u64_le(item.0);
+                out.put_u8(*kind as u8);
+                out.put_u64_le(next.0);
+            }
+            Self::ReaderJoined { session, epoch, take, keep, process, holds } => {
+                out.put_u8(4);
+                put_session(out, *session, *epoch);
+                out.put_u8(*take as u8);
+                out.put_u8(u8::from(*keep));
+                put_process(out, *process);
+                put_held(out, holds);
+            }
+            Self::ReaderHolds { session, holds } => {
+                out.put_u8(5);
+                out.put_slice(&session.0);
+                put_held(out, holds);
+            }
+            Self::Took { reader, item, from, to } => {
+                out.put_u8(6);
+                out.put_slice(&reader.0);
+                out.put_u64_le(item.0);
+                out.put_u64_le(from.0);
+                out.put_u64_le(to.0);
+            }
+            Self::ReaderLeft { session } => {
+                out.put_u8(7);
+                out.put_slice(&session.0);
+            }
+            Self::Removed => out.put_u8(8),
+            Self::Snapshot(facts) => {
+                out.put_u8(9);
+                out.put_u32_le(facts.len() as u32);
+                facts.iter().for_each(|fact| fact.put(out));
+            }
+            Self::Closed(closed) => {
+                out.put_u8(10);
+                out.put_slice(&closed.session.0);
+                out.put_u64_le(closed.next.0);
+                out.put_u8(u8::from(closed.ended));
+                out.put_u64_le(closed.at.0);
+            }
+        }
+    }
+
+    fn take(fields: &mut Fields, depth: usize) -> Result<Self, Error> {
+        Ok(match fields.u8()? {
+            1 => {
+                let mode = Mode::from_number(fields.u8()?).ok_or_else(unknown)?;
+                let owner = match &fields.short()?[..] {
+                    [] => Owner::SELF,
+                    key => Owner(Some(key.try_into().map_err(|_| unknown())?)),
+                };
+                Self::Opened { pipe: PipeRef { owner, path: PipePath::decode(fields.short()?, true)? }, mode }
+            }
+            2 => {
+                let (session, epoch) = take_session(fields)?;
+                Self::WriterJoined { session, epoch, item: ItemNo(fields.u64()?), process: take_process(fields)? }
+            }
+            3 => Self::Ended {
+                item: ItemNo(fields.u64()?),
+                kind: EndKind::from_number(fields.u8()?).ok_or_else(unknown)?,
+                next: Seq(fields.u64()?),
+            },
+            4 => {
+                let (session, epoch) = take_session(fields)?;
+                Self::ReaderJoined {
+                    session,
+                    epoch,
+                    take: Take::from_number(fields.u8()?).ok_or_else(unknown)?,
+                    keep: fields.u8()? != 0,
+                    process: take_process(fields)?,
+                    holds: take_held(fields)?,
+                }
+            }
+            5 => Self::ReaderHolds { session: SessionId(fields.array()?), holds: take_held(fields)? },
+            6 => Self::Took {
+                reader: SessionId(fields.array()?),
+                item: ItemNo(fields.u64()?),
+                from: Seq(fields.u64()?),
+                to: Seq(fields.u64()?),
+            },
+            7 => Self::ReaderLeft { session: SessionId(fields.array()?) },
+            8 => Self::Removed,
+            // A snapshot holds no snapshot: nothing recurses further than that.
+            9 if depth == 0 => {
+                let count = fields.u32()?;
+                let facts: Result<Vec<_>, _> = (0..count).map(|_| Self::take(fields, 1)).collect();
+                Self::Snapshot(facts?)
+            }
+            10 => Self::Closed(Closed {
+                session: SessionId(fields.array()?),
+                next: Seq(fields.u64()?),
+                ended: fields.u8()? != 0,
+                at: WallTime(fields.u64()?),
+            }),
+            _ => return Err(unknown()),
+        })
+    }
+}
+
+fn unknown() -> Error {
+    Error::new(Code::Protocol, "a fact in the log is not known to this version")
+}
+
+fn put_session(out: &mut BytesMut, session: SessionId, epoch: Epoch) {
+    out.put_slice(&session.0);
+    out.put_u32_le(epoch.0);
+}
+
+fn take_session(fields: &mut Fields) -> Result<(SessionId, Epoch), Error> {
+    Ok((SessionId(fields.array()?), Epoch(fields.u32()?)))
+}
+
+fn put_process(out: &mut BytesMut, process: Option<ProcessId>) {
+    let process = process.unwrap_or(ProcessId { pid: 0, started: 0, boot: 0 });
+    out.put_u32_le(process.pid);
+    out.put_u64_le(process.started);
+    out.put_u64_le(process.boot);
+}
+
+fn take_process(fields: &mut Fields) -> Result<Option<ProcessId>, Error> {
+    let process = ProcessId { pid: fields.u32()?, started: fields.u64()?, boot: fields.u64()? };
+    Ok((process.pid != 0).then_some(process))
+}
+
+fn put_held(out: &mut BytesMut, held: &Held) {
+    match held {
+        Held::Waiting => out.put_u8(0),
+        Held::Alone(item) => {
+            out.put_u8(1);
+            out.put_u64_le(item.0);
+        }
+        Held::Live(items) => {
+            out.put_u8(2);
+            out.put_u32_le(items.len() as u32);
+            for (item, from) in items {
+                out.put_u64_le(item.0);
+                out.put_u64_le(from.0);
+            }
+        }
+    }
+}
+
+fn take_held(fields: &mut Fields) -> Result<Held, Error> {
+    Ok(match fields.u8()? {
+        0 => Held::Waiting,
+        1 => Held::Alone(ItemNo(fields.u64()?)),
+        2 => {
+            let count = fields.u32()?;
+            let items: Result<Vec<_>, Error> =
+                (0..count).map(|_| Ok((ItemNo(fields.u64()?), Seq(fields.u64()?)))).collect();
+            Held::Live(items?)
+        }
+        _ => return Err(unknown()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::PipeName;
+
+    #[test]
+    fn facts_survive_the_log() {
+        let session = SessionId([9; 16]);
+        let process = Some(ProcessId { pid: 7, started: 8, boot: 9 });
+        let facts = vec![
+            Fact::Opened { pipe: PipeRef::from(&PipeName::new("a/b").unwrap()), mode: Mode::Default },
+            Fact::WriterJoined { session, epoch: Epoch(1), item: ItemNo(3), process },
+            Fact::Ended { item: ItemNo(3), kind: EndKind::Aborted, next: Seq(77) },
+            Fact::ReaderJoined {
+                session,
+                epoch: Epoch(2),
+                take: Take::Item,
+                keep: true,
+                process: None,
+                holds: Held::Waiting,
+            },
+            Fact::ReaderHolds { session, holds: Held::Live(vec![(ItemNo(1), Seq(2)), (ItemNo(4), Seq(0))]) },
+            Fact::ReaderHolds { session, holds: Held::Alone(ItemNo(8)) },
+            Fact::Took { reader: session, item: ItemNo(3), from: Seq(1), to: Seq(9) },
+            Fact::ReaderLeft { session },
+            Fact::Removed,
+            Fact::Closed(Closed { session, next: Seq(5), ended: true, at: WallTime(6) }),
+        ];
+        for fact in facts.iter().cloned().chain([Fact::Snapshot(facts.clone())]) {
+            let bytes = fact.encode();
+            assert_eq!(Fact::decode(bytes.clone()).unwrap(), fact);
+            for cut in 0..bytes.len() {
+                assert!(Fact::decode(bytes.slice(..cut)).is_err(), "{fact:?} cut at {cut}");
+            }
+        }
+    }
+}

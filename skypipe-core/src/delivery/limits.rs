@@ -1,0 +1,27 @@
+//! The bounds of a default pipe, each with its reason.
+
+use std::time::Duration;
+
+/// A live record that is not delivered within this time goes to the log, so that `stored` never waits for a reader. Long
+/// enough that a reader which writes to a busy disk or a far network still counts as prompt.
+pub const PROMPT: Duration = Duration::from_millis(250);
+/// Encoded bytes of a pipe kept in memory for its live readers; past it the oldest go to the log.
+pub const LIVE_WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Encoded bytes a writer may have under way. Less than [`LIVE_WINDOW_BYTES`], so that one writer with a prompt reader never
+/// reaches the disk, and enough to keep the disk busy during one sync.
+pub const WRITER_CREDIT_BYTES: u64 = 2 * 1024 * 1024;
+/// Credit is given back in parts of at least this size: a message per batch would cost a wake-up each.
+pub const CREDIT_STEP_BYTES: u64 = WRITER_CREDIT_BYTES / 8;
+/// A session whose link broke is lost after this time.
+pub const AWAY_LOST: Duration = Duration::from_secs(60);
+/// An unfinished item that no reader waits for stays open this long while its writer is away.
+pub const UNREAD_OPEN: Duration = Duration::from_secs(24 * 60 * 60);
+/// The last numbers of an ended session are known this long.
+pub const CLOSED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Most ended sessions whose last numbers are known: 64 bytes each, and more than end in the seconds a lost acknowledgement
+/// takes to come back. The oldest go first.
+pub const CLOSED_MAX: usize = 65_536;
+/// Most readers of one pipe: an acknowledgement costs a look at each of them.
+pub const READERS_MAX: usize = 16_384;
+/// Most items of one pipe that are not wholly taken: each takes some 300 bytes of memory.
+pub const ITEMS_MAX: usize = 1_000_000;

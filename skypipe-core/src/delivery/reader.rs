@@ -1,0 +1,166 @@
+//! One reader of a default pipe: a cursor per item it has.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::broker::{ReaderDown, Take};
+use crate::caller::ProcessId;
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
+
+use super::fact::Held;
+use super::item::{Link, NOTICES_MAX};
+use super::ranges::Ranges;
+
+/// One reader.
+#[derive(Debug)]
+pub(super) struct Reader {
+    /// Its newest attach.
+    pub(super) epoch: Epoch,
+    /// How it is reached.
+    pub(super) link: Link,
+    /// Its process, where it is on this machine.
+    pub(super) process: Option<ProcessId>,
+    /// What it wants.
+    pub(super) take: Take,
+    /// Whether it starts again at its end.
+    pub(super) keep: bool,
+    /// Which append says that it joined.
+    pub(super) joined: u64,
+    /// What it has.
+    pub(super) holds: Holds,
+    /// Bytes it may still be sent; a batch may overdraw it.
+    pub(super) credit: i64,
+    /// Messages that go before the next batch.
+    pub(super) outbox: VecDeque<ReaderDown>,
+    /// Which append says that it left; it is told when that is durable.
+    pub(super) leaving: Option<u64>,
+    /// It was told that a second writer joined.
+    pub(super) second_writer_told: bool,
+}
+
+/// What a reader has.
+#[derive(Debug)]
+pub(super) enum Holds {
+    /// Nothing yet: it waits for an item of its own.
+    Waiting,
+    /// This item, alone.
+    Alone(ItemNo, Cursor),
+    /// All items that are live, and what was stored when it came.
+    Live(Live),
+    /// A look at these items, from a number up to a number.
+    Peek(VecDeque<(ItemNo, Cursor)>),
+}
+
+/// A live reader's items.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// Where it is in each item.
+    pub(super) cursors: BTreeMap<ItemNo, Cursor>,
+    /// The items that have something for it, in the order in which they are served. The first one is served until its stored part is through
+    /// and no record is half sent.
+    pub(super) ready: VecDeque<ItemNo>,
+    /// The last writer has ended: it gets what it is owed, and nothing of later writers.
+    pub(super) ending: bool,
+}
+
+/// Where a reader is in one item.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cursor {
+    /// The first number it is owed.
+    pub(super) start: Seq,
+    /// The next number to send.
+    pub(super) sent: Seq,
+    /// All below, from `start` on, is acknowledged.
+    pub(super) acked: Seq,
+    /// All below was there when the reader came, and is served before anything of the next item.
+    pub(super) stored_until: Seq,
+    /// Numbers others took before this reader came.
+    pub(super) skip: Ranges,
+    /// It came within a record, and is owed the item from the next record on.
+    pub(super) wants_start: bool,
+    /// Half a record was sent.
+    pub(super) open_record: bool,
+    /// It was told that the item ended.
+    pub(super) end_told: bool,
+    /// The item stands in [`Live::ready`].
+    pub(super) queued: bool,
+    /// It let a record wait for longer than a prompt reader does.
+    pub(super) lagging: bool,
+}
+
+impl Cursor {
+    /// A cursor at `start`; all below `stored_until` comes first.
+    pub(super) fn new(start: Seq, stored_until: Seq, skip: Ranges) -> Self {
+        Self { start, sent: start, acked: start, stored_until, skip, ..Self::default() }
+    }
+}
+
+impl Reader {
+    pub(super) fn say(&mut self, message: ReaderDown) {
+        if self.outbox.len() < NOTICES_MAX || !matches!(message, ReaderDown::Notice(_)) {
+            self.outbox.push_back(message);
+        }
+    }
+
+    /// Its cursor in `item`, if it has one.
+    pub(super) fn cursor(&mut self, item: ItemNo) -> Option<&mut Cursor> {
+        match &mut self.holds {
+            Holds::Alone(own, cursor) if *own == item => Some(cursor),
+            Holds::Live(live) => live.cursors.get_mut(&item),
+            _ => None,
+        }
+    }
+
+    /// Its live state, while it takes part in what comes.
+    pub(super) fn live(&mut self) -> Option<&mut Live> {
+        match &mut self.holds {
+            Holds::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    /// Whether it is live and was given `item`.
+    pub(super) fn has_live(&self, item: ItemNo) -> Option<&Cursor> {
+        match &self.holds {
+            Holds::Live(live) => live.cursors.get(&item),
+            _ => None,
+        }
+    }
+
+    /// Whether it would take whatever is put back.
+    pub(super) fn is_idle(&self) -> bool {
+        self.leaving.is_none()
+            && match &self.holds {
+                Holds::Waiting => true,
+                Holds::Live(live) => live.cursors.is_empty() && !live.ending,
+                _ => false,
+            }
+    }
+
+    /// What it has, as the log knows it.
+    pub(super) fn held(&self) -> Held {
+        match &self.holds {
+            Holds::Alone(item, _) => Held::Alone(*item),
+            Holds::Live(live) => Held::Live(live.cursors.iter().map(|(item, c)| (*item, c.acked)).collect()),
+            Holds::Waiting | Holds::Peek(_) => Held::Waiting,
+        }
+    }
+}
+
+impl Live {
+    /// Puts `item` in line if it is not there.
+    pub(super) fn queue(&mut self, item: ItemNo) {
+        if let Some(cursor) = self.cursors.get_mut(&item).filter(|cursor| !cursor.queued) {
+            cursor.queued = true;
+            self.ready.push_back(item);
+        }
+    }
+
+    /// Takes `item` out: the reader has all of it.
+    pub(super) fn complete(&mut self, item: ItemNo) {
+        self.cursors.remove(&item);
+        self.ready.retain(|other| *other != item);
+    }
+}
+
+/// A reader's name is its session.
+pub(super) type Readers = BTreeMap<SessionId, Reader>;

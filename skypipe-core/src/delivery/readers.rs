@@ -1,0 +1,409 @@
+//! What readers do to a default pipe.
+
+use std::collections::VecDeque;
+
+use crate::broker::{Notice, ReaderAttach, ReaderCursor, ReaderDown, Take};
+use crate::caller::ProcessId;
+use crate::error::{Code, Error};
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::time::Time;
+
+use super::default::{DefaultPipe, Effect, Pending, expired, fenced};
+use super::fact::Fact;
+use super::item::{Item, Link};
+use super::limits::READERS_MAX;
+use super::ranges::Ranges;
+use super::reader::{Cursor, Holds, Live, Reader};
+
+impl DefaultPipe {
+    /// A reader attaches or returns.
+    ///
+    /// # Errors
+    /// `E_EMPTY`, `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`.
+    pub fn attach_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
+        match (self.readers.contains_key(&attach.session), &attach.resume) {
+            (true, cursors) => self.return_reader(attach, cursors.as_deref().unwrap_or_default()),
+            (false, Some(_)) => Err(expired()),
+            (false, None) => self.join_reader(attach, process),
+        }
+    }
+
+    /// More may be sent to a reader.
+    pub fn credit(&mut self, session: SessionId, epoch: Epoch, bytes: u64) -> Result<(), Error> {
+        let reader = self.attached_reader(session, epoch)?;
+        reader.credit = reader.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// A reader acknowledges all below a number of a writer's session.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`; `E_PROTOCOL` when that was never sent.
+    pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor) -> Result<(), Error> {
+        let item = self.writers.get(&ack.writer).copied();
+        let reader = self.attached_reader(session, epoch)?;
+        let alone = matches!(reader.holds, Holds::Alone(..));
+        let Some((no, cursor)) = item.and_then(|no| Some((no, reader.cursor(no)?))) else { return Ok(()) };
+        if ack.next > cursor.sent {
+            return Err(Error::new(Code::Protocol, "an acknowledgement of what was never sent"));
+        }
+        let from = cursor.acked;
+        cursor.acked = from.max(ack.next);
+        self.acknowledged(session, no, from, alone);
+        self.vanish_if_empty();
+        Ok(())
+    }
+
+    /// A reader leaves; with `part` it keeps what it acknowledged of an item taken alone.
+    pub fn leave(&mut self, session: SessionId, epoch: Epoch, part: bool) -> Result<(), Error> {
+        if self.attached_reader(session, epoch)?.leaving.is_none() {
+            self.part_with(session, part, true);
+        }
+        self.wake(session);
+        Ok(())
+    }
+
+    /// The reader's link broke.
+    pub fn reader_away(&mut self, session: SessionId, epoch: Epoch, now: Time) {
+        let Ok(reader) = self.attached_reader(session, epoch) else { return };
+        if reader.leaving.is_some() || matches!(reader.holds, Holds::Peek(_)) {
+            self.readers.remove(&session);
+            return self.vanish_if_empty();
+        }
+        reader.link = Link::Away(now);
+        if let Some(live) = reader.live() {
+            live.cursors.values_mut().for_each(|cursor| cursor.lagging = true);
+        }
+    }
+
+    pub(super) fn attached_reader(&mut self, session: SessionId, epoch: Epoch) -> Result<&mut Reader, Error> {
+        let reader = self.readers.get_mut(&session).ok_or_else(expired)?;
+        if reader.epoch == epoch { Ok(reader) } else { Err(fenced()) }
+    }
+
+    fn join_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
+        if self.readers.len() >= READERS_MAX {
+            return Err(Error::new(Code::Busy, "the pipe has as many readers as it may"));
+        }
+        let holds = match attach.take {
+            Take::Peek => self.peek(),
+            take => self.assign(take, attach.no_wait),
+        };
+        let empty = match &holds {
+            Holds::Peek(items) => items.is_empty(),
+            Holds::Alone(..) => false,
+            Holds::Waiting | Holds::Live(_) => attach.no_wait,
+        };
+        if empty && (attach.no_wait || attach.take == Take::Peek) {
+            self.vanish_if_empty();
+            return Err(Error::new(Code::Empty, "there is nothing to take now"));
+        }
+        let reader = Reader {
+            epoch: attach.epoch,
+            link: Link::Attached,
+            process,
+            take: attach.take,
+            keep: attach.keep,
+            joined: 0,
+            holds: Holds::Waiting,
+            credit: i64::try_from(attach.credit).unwrap_or(i64::MAX),
+            outbox: VecDeque::new(),
+            leaving: None,
+            second_writer_told: false,
+        };
+        self.readers.insert(attach.session, reader);
+        self.give(attach.session, holds);
+        self.log_joining(attach.session);
+        Ok(())
+    }
+
+    /// The reader is there once the log says so. A peek takes nothing, so it leaves no trace.
+    fn log_joining(&mut self, session: SessionId) {
+        let Some(reader) = self.readers.get(&session) else { return };
+        if matches!(reader.holds, Holds::Peek(_)) {
+            return;
+        }
+        let (epoch, take, keep, process, holds) =
+            (reader.epoch, reader.take, reader.keep, reader.process, reader.held());
+        let joined = self.append(Fact::ReaderJoined { session, epoch, take, keep, process, holds });
+        self.pending.push_back((joined, Pending::Wake(session)));
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.joined = joined;
+        }
+    }
+
+    /// A known reader returns.
+    fn return_reader(&mut self, attach: &ReaderAttach, cursors: &[ReaderCursor]) -> Result<(), Error> {
+        let numbers: Vec<(ItemNo, Seq)> =
+            cursors.iter().filter_map(|c| Some((*self.writers.get(&c.writer)?, c.next))).collect();
+        let Some(reader) = self.readers.get_mut(&attach.session) else { return Err(expired()) };
+        if attach.epoch <= reader.epoch {
+            return Err(fenced());
+        }
+        reader.epoch = attach.epoch;
+        reader.link = Link::Attached;
+        reader.credit = i64::try_from(attach.credit).unwrap_or(i64::MAX);
+        reader.rewind();
+        for (no, next) in &numbers {
+            if let Some(cursor) = reader.cursor(*no) {
+                cursor.sent = cursor.start.max(*next);
+                cursor.wants_start &= cursor.sent <= cursor.start;
+            }
+        }
+        if let Some(live) = reader.live() {
+            // The writer it heard last goes on first, so that nothing comes between the pieces of a record.
+            if let Some((no, next)) = numbers.first()
+                && let Some(cursor) = live.cursors.get_mut(no)
+            {
+                cursor.open_record = self.items[no].accepted == *next && self.items[no].open_record;
+            }
+            let items: Vec<ItemNo> = numbers.iter().map(|n| n.0).chain(live.cursors.keys().copied()).collect();
+            items.into_iter().for_each(|no| live.queue(no));
+        }
+        self.wake(attach.session);
+        self.end_or_restart(attach.session);
+        Ok(())
+    }
+
+    /// Rule 2 and 3: what a reader that comes now gets.
+    pub(super) fn assign(&self, take: Take, no_wait: bool) -> Holds {
+        let mut free = self.items.iter().filter(|(no, item)| self.is_free(**no, item));
+        if no_wait {
+            return free.find(|(_, item)| item.end.is_some()).map_or(Holds::Waiting, |(no, item)| alone(*no, item));
+        }
+        match (free.next(), take) {
+            (Some((no, item)), Take::Item) => alone(*no, item),
+            (None, Take::Item) => Holds::Waiting,
+            (Some((no, item)), _) if item.end.is_some() => alone(*no, item),
+            _ => Holds::Live(self.go_live()),
+        }
+    }
+
+    /// Whether no reader is taking the item or was given it.
+    fn is_free(&self, no: ItemNo, item: &Item) -> bool {
+        item.taker.is_none() && !item.over && !self.readers.values().any(|reader| reader.has_live(no).is_some())
+    }
+
+    /// Rule 3: everything stored that is nobody's, in order, and all open items from here on.
+    fn go_live(&self) -> Live {
+        let mut live = Live::default();
+        for (&no, item) in self.items.iter().filter(|(_, item)| item.taker.is_none() && !item.over) {
+            let cursor = if self.is_free(no, item) {
+                let start = item.first_left();
+                Cursor::new(start, item.accepted, item.acked.clone())
+            } else if item.end.is_none() {
+                let wants_start = item.open_record;
+                Cursor { wants_start, ..Cursor::new(item.accepted, item.accepted, Ranges::default()) }
+            } else {
+                continue;
+            };
+            live.cursors.insert(no, cursor);
+        }
+        live
+    }
+
+    /// All there is, without taking it.
+    fn peek(&self) -> Holds {
+        let look =
+            |(no, item): (&ItemNo, &Item)| (*no, Cursor::new(item.first_left(), item.accepted, item.acked.clone()));
+        Holds::Peek(self.items.iter().filter(|(_, item)| item.taker.is_none() && !item.over).map(look).collect())
+    }
+
+    /// Gives a reader what was assigned to it.
+    fn give(&mut self, session: SessionId, holds: Holds) {
+        if let Holds::Alone(no, _) = &holds {
+            self.with_item(*no, |item| item.taker = Some(session));
+        }
+        let mut notices = Vec::new();
+        if let Holds::Alone(no, cursor) = &holds {
+            notices.extend(self.middle(*no, cursor));
+        }
+        let Some(reader) = self.readers.get_mut(&session) else { return };
+        reader.holds = holds;
+        if let Some(live) = reader.live() {
+            let items: Vec<ItemNo> = live.cursors.keys().copied().collect();
+            items.into_iter().for_each(|no| live.queue(no));
+        }
+        if let Holds::Live(live) = &self.readers[&session].holds {
+            notices.extend(live.cursors.iter().filter_map(|(no, cursor)| self.middle(*no, cursor)));
+            let open = live.cursors.keys().filter(|no| self.items[no].end.is_none()).count();
+            if open > 1 {
+                notices.push(Notice::SecondWriter);
+            }
+        }
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.second_writer_told |= notices.contains(&Notice::SecondWriter);
+            notices.into_iter().for_each(|notice| reader.say(ReaderDown::Notice(notice)));
+        }
+        self.wake(session);
+    }
+
+    /// What a reader hears that does not get an item from its start.
+    fn middle(&self, no: ItemNo, cursor: &Cursor) -> Option<Notice> {
+        let item = self.items.get(&no)?;
+        (cursor.start > Seq(0) && !cursor.wants_start)
+            .then_some(Notice::Middle { writer: item.session, from: cursor.start })
+    }
+
+    /// An acknowledgement moved a cursor on from `from`.
+    fn acknowledged(&mut self, session: SessionId, no: ItemNo, from: Seq, alone: bool) {
+        let item = &self.items[&no];
+        let (writer, end, accepted) = (item.session, item.end, item.accepted);
+        let Some(cursor) = self.readers.get_mut(&session).and_then(|reader| reader.cursor(no)) else { return };
+        let (start, acked) = (cursor.start, cursor.acked);
+        cursor.lagging &= acked < accepted;
+        let complete = end.is_some_and(|end| acked >= end.next);
+        if complete || !alone {
+            let from = if alone { start } else { from };
+            self.with_item(no, |item| item.acked.insert(from..acked));
+        }
+        // The end comes first in the log, so that a replay knows a whole item from a part of one.
+        self.refresh(no);
+        if complete {
+            self.complete(session, no, writer, start..acked);
+            self.end_or_restart(session);
+        }
+    }
+
+    /// A reader has all of an item: the log hears of it, and then the reader.
+    fn complete(&mut self, session: SessionId, no: ItemNo, writer: SessionId, took: std::ops::Range<Seq>) {
+        let append = self.append(Fact::Took { reader: session, item: no, from: took.start, to: took.end });
+        self.pending.push_back((append, Pending::Taken(session, writer)));
+        if let Some(live) = self.readers.get_mut(&session).and_then(Reader::live) {
+            live.complete(no);
+        }
+    }
+
+    /// A reader that has everything it was owed ends, or starts again at rule 2.
+    fn end_or_restart(&mut self, session: SessionId) {
+        let Some(reader) = self.readers.get(&session) else { return };
+        let done = match &reader.holds {
+            Holds::Alone(no, cursor) => {
+                let end = self.items.get(no).map(|item| item.end);
+                end.is_none_or(|end| end.is_some_and(|end| cursor.acked >= end.next))
+            }
+            Holds::Live(live) => live.ending && live.cursors.is_empty(),
+            Holds::Waiting | Holds::Peek(_) => false,
+        };
+        if !done || reader.leaving.is_some() {
+            return;
+        }
+        if reader.keep {
+            let take = reader.take;
+            self.release(session);
+            self.restart(session, take);
+        } else {
+            self.part_with(session, false, true);
+        }
+    }
+
+    fn restart(&mut self, session: SessionId, take: Take) {
+        let holds = self.assign(take, false);
+        self.give(session, holds);
+        let Some(held) = self.readers.get(&session).map(Reader::held) else { return };
+        self.append(Fact::ReaderHolds { session, holds: held });
+    }
+
+    /// A reader goes: what it took stays taken, the rest is free again. It is told when that is durable.
+    pub(super) fn part_with(&mut self, session: SessionId, part: bool, ended: bool) {
+        let Some(reader) = self.readers.get_mut(&session) else { return };
+        if matches!(reader.holds, Holds::Peek(_)) {
+            reader.leaving = Some(0);
+            return;
+        }
+        let took: Vec<(ItemNo, Seq, Seq)> = match &reader.holds {
+            Holds::Alone(no, cursor) if part => vec![(*no, cursor.start, cursor.acked)],
+            Holds::Live(live) => live.cursors.iter().map(|(no, c)| (*no, c.start, c.acked)).collect(),
+            _ => Vec::new(),
+        };
+        for (item, from, to) in took.into_iter().filter(|(_, from, to)| to > from) {
+            self.append(Fact::Took { reader: session, item, from, to });
+            self.with_item(item, |item| item.acked.insert(from..to));
+        }
+        self.effects.push(Effect::Closed { session, next: Seq(0), ended });
+        let left = self.append(Fact::ReaderLeft { session });
+        self.pending.push_back((left, Pending::Wake(session)));
+        let freed = self.release(session);
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.leaving = Some(left);
+        }
+        self.freed(freed);
+    }
+
+    /// The session is given up.
+    pub(super) fn reader_lost(&mut self, session: SessionId) {
+        if self.readers.get(&session).is_some_and(|reader| reader.leaving.is_none()) {
+            self.part_with(session, false, false);
+        }
+        self.readers.remove(&session);
+        self.wake(session);
+    }
+
+    /// Takes from a reader all it has.
+    fn release(&mut self, session: SessionId) -> Vec<ItemNo> {
+        let Some(reader) = self.readers.get_mut(&session) else { return Vec::new() };
+        match std::mem::replace(&mut reader.holds, Holds::Waiting) {
+            Holds::Alone(no, _) => {
+                self.with_item(no, |item| item.taker = None);
+                vec![no]
+            }
+            Holds::Live(live) => live.cursors.into_keys().collect(),
+            Holds::Waiting | Holds::Peek(_) => Vec::new(),
+        }
+    }
+
+    /// Items that lost a reader: those that nobody reads now go to the log and to whoever waits.
+    fn freed(&mut self, items: Vec<ItemNo>) {
+        for no in items {
+            if !self.is_prompt(no) {
+                self.log_item(no);
+            }
+            self.refresh(no);
+        }
+        let idle: Vec<SessionId> =
+            self.readers.iter().filter(|(_, r)| r.is_idle()).map(|(session, _)| *session).collect();
+        for session in idle {
+            let take = self.readers[&session].take;
+            let holds = self.assign(take, false);
+            let something = match &holds {
+                Holds::Alone(..) => true,
+                Holds::Live(live) => !live.cursors.is_empty(),
+                _ => false,
+            };
+            if something {
+                self.restart(session, take);
+            }
+        }
+    }
+
+    pub(super) fn say_taken(&mut self, session: SessionId, writer: SessionId) {
+        if let Some(reader) = self.readers.get_mut(&session).filter(|reader| reader.leaving.is_none()) {
+            reader.say(ReaderDown::Taken { writer });
+            self.wake(session);
+        }
+    }
+}
+
+fn alone(no: ItemNo, item: &Item) -> Holds {
+    Holds::Alone(no, Cursor::new(item.first_left(), item.accepted, item.acked.clone()))
+}
+
+impl Reader {
+    /// After a broken link nothing counts as sent but what the reader says it has.
+    fn rewind(&mut self) {
+        let rewind = |cursor: &mut Cursor| {
+            cursor.sent = cursor.acked;
+            cursor.end_told = false;
+            cursor.queued = false;
+            cursor.open_record = false;
+        };
+        match &mut self.holds {
+            Holds::Alone(_, cursor) => rewind(cursor),
+            Holds::Live(live) => {
+                live.ready.clear();
+                live.cursors.values_mut().for_each(rewind);
+            }
+            Holds::Waiting | Holds::Peek(_) => {}
+        }
+    }
+}

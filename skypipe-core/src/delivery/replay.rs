@@ -1,0 +1,188 @@
+//! A pipe from its facts.
+
+use crate::batch::EndKind;
+use crate::caller::ProcessId;
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::time::Time;
+
+use super::default::{DefaultPipe, Extent, NOBODY};
+use super::fact::{Fact, Held};
+use super::item::{End, Item, Link};
+use super::reader::{Cursor, Holds, Live, Reader};
+
+impl DefaultPipe {
+    /// Applies one fact from the log. Facts come in the order in which they were appended; when all are in, the pipe is made ready with
+    /// [`DefaultPipe::recovered`].
+    pub fn replay(&mut self, fact: Fact) {
+        self.opened = true;
+        match fact {
+            Fact::Opened { pipe, .. } => self.pipe = pipe,
+            Fact::WriterJoined { session, epoch, item, process } => {
+                self.begin_item(item, Item::new(session, epoch, process, 0));
+            }
+            Fact::Ended { item, kind, next } => self.replay_end(item, kind, next),
+            Fact::ReaderJoined { session, epoch, take, keep, process, holds } => {
+                self.readers.insert(session, Reader::recovered(epoch, take, keep, process));
+                self.replay_holds(session, holds);
+            }
+            Fact::ReaderHolds { session, holds } => {
+                self.replay_release(session);
+                self.replay_holds(session, holds);
+            }
+            Fact::Took { reader, item, from, to } => self.replay_took(reader, item, from, to),
+            Fact::ReaderLeft { session } => {
+                self.replay_release(session);
+                self.readers.remove(&session);
+            }
+            Fact::Removed => {
+                self.items.clear();
+                self.writers.clear();
+                self.readers.clear();
+            }
+            Fact::Snapshot(facts) => {
+                self.replay(Fact::Removed);
+                facts.into_iter().for_each(|fact| self.replay(fact));
+            }
+            Fact::Closed(_) => {}
+        }
+    }
+
+    /// Makes the pipe ready after the last fact: `extent` says what of an item's batches the log has. All sessions are away from `now` on.
+    /// A pipe with nothing in it is gone.
+    pub fn recovered(&mut self, now: Time, extent: impl Fn(ItemNo) -> Extent) {
+        for (no, item) in &mut self.items {
+            item.recover(now, &extent(*no));
+        }
+        for reader in self.readers.values_mut() {
+            reader.link = Link::Away(now);
+        }
+        let items: Vec<ItemNo> = self.items.keys().copied().collect();
+        for no in items {
+            self.with_item(no, |_| ());
+            self.refresh(no);
+        }
+        self.vanish_if_empty();
+    }
+
+    /// All facts of the pipe as of now, as one.
+    pub fn snapshot(&self) -> Fact {
+        let mut facts = vec![Fact::Opened { pipe: self.pipe.clone(), mode: crate::broker::Mode::Default }];
+        for (no, item) in &self.items {
+            let (session, epoch, process) = (item.session, item.epoch, item.process);
+            facts.push(Fact::WriterJoined { session, epoch, item: *no, process });
+        }
+        for (session, r) in
+            self.readers.iter().filter(|(_, r)| r.leaving.is_none() && !matches!(r.holds, Holds::Peek(_)))
+        {
+            let (epoch, take, keep, process, holds) = (r.epoch, r.take, r.keep, r.process, r.held());
+            facts.push(Fact::ReaderJoined { session: *session, epoch, take, keep, process, holds });
+        }
+        for (no, item) in &self.items {
+            let took = |range: std::ops::Range<Seq>| Fact::Took {
+                reader: NOBODY,
+                item: *no,
+                from: range.start,
+                to: range.end,
+            };
+            facts.extend(item.acked.iter().map(took));
+            // An end that is not appended yet follows the snapshot.
+            let end = item.end.filter(|end| end.append.is_some());
+            facts.extend(end.map(|end| Fact::Ended { item: *no, kind: end.kind, next: end.next }));
+        }
+        Fact::Snapshot(facts)
+    }
+
+    /// Appends [`DefaultPipe::snapshot`].
+    pub fn log_snapshot(&mut self) {
+        if self.opened && !self.gone {
+            let snapshot = self.snapshot();
+            self.append(snapshot);
+        }
+    }
+
+    fn replay_end(&mut self, no: ItemNo, kind: EndKind, next: Seq) {
+        let Some(item) = self.items.get_mut(&no) else { return };
+        item.end = Some(End { kind, next, append: Some(0) });
+        self.item_ended(no);
+        for live in self.readers.values_mut().filter_map(Reader::live) {
+            if live.cursors.get(&no).is_some_and(|cursor| cursor.acked >= next) {
+                live.complete(no);
+            }
+        }
+        self.effects.clear();
+    }
+
+    fn replay_holds(&mut self, session: SessionId, held: Held) {
+        let holds = match held {
+            Held::Waiting => Holds::Waiting,
+            Held::Alone(no) => {
+                let Some(item) = self.items.get_mut(&no) else { return };
+                item.taker = Some(session);
+                Holds::Alone(no, Cursor::new(item.first_left(), Seq(0), item.acked.clone()))
+            }
+            Held::Live(items) => {
+                let mut live = Live::default();
+                for (no, from) in items {
+                    let skip = self.items.get(&no).map(|item| item.acked.clone()).unwrap_or_default();
+                    live.cursors.insert(no, Cursor::new(from, Seq(0), skip));
+                }
+                Holds::Live(live)
+            }
+        };
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.holds = holds;
+        }
+    }
+
+    fn replay_release(&mut self, session: SessionId) {
+        for item in self.items.values_mut().filter(|item| item.taker == Some(session)) {
+            item.taker = None;
+        }
+    }
+
+    fn replay_took(&mut self, reader: SessionId, no: ItemNo, from: Seq, to: Seq) {
+        let Some(item) = self.items.get_mut(&no) else { return };
+        item.acked.insert(from..to);
+        let complete = item.end.is_some_and(|end| to >= end.next);
+        let Some(reader) = self.readers.get_mut(&reader) else { return };
+        if let Some(cursor) = reader.cursor(no) {
+            cursor.acked = cursor.acked.max(to);
+            cursor.sent = cursor.acked;
+        }
+        if let Some(live) = reader.live().filter(|_| complete) {
+            live.complete(no);
+        }
+    }
+}
+
+impl Item {
+    /// Fits the item to what the log has of it.
+    fn recover(&mut self, now: Time, extent: &Extent) {
+        let on_disk = extent.last().map(|range| range.end).unwrap_or_default();
+        let taken = self.acked.iter().last().map(|range| range.end).unwrap_or_default();
+        self.accepted = on_disk.max(taken).max(self.end.map(|end| end.next).unwrap_or_default());
+        if let Some(end) = self.end.filter(|end| end.kind == EndKind::Aborted) {
+            self.accepted = Seq(end.next.0 - 1);
+        }
+        (self.stored, self.settled, self.logged) = (self.accepted, self.accepted, self.accepted);
+        self.link = Link::Away(now);
+    }
+}
+
+impl Reader {
+    fn recovered(epoch: Epoch, take: crate::broker::Take, keep: bool, process: Option<ProcessId>) -> Self {
+        Self {
+            epoch,
+            link: Link::Away(Time::default()),
+            process,
+            take,
+            keep,
+            joined: 0,
+            holds: Holds::Waiting,
+            credit: 0,
+            outbox: std::collections::VecDeque::new(),
+            leaving: None,
+            second_writer_told: false,
+        }
+    }
+}

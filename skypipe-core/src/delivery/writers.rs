@@ -1,0 +1,266 @@
+//! What writers do to a default pipe.
+
+use crate::batch::{Batch, EndKind};
+use crate::broker::{Notice, WriterResume, WriterWelcome};
+use crate::caller::ProcessId;
+use crate::error::{Code, Error};
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::time::Time;
+
+use super::default::{DefaultPipe, Pending, expired, fenced};
+use super::fact::Fact;
+use super::item::{End, Item, Link};
+use super::limits::{ITEMS_MAX, LIVE_WINDOW_BYTES, WRITER_CREDIT_BYTES};
+use super::ranges::Ranges;
+use super::reader::{Cursor, Holds};
+
+impl DefaultPipe {
+    /// A writer attaches or returns. It is welcome once [`DefaultPipe::writer_welcome`] says so.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`, `E_RESUME_AHEAD`, `E_BUSY`.
+    pub fn attach_writer(
+        &mut self,
+        session: SessionId,
+        epoch: Epoch,
+        resume: Option<WriterResume>,
+        process: Option<ProcessId>,
+    ) -> Result<(), Error> {
+        match (self.writers.get(&session), resume) {
+            (Some(&item), resume) => self.return_writer(item, epoch, resume.unwrap_or_default()),
+            (None, Some(_)) => Err(expired()),
+            (None, None) => self.join_writer(session, epoch, process),
+        }
+    }
+
+    /// The welcome of an attached writer, once its joining is durable.
+    pub fn writer_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<WriterWelcome, Error>> {
+        let durable = self.durable;
+        let Some(&no) = self.writers.get(&session) else { return Some(Err(expired())) };
+        let readers = self.readers.values().filter(|reader| reader.has_live(no).is_some()).count() as u32;
+        let item = self.items.get_mut(&no)?;
+        if item.epoch != epoch {
+            return Some(Err(fenced()));
+        }
+        (item.joined <= durable).then(|| {
+            Ok(WriterWelcome {
+                next: item.accepted,
+                ack: item.welcome_ack(durable),
+                credit: WRITER_CREDIT_BYTES,
+                readers,
+            })
+        })
+    }
+
+    /// A batch comes in.
+    ///
+    /// # Errors
+    /// `E_FENCED`, or `E_PROTOCOL` and `E_CONFLICT` when the batch cannot be the next one; the attach must be closed then.
+    pub fn batch(&mut self, session: SessionId, epoch: Epoch, batch: Batch, now: Time) -> Result<(), Error> {
+        let no = self.attached_item(session, epoch)?;
+        if batch.session() != session {
+            return Err(Error::new(Code::Protocol, "a batch of another session"));
+        }
+        if self.is_known(no, &batch)? {
+            return Ok(());
+        }
+        self.with_item(no, |item| item.accept(batch, now));
+        self.offer(no);
+        if !self.is_prompt(no) || self.unlogged_bytes > LIVE_WINDOW_BYTES {
+            self.log_item(no);
+        }
+        if self.items[&no].end.is_some() {
+            self.item_ended(no);
+        }
+        // What a resumed reader already acknowledged is settled as it comes.
+        self.refresh(no);
+        self.vanish_if_empty();
+        Ok(())
+    }
+
+    /// The writer gives its item up.
+    pub fn abort(&mut self, session: SessionId, epoch: Epoch) -> Result<(), Error> {
+        let no = self.attached_item(session, epoch)?;
+        self.abort_item(no);
+        self.vanish_if_empty();
+        Ok(())
+    }
+
+    /// The writer's link broke.
+    pub fn writer_away(&mut self, session: SessionId, epoch: Epoch, now: Time) {
+        let Ok(no) = self.attached_item(session, epoch) else { return };
+        self.with_item(no, |item| item.link = Link::Away(now));
+        self.drop_item_if_over(no);
+        self.vanish_if_empty();
+    }
+
+    pub(super) fn attached_item(&self, session: SessionId, epoch: Epoch) -> Result<ItemNo, Error> {
+        let &no = self.writers.get(&session).ok_or_else(expired)?;
+        if self.items[&no].epoch == epoch { Ok(no) } else { Err(fenced()) }
+    }
+
+    /// A new item begins.
+    fn join_writer(&mut self, session: SessionId, epoch: Epoch, process: Option<ProcessId>) -> Result<(), Error> {
+        if self.items.len() >= ITEMS_MAX {
+            return Err(Error::new(Code::Busy, "the pipe holds as many items as it may"));
+        }
+        // A reader that ends with an item must have ended before this writer in the log as well.
+        let ended = |no: &ItemNo| self.items.get(no).is_some_and(|item| item.end.is_some());
+        let ended: Vec<ItemNo> = self.watched.iter().copied().filter(ended).collect();
+        ended.into_iter().for_each(|no| self.log_item(no));
+        let no = self.next_item;
+        let joined = self.append(Fact::WriterJoined { session, epoch, item: no, process });
+        self.pending.push_back((joined, Pending::Wake(session)));
+        self.begin_item(no, Item::new(session, epoch, process, joined));
+        self.say_second_writer(no);
+        Ok(())
+    }
+
+    /// Puts a new item in its place: owed to all who are live, or to the first who waits for an item.
+    pub(super) fn begin_item(&mut self, no: ItemNo, mut item: Item) {
+        let mut owed = false;
+        for live in
+            self.readers.values_mut().filter(|r| r.leaving.is_none()).filter_map(|r| r.live()).filter(|l| !l.ending)
+        {
+            live.cursors.insert(no, Cursor::new(Seq(0), Seq(0), Ranges::default()));
+            owed = true;
+        }
+        let waiting = |holds: &Holds| matches!(holds, Holds::Waiting);
+        let waiting = self.readers.iter_mut().find(|(_, r)| !owed && r.leaving.is_none() && waiting(&r.holds));
+        if let Some((session, reader)) = waiting {
+            reader.holds = Holds::Alone(no, Cursor::new(Seq(0), Seq(0), Ranges::default()));
+            item.taker = Some(*session);
+        }
+        self.writers.insert(item.session, no);
+        self.items.insert(no, item);
+        self.next_item = ItemNo(no.0 + 1);
+    }
+
+    /// A known writer returns.
+    fn return_writer(&mut self, no: ItemNo, epoch: Epoch, resume: WriterResume) -> Result<(), Error> {
+        let session = self.items[&no].session;
+        self.with_item(no, |item| {
+            if epoch <= item.epoch {
+                return Err(fenced());
+            }
+            if item.end.is_some_and(|end| end.kind == EndKind::Aborted) {
+                return Err(expired());
+            }
+            if resume.stored > item.accepted {
+                return Err(Error::new(Code::ResumeAhead, "the writer claims as stored what was never stored here"));
+            }
+            // A relay that crashed knows nothing of what was delivered and never logged; the writer does.
+            if resume.settled > item.accepted {
+                item.acked.insert(item.accepted..resume.settled);
+                item.accepted = resume.settled;
+                item.settled = item.settled.max(resume.settled);
+            }
+            item.epoch = epoch;
+            item.link = Link::Attached;
+            Ok(())
+        })
+        .unwrap_or_else(|| Err(expired()))?;
+        self.wake(session);
+        self.refresh(no);
+        Ok(())
+    }
+
+    /// Whether a batch was accepted before.
+    fn is_known(&mut self, no: ItemNo, batch: &Batch) -> Result<bool, Error> {
+        let item = &self.items[&no];
+        // Only a batch with the end mark can reach back: its records were delivered before a relay crashed, its end was not logged.
+        if batch.first() <= item.accepted && batch.next() > item.accepted && item.end.is_none() {
+            return Ok(false);
+        }
+        if batch.next() > item.accepted {
+            return Err(Error::new(Code::Protocol, "a batch that is not the next one"));
+        }
+        if item.in_memory(batch.first()).is_some_and(|known| known.checksum() != batch.checksum()) {
+            return Err(Error::new(Code::Conflict, "the same numbers with other bytes"));
+        }
+        let session = item.session;
+        self.with_item(no, |item| item.refund(batch.encoded().len()));
+        self.wake(session);
+        Ok(true)
+    }
+
+    /// Tells the readers of an item that there is more of it.
+    pub(super) fn offer(&mut self, no: ItemNo) {
+        let mut woken = Vec::new();
+        for (session, reader) in &mut self.readers {
+            if let Some(live) = reader.live().filter(|live| live.cursors.contains_key(&no)) {
+                live.queue(no);
+                woken.push(*session);
+            } else if reader.cursor(no).is_some() {
+                woken.push(*session);
+            }
+        }
+        woken.into_iter().for_each(|session| self.wake(session));
+    }
+
+    /// The item ends as aborted where it is.
+    pub(super) fn abort_item(&mut self, no: ItemNo) {
+        let aborted = self.with_item(no, |item| {
+            item.link = Link::Away(Time::default());
+            let open = item.end.is_none();
+            if open {
+                item.end = Some(End { kind: EndKind::Aborted, next: item.accepted.plus(1), append: None });
+            }
+            (open, item.session)
+        });
+        let Some((true, session)) = aborted else { return self.drop_item_if_over(no) };
+        self.wake(session);
+        self.offer(no);
+        if !self.is_prompt(no) {
+            self.log_item(no);
+        }
+        self.item_ended(no);
+        self.refresh(no);
+    }
+
+    /// When the last writer of a live reader has ended, the reader ends too, however far it is.
+    pub(super) fn item_ended(&mut self, no: ItemNo) {
+        let items = &self.items;
+        let ended = |item: &ItemNo| items.get(item).is_none_or(|item| item.end.is_some());
+        for live in self.readers.values_mut().filter_map(|reader| reader.live()) {
+            if live.cursors.contains_key(&no) && live.cursors.keys().all(ended) {
+                live.ending = true;
+            }
+        }
+        self.offer(no);
+    }
+
+    /// Says once to each side that more than one writer writes what a live reader gets.
+    fn say_second_writer(&mut self, no: ItemNo) {
+        let mut others = Vec::new();
+        let items = &self.items;
+        for (session, reader) in &mut self.readers {
+            let told = reader.second_writer_told;
+            let Some(live) = reader.live().filter(|live| live.cursors.contains_key(&no)) else { continue };
+            let open: Vec<ItemNo> =
+                live.cursors.keys().copied().filter(|i| items.get(i).is_some_and(|item| item.end.is_none())).collect();
+            if open.len() < 2 {
+                continue;
+            }
+            if !told {
+                reader.second_writer_told = true;
+                reader.say(crate::broker::ReaderDown::Notice(Notice::SecondWriter));
+            }
+            others.push((*session, open));
+        }
+        for (session, open) in others {
+            self.wake(session);
+            for item in open {
+                self.tell_writer_once(item);
+            }
+        }
+    }
+
+    fn tell_writer_once(&mut self, no: ItemNo) {
+        let Some(item) = self.items.get_mut(&no).filter(|item| !item.second_writer_told) else { return };
+        item.second_writer_told = true;
+        item.notify(Notice::SecondWriter);
+        let session = item.session;
+        self.wake(session);
+    }
+}
