@@ -10,6 +10,7 @@ pub mod delivery;
 #[cfg(feature = "host")]
 mod env;
 mod error;
+mod event;
 #[cfg(feature = "host")]
 pub mod host;
 mod id;
@@ -26,6 +27,7 @@ mod name;
 mod pipe;
 #[cfg(feature = "host")]
 mod reader;
+mod record;
 #[cfg(feature = "host")]
 pub mod registry;
 #[cfg(feature = "host")]
@@ -44,8 +46,11 @@ pub use batch::*;
 pub use broker::*;
 pub use caller::*;
 pub use error::*;
+pub use event::*;
 pub use id::*;
 pub use name::*;
+pub use record::*;
+pub use session::{Outcome, Progress, Until};
 pub use time::*;
 #[cfg(feature = "host")]
 pub use {client::*, env::*, local_broker::*, pipe::*, reader::*, relay::*, remote::*, transport::*, writer::*};

@@ -1,1 +1,238 @@
-//! A pipe in the hands of an application.
+//! A pipe as applications see it: a name to write to and to read from.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::broker::{Broker, Mode, PipeStat, Take};
+use crate::caller::Caller;
+use crate::env::Env;
+use crate::error::Error;
+use crate::event::{Event, Events};
+use crate::name::{PipeName, PipeRef};
+use crate::reader::Reader;
+use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
+use crate::writer::Writer;
+
+/// One pipe. Cheap to hold: it exists at the broker only while somebody is attached or something is stored.
+///
+/// ```no_run
+/// use skypipe_core::{Pipe, Until, connect};
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), skypipe_core::Error> {
+///     let logs = connect("logs").await?;
+///
+///     let mut writer = logs.writer().await?;
+///     writer.send(b"one line\n").await?;
+///     writer.end(Until::Stored).await?;
+///
+///     let mut reader = logs.reader().await?;
+///     while let Some(record) = reader.next().await? {
+///         print!("{}", String::from_utf8_lossy(&record));
+///     }
+///     Ok(())
+/// }
+/// ```
+#[async_trait]
+pub trait Pipe: Send + Sync {
+    /// Which pipe this is.
+    fn name(&self) -> &PipeName;
+
+    /// Attaches a writer: [`Pipe::writer_with`] with the default options.
+    async fn writer(&self) -> Result<Writer, Error> {
+        self.writer_with(WriterOptions::default()).await
+    }
+
+    /// Attaches a writer: a new item begins.
+    ///
+    /// # Errors
+    /// `E_UNREACHABLE` when there is no link within [`WriterOptions::patience`], and what the broker refuses with: `E_MODE`,
+    /// `E_ACCESS`, `E_STORAGE`.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves at most an item that ends as aborted.
+    async fn writer_with(&self, options: WriterOptions) -> Result<Writer, Error>;
+
+    /// Attaches a reader: [`Pipe::reader_with`] with the default options.
+    async fn reader(&self) -> Result<Reader, Error> {
+        self.reader_with(ReaderOptions::default()).await
+    }
+
+    /// Attaches a reader.
+    ///
+    /// # Errors
+    /// As [`Pipe::writer_with`], and `E_EMPTY` when the reader would not wait and there is nothing to take.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing: what the broker may have set aside for the reader goes back.
+    async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error>;
+
+    /// What there is to know of the pipe.
+    ///
+    /// # Errors
+    /// `E_ACCESS` when there is none.
+    async fn stat(&self) -> Result<PipeStat, Error>;
+
+    /// Removes the pipe with all it stores. Its writers and readers end with `E_ACCESS`.
+    ///
+    /// # Errors
+    /// `E_ACCESS` when there is none.
+    async fn remove(&self) -> Result<(), Error>;
+}
+
+/// How a writer behaves.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct WriterOptions {
+    /// The mode the pipe must have; none means the one it has.
+    pub mode: Option<Mode>,
+    /// End with `E_QUOTA` or `E_NO_SPACE` instead of waiting for room at the broker.
+    pub no_wait: bool,
+    /// Encoded bytes kept unacknowledged before `send` waits.
+    pub window_bytes: usize,
+    /// How long it tries to get a link.
+    pub patience: Patience,
+    /// Called with what people may want to know.
+    pub events: Option<Events>,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        let (window_bytes, patience) = (WRITER_WINDOW_BYTES, Patience::default());
+        Self { mode: None, no_wait: false, window_bytes, patience, events: None }
+    }
+}
+
+impl WriterOptions {
+    /// The same, with a callback for events.
+    #[must_use]
+    pub fn on_event(mut self, callback: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.events = Some(Arc::new(callback));
+        self
+    }
+
+    fn wants(&self) -> WriterWants {
+        WriterWants { mode: self.mode, no_wait: self.no_wait, window_bytes: self.window_bytes, patience: self.patience }
+    }
+}
+
+/// Longest record [`Reader::next`] joins from pieces unless told otherwise, in bytes.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How a reader behaves.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ReaderOptions {
+    /// The mode the pipe must have; none means the one it has.
+    pub mode: Option<Mode>,
+    /// What it takes.
+    pub take: Take,
+    /// Go on after the end: start again instead of ending.
+    pub keep: bool,
+    /// Do not wait: what is there now, or `E_EMPTY`.
+    pub no_wait: bool,
+    /// Encoded bytes on their way to the reader or waiting in it; at least 1 MiB.
+    pub window_bytes: u64,
+    /// Longest record [`Reader::next`] joins from pieces, in bytes.
+    pub record_bytes_max: usize,
+    /// How long it tries to get a link.
+    pub patience: Patience,
+    /// Called with what people may want to know.
+    pub events: Option<Events>,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self {
+            mode: None,
+            take: Take::Any,
+            keep: false,
+            no_wait: false,
+            window_bytes: READER_WINDOW_BYTES,
+            record_bytes_max: RECORD_BYTES_MAX,
+            patience: Patience::default(),
+            events: None,
+        }
+    }
+}
+
+impl ReaderOptions {
+    /// The same, with a callback for events.
+    #[must_use]
+    pub fn on_event(mut self, callback: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.events = Some(Arc::new(callback));
+        self
+    }
+
+    fn wants(&self) -> ReaderWants {
+        ReaderWants {
+            mode: self.mode,
+            take: self.take,
+            keep: self.keep,
+            no_wait: self.no_wait,
+            window_bytes: self.window_bytes,
+            patience: self.patience,
+        }
+    }
+}
+
+/// A pipe at a broker.
+#[derive(Clone)]
+pub struct BrokerPipe {
+    broker: Arc<dyn Broker>,
+    caller: Caller,
+    name: PipeName,
+    pipe: PipeRef,
+    env: Env,
+}
+
+impl BrokerPipe {
+    /// The pipe `name` at `broker`, as `caller` sees it. Nothing is asked of the broker yet.
+    pub fn new(broker: Arc<dyn Broker>, caller: Caller, name: PipeName) -> Self {
+        Self { broker, caller, pipe: PipeRef::from(&name), name, env: Env::system() }
+    }
+
+    /// The same with other clocks and randomness.
+    #[must_use]
+    pub fn with_env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// The broker that holds the pipe.
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    /// The pipe as the broker names it.
+    pub fn pipe_ref(&self) -> &PipeRef {
+        &self.pipe
+    }
+}
+
+#[async_trait]
+impl Pipe for BrokerPipe {
+    fn name(&self) -> &PipeName {
+        &self.name
+    }
+
+    async fn writer_with(&self, options: WriterOptions) -> Result<Writer, Error> {
+        let (broker, caller, pipe) = (self.broker.clone(), self.caller.clone(), self.pipe.clone());
+        Writer::attach(broker, caller, pipe, options.wants(), options.events, self.env.clone()).await
+    }
+
+    async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error> {
+        let (broker, caller, pipe) = (self.broker.clone(), self.caller.clone(), self.pipe.clone());
+        let (wants, record_bytes_max) = (options.wants(), options.record_bytes_max);
+        Reader::attach(broker, caller, pipe, wants, record_bytes_max, options.events, self.env.clone()).await
+    }
+
+    async fn stat(&self) -> Result<PipeStat, Error> {
+        self.broker.stat(&self.caller, &self.pipe).await
+    }
+
+    async fn remove(&self) -> Result<(), Error> {
+        self.broker.remove(&self.caller, &self.pipe).await
+    }
+}

@@ -1,1 +1,225 @@
-//! The reading end of a pipe.
+//! Reading from a pipe.
+
+mod io;
+mod join;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::broker::{Broker, ReaderAttach};
+use crate::caller::Caller;
+use crate::env::Env;
+use crate::error::Error;
+use crate::event::Events;
+use crate::id::{Seq, SessionId};
+use crate::name::PipeRef;
+use crate::record::{Chunk, Record};
+use crate::session::drive::{self, Halves, Shared, Side};
+use crate::session::{Outcome, ReaderSession, ReaderWants};
+
+use join::Join;
+
+/// Reads from a pipe: run by run ([`Reader::next_chunk`]), record by record ([`Reader::next`], or as a `Stream`), or as bytes
+/// (`AsyncRead`). One of these at a time.
+///
+/// Asking for more acknowledges what was handed over before. A reader that is dropped before the end is a lost one: what it did
+/// not acknowledge goes to the next reader, an item it took alone goes back whole.
+pub struct Reader {
+    shared: Arc<Shared<ReaderSession>>,
+    /// What was handed over last and is acknowledged with the next call.
+    handed: Option<(SessionId, Seq)>,
+    /// Records of the run at hand.
+    join: Join,
+    /// Bytes of the run at hand that were not read yet.
+    bytes: Bytes,
+    /// Acknowledged by the application, and since when the session was not told so.
+    untold: Option<(SessionId, Seq)>,
+    told: Option<Instant>,
+    /// Whether the stream has given its error.
+    has_failed: bool,
+}
+
+/// A reader of many small records tells its session at most so often which it is done with, and at the end of each run: one
+/// message for many. Too short to matter when one is lost.
+const TELL_EVERY: Duration = Duration::from_millis(1);
+
+impl Reader {
+    pub(crate) async fn attach(
+        broker: Arc<dyn Broker>,
+        caller: Caller,
+        pipe: PipeRef,
+        wants: ReaderWants,
+        record_bytes_max: usize,
+        events: Option<Events>,
+        env: Env,
+    ) -> Result<Self, Error> {
+        let machine = ReaderSession::new(env.session(), wants, env.now());
+        let shared = Shared::new(machine, events, env);
+        let reader = Self {
+            shared,
+            handed: None,
+            join: Join::new(record_bytes_max),
+            bytes: Bytes::new(),
+            untold: None,
+            told: None,
+            has_failed: false,
+        };
+        tokio::spawn(drive::run(reader.shared.clone(), ReaderSide { broker, caller, pipe }));
+        poll_fn(|cx| reader.shared.poll(cx, poll_attached)).await?;
+        Ok(reader)
+    }
+
+    /// The next run of records, as they travelled together. Acknowledges the one before. `None` when the reader is done and what
+    /// it took is durably taken.
+    ///
+    /// # Errors
+    /// The error with which the session ended, behind all that came before it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; the run before is acknowledged.
+    pub async fn next_chunk(&mut self) -> Result<Option<Chunk>, Error> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// The next record, its pieces joined. Acknowledges the one before. `None` as in [`Reader::next_chunk`].
+    ///
+    /// # Errors
+    /// As [`Reader::next_chunk`], and `E_FRAME_SIZE` for a record longer than
+    /// [`record_bytes_max`](crate::ReaderOptions::record_bytes_max): such a record is for `next_chunk`.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; the record before is acknowledged.
+    pub async fn next(&mut self) -> Result<Option<Record>, Error> {
+        poll_fn(|cx| self.poll_record(cx)).await
+    }
+
+    /// Acknowledges all that was handed over, without asking for more.
+    pub fn ack(&mut self) {
+        self.untold = self.handed.take().or(self.untold);
+        self.tell();
+    }
+
+    /// Acknowledges the records of `writer` below `next`, a part of what was handed over. The rest is not acknowledged unless
+    /// more is asked for.
+    pub fn ack_part(&mut self, writer: SessionId, next: Seq) {
+        self.handed = self.handed.filter(|&(at, behind)| at != writer || next < behind);
+        self.tell();
+        self.shared.with(|machine| machine.ack(writer, next));
+    }
+
+    /// Leaves before the end and waits until the broker knows. With `part` the acknowledged part of an item taken alone is
+    /// taken for good and the rest stays in front; without it such an item goes back whole. What was handed over and not
+    /// acknowledged goes back.
+    ///
+    /// # Errors
+    /// As [`Reader::next_chunk`]; `E_UNKNOWN` when it cannot be known what the broker heard.
+    ///
+    /// # Cancel safety
+    /// A dropped call drops the reader: the broker may have heard.
+    pub async fn leave(mut self, part: bool) -> Result<Outcome, Error> {
+        self.tell();
+        self.shared.with(|machine| machine.leave(part));
+        poll_fn(|cx| self.shared.poll(cx, poll_left)).await
+    }
+
+    /// What was read so far, and whether it was all there is. Final when [`Reader::next_chunk`] gave `None`.
+    pub fn outcome(&self) -> Outcome {
+        self.shared.with(|machine| machine.outcome())
+    }
+
+    fn poll_chunk(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
+        self.ack();
+        let chunk = std::task::ready!(self.poll_unacknowledged(cx))?;
+        self.handed = chunk.as_ref().map(|chunk| (chunk.writer, chunk.next()));
+        Poll::Ready(Ok(chunk))
+    }
+
+    /// The next run, leaving acknowledgements to the caller.
+    fn poll_unacknowledged(&self, cx: &Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
+        self.shared.poll(cx, |machine| {
+            if let Some(chunk) = machine.next_chunk() {
+                return Poll::Ready(Ok(Some(chunk)));
+            }
+            if machine.is_finished() {
+                return Poll::Ready(Ok(None));
+            }
+            machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+        })
+    }
+
+    fn poll_record(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Record>, Error>> {
+        loop {
+            if let Some((record, next)) = self.join.next()? {
+                self.ack_record();
+                self.handed = Some((record.writer, next));
+                return Poll::Ready(Ok(Some(record)));
+            }
+            self.ack();
+            match std::task::ready!(self.poll_unacknowledged(cx))? {
+                Some(chunk) => self.join.load(&chunk),
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// Acknowledges the record before, as one of many.
+    fn ack_record(&mut self) {
+        self.untold = self.handed.take().or(self.untold);
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
+            self.told = Some(now);
+            self.tell();
+        }
+    }
+
+    /// Tells the session what was acknowledged and not told yet.
+    fn tell(&mut self) {
+        if let Some((writer, next)) = self.untold.take() {
+            self.shared.with(|machine| machine.ack(writer, next));
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.tell();
+        self.shared.with(ReaderSession::close);
+    }
+}
+
+fn poll_attached(machine: &mut ReaderSession) -> Poll<Result<(), Error>> {
+    if machine.connection().was_attached() {
+        return Poll::Ready(Ok(()));
+    }
+    machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+}
+
+fn poll_left(machine: &mut ReaderSession) -> Poll<Result<Outcome, Error>> {
+    if machine.is_finished() {
+        return Poll::Ready(Ok(machine.outcome()));
+    }
+    machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+}
+
+/// How a reader's session gets a link.
+struct ReaderSide {
+    broker: Arc<dyn Broker>,
+    caller: Caller,
+    pipe: PipeRef,
+}
+
+#[async_trait]
+impl Side for ReaderSide {
+    type Machine = ReaderSession;
+
+    async fn attach(&self, attach: ReaderAttach) -> Result<Halves<ReaderSession>, Error> {
+        let halves = self.broker.attach_reader(&self.caller, &self.pipe, attach).await?;
+        Ok(Halves { welcome: (), up: halves.up, down: halves.down })
+    }
+}

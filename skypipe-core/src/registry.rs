@@ -1,1 +1,61 @@
-//! URL schemes and their transports.
+//! Which transport speaks which URL scheme.
+//!
+//! A crate that brings a transport installs it here; `mem:` and `unix:` are built in. Core cannot know the others: they depend
+//! on it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use crate::error::{Code, Error};
+use crate::transport::Transport;
+
+type Schemes = BTreeMap<String, Arc<dyn Transport>>;
+
+/// Makes `transport` speak all URLs that begin with `scheme:`. A later one replaces an earlier one.
+pub fn install(scheme: &str, transport: Arc<dyn Transport>) {
+    schemes().write().unwrap_or_else(PoisonError::into_inner).insert(scheme.to_owned(), transport);
+}
+
+/// The transport for `url`.
+///
+/// # Errors
+/// `E_SCHEME` when none is installed; the text names the line to add. `E_USAGE` when it is no URL.
+pub fn lookup(url: &str) -> Result<Arc<dyn Transport>, Error> {
+    let Some((scheme, _)) = url.split_once(':') else {
+        return Err(Error::new(Code::Usage, format!("not a relay's URL: {}", url.escape_debug())));
+    };
+    let schemes = schemes().read().unwrap_or_else(PoisonError::into_inner);
+    schemes.get(scheme).cloned().ok_or_else(|| unknown(scheme))
+}
+
+fn schemes() -> &'static RwLock<Schemes> {
+    static SCHEMES: OnceLock<RwLock<Schemes>> = OnceLock::new();
+    SCHEMES.get_or_init(|| RwLock::new(built_in()))
+}
+
+/// The transports of this crate.
+fn built_in() -> Schemes {
+    Schemes::new()
+}
+
+fn unknown(scheme: &str) -> Error {
+    let hint = match scheme {
+        "quic" => "call skypipe_transport_quic::install() first",
+        "ws" | "wss" => "call skypipe_transport_ws::install() first",
+        _ => "known are mem, unix, quic, ws and wss",
+    };
+    Error::new(Code::Scheme, format!("no transport for {}: {hint}", scheme.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_scheme_names_the_line_to_add() {
+        let error = lookup("quic://example.org:7473").err().expect("not installed");
+        assert_eq!(error.code(), Code::Scheme);
+        assert!(error.text().contains("skypipe_transport_quic::install()"), "{error}");
+        assert_eq!(lookup("nonsense").err().map(|e| e.code()), Some(Code::Usage));
+    }
+}

@@ -1,1 +1,260 @@
-//! The writing end of a pipe.
+//! Writing to a pipe.
+
+mod io;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::batch::{EndKind, PIECE_BYTES_MAX};
+use crate::broker::{Broker, WriterAttach};
+use crate::caller::Caller;
+use crate::env::Env;
+use crate::error::{Code, Error};
+use crate::event::Events;
+use crate::id::SessionId;
+use crate::name::PipeRef;
+use crate::session::drive::{self, Halves, Shared, Side};
+use crate::session::{Progress, Until, WriterSession, WriterWants};
+
+pub use io::WriterIo;
+
+/// Writes one item. What is sent goes out at once, many records together when they come fast, and again over another
+/// link when one breaks.
+///
+/// An item ends with [`Writer::end`]. Dropped without it, it ends as aborted: its readers are told that it is incomplete.
+pub struct Writer {
+    shared: Arc<Shared<WriterSession>>,
+}
+
+/// How an item ended for its writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The session of the item; of the last one, if the writer had to go on with a new item.
+    pub session: SessionId,
+    /// How far its records are.
+    pub progress: Progress,
+}
+
+impl Writer {
+    pub(crate) async fn attach(
+        broker: Arc<dyn Broker>,
+        caller: Caller,
+        pipe: PipeRef,
+        wants: WriterWants,
+        events: Option<Events>,
+        env: Env,
+    ) -> Result<Self, Error> {
+        let machine = WriterSession::new(env.session(), wants, env.now());
+        let mut writer = Self { shared: Shared::new(machine, events, env) };
+        tokio::spawn(drive::run(writer.shared.clone(), WriterSide { broker, caller, pipe }));
+        writer.wait(|machine| machine.connection().was_attached()).await?;
+        Ok(writer)
+    }
+
+    /// Sends one record of any length. Waits only while the window of unacknowledged bytes is full.
+    ///
+    /// # Errors
+    /// The error with which the session ended. What happened to earlier records is in its text and in [`Writer::progress`].
+    ///
+    /// # Cancel safety
+    /// A dropped call sent nothing, or, of a record over 256 KiB, a part: the next record then ends it where it is.
+    pub async fn send(&mut self, record: &[u8]) -> Result<(), Error> {
+        self.send_part(record, true, true).await
+    }
+
+    /// Sends a part of a record: `first` begins it, `last` ends it. Lets a record of any length pass through little memory.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    ///
+    /// # Cancel safety
+    /// As [`Writer::send`].
+    pub async fn send_part(&mut self, bytes: &[u8], first: bool, last: bool) -> Result<(), Error> {
+        let (mut first, mut rest) = (first, bytes);
+        loop {
+            let (piece, tail) = rest.split_at(rest.len().min(PIECE_BYTES_MAX));
+            let last = last && tail.is_empty();
+            self.send_piece(piece, first, last).await?;
+            if tail.is_empty() {
+                return Ok(());
+            }
+            (first, rest) = (false, tail);
+        }
+    }
+
+    /// Sends a part of at most [`PIECE_BYTES_MAX`] bytes if there is room for it now; else does nothing and gives false. Then
+    /// [`Writer::ready`] tells when to try again, or why it is in vain.
+    #[must_use]
+    pub fn try_send_part(&mut self, piece: &[u8], first: bool, last: bool) -> bool {
+        self.shared.with(|machine| machine.push(piece, first, last))
+    }
+
+    /// Waits until there is room for a piece.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn ready(&mut self) -> Result<(), Error> {
+        self.wait(|machine| machine.has_room()).await
+    }
+
+    /// Waits until all was handed to the link. No acknowledgement is waited for.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.reach(Until::Received).await
+    }
+
+    /// Waits until all records so far are stored, or delivered already: they will not be lost.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn settled(&mut self) -> Result<(), Error> {
+        self.reach(Until::Stored).await
+    }
+
+    /// Waits until all records so far were acknowledged by every reader they were owed to.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn delivered(&mut self) -> Result<(), Error> {
+        self.reach(Until::Delivered).await
+    }
+
+    /// How far the records are.
+    pub fn progress(&self) -> Progress {
+        self.shared.with(|machine| machine.progress())
+    }
+
+    /// The session, which is the item's identity. It changes when the writer has to go on with a new item.
+    pub fn session(&self) -> SessionId {
+        self.shared.with(|machine| machine.session())
+    }
+
+    /// Ends the item and waits until all of it, the end mark included, got as far as `until`.
+    ///
+    /// # Errors
+    /// As [`Writer::send`]; `E_UNKNOWN` when it cannot be known whether all was stored.
+    ///
+    /// # Cancel safety
+    /// A dropped call drops the writer: the end mark may have gone out.
+    pub async fn end(mut self, until: Until) -> Result<Receipt, Error> {
+        self.end_as(EndKind::Finished, until).await
+    }
+
+    /// Ends the item as interrupted: what was sent so far is all there is. Waits at most so long until it is stored.
+    ///
+    /// # Errors
+    /// As [`Writer::end`]; `E_UNKNOWN` when the time is over before.
+    ///
+    /// # Cancel safety
+    /// As [`Writer::end`].
+    pub async fn interrupt(mut self, at_most: Duration) -> Result<Receipt, Error> {
+        let ended = tokio::time::timeout(at_most, self.end_as(EndKind::Interrupted, Until::Stored)).await;
+        ended.unwrap_or_else(|_| {
+            let known = self.progress();
+            Err(Error::new(
+                Code::Unknown,
+                format!("interrupted: {} of {} records are known to be stored", known.settled, known.records),
+            ))
+        })
+    }
+
+    /// Gives the item up, as a drop does: it ends as aborted.
+    pub fn abort(self) {
+        drop(self);
+    }
+
+    /// The writer as a sink of bytes; see [`WriterIo`].
+    pub fn into_async_write(self) -> WriterIo {
+        WriterIo::new(self)
+    }
+
+    async fn send_piece(&mut self, piece: &[u8], first: bool, last: bool) -> Result<(), Error> {
+        let mut may_yield = true;
+        poll_fn(|cx| {
+            self.poll(cx, |machine| {
+                // On a runtime of one thread the session's task runs only when this one lets it.
+                if std::mem::take(&mut may_yield) && machine.is_batch_waiting() {
+                    cx.waker().wake_by_ref();
+                    return false;
+                }
+                machine.push(piece, first, last)
+            })
+        })
+        .await
+    }
+
+    async fn end_as(&mut self, kind: EndKind, until: Until) -> Result<Receipt, Error> {
+        self.shared.with(|machine| machine.end(kind));
+        poll_fn(|cx| self.poll_end(cx, until)).await
+    }
+
+    /// Waits until the ended item got as far as `until`, and closes the session.
+    fn poll_end(&mut self, cx: &Context<'_>, until: Until) -> Poll<Result<Receipt, Error>> {
+        self.shared.poll(cx, |machine| {
+            if machine.reached(until) {
+                machine.close();
+                return Poll::Ready(Ok(Receipt { session: machine.session(), progress: machine.progress() }));
+            }
+            machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+        })
+    }
+
+    async fn reach(&mut self, until: Until) -> Result<(), Error> {
+        self.wait(|machine| machine.reached(until)).await
+    }
+
+    async fn wait(&mut self, mut done: impl FnMut(&mut WriterSession) -> bool) -> Result<(), Error> {
+        poll_fn(|cx| self.poll(cx, &mut done)).await
+    }
+
+    fn poll(&self, cx: &Context<'_>, done: impl FnOnce(&mut WriterSession) -> bool) -> Poll<Result<(), Error>> {
+        self.shared.poll(cx, |machine| {
+            if done(machine) {
+                return Poll::Ready(Ok(()));
+            }
+            machine.ended_with().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+        })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.with(WriterSession::abort);
+    }
+}
+
+/// How a writer's session gets a link.
+struct WriterSide {
+    broker: Arc<dyn Broker>,
+    caller: Caller,
+    pipe: PipeRef,
+}
+
+#[async_trait]
+impl Side for WriterSide {
+    type Machine = WriterSession;
+
+    async fn attach(&self, attach: WriterAttach) -> Result<Halves<WriterSession>, Error> {
+        let halves = self.broker.attach_writer(&self.caller, &self.pipe, attach).await?;
+        Ok(Halves { welcome: halves.welcome, up: halves.up, down: halves.down })
+    }
+}

@@ -1,1 +1,21 @@
-//! The session that survives a broken link.
+//! The session that survives a broken link: what to send, what to keep, when to try again.
+//!
+//! Plain state machines. [`WriterSession`] and [`ReaderSession`] get what happened and the time, and are asked what to do
+//! next; they know no task, socket or clock. [`crate::Writer`] and [`crate::Reader`] drive them.
+
+mod connection;
+mod count;
+#[cfg(feature = "host")]
+pub(crate) mod drive;
+#[cfg(all(test, feature = "host"))]
+mod driver_tests;
+mod reader;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod toy;
+mod writer;
+
+pub use connection::*;
+pub use reader::*;
+pub use writer::*;

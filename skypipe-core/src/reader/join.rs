@@ -1,0 +1,72 @@
+//! Joins the pieces of long records.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::batch::Piece;
+use crate::error::{Code, Error};
+use crate::id::{Seq, SessionId};
+use crate::record::{Chunk, Record};
+
+/// Records out of runs.
+pub(super) struct Join {
+    record_bytes_max: usize,
+    writer: SessionId,
+    /// Pieces of the run at hand; the buffer is used again for each run.
+    pieces: VecDeque<Piece>,
+    /// A record whose last piece is still to come.
+    open: Option<Open>,
+}
+
+struct Open {
+    writer: SessionId,
+    seq: Seq,
+    body: BytesMut,
+}
+
+impl Join {
+    pub(super) fn new(record_bytes_max: usize) -> Self {
+        Self { record_bytes_max, writer: SessionId([0; 16]), pieces: VecDeque::new(), open: None }
+    }
+
+    /// Takes the next run; the one before was used up.
+    pub(super) fn load(&mut self, chunk: &Chunk) {
+        self.writer = chunk.writer;
+        self.pieces.extend(chunk.records());
+    }
+
+    /// The next whole record and the number behind it, if the run at hand has one.
+    pub(super) fn next(&mut self) -> Result<Option<(Record, Seq)>, Error> {
+        while let Some(piece) = self.pieces.pop_front() {
+            let (next, last) = (piece.seq.plus(1), piece.last);
+            if self.begins(&piece) {
+                // A record whose rest never came: its item was cut off, which the reader is told at the item's end.
+                self.open = None;
+            }
+            if last && self.open.is_none() {
+                return Ok(Some((Record { writer: self.writer, seq: piece.seq, body: piece.body }, next)));
+            }
+            self.append(piece.seq, &piece.body)?;
+            if last && let Some(open) = self.open.take() {
+                return Ok(Some((Record { writer: open.writer, seq: open.seq, body: open.body.freeze() }, next)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn begins(&self, piece: &Piece) -> bool {
+        piece.first || self.open.as_ref().is_some_and(|open| open.writer != self.writer)
+    }
+
+    fn append(&mut self, seq: Seq, body: &Bytes) -> Result<(), Error> {
+        let writer = self.writer;
+        let open = self.open.get_or_insert_with(|| Open { writer, seq, body: BytesMut::new() });
+        if open.body.len() + body.len() > self.record_bytes_max {
+            let text = format!("a record is longer than {} bytes", self.record_bytes_max);
+            return Err(Error::new(Code::FrameSize, text));
+        }
+        open.body.extend_from_slice(body);
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! Drives a session's state machine: one task, one link at a time.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::task::AtomicWaker;
+use futures::{SinkExt, StreamExt, future::poll_fn};
+
+use crate::broker::{
+    DownStream, ReaderAttach, ReaderDown, ReaderUp, UpSink, WriterAttach, WriterDown, WriterUp, WriterWelcome,
+};
+use crate::env::Env;
+use crate::error::{Code, Error};
+use crate::event::{Event, Events};
+use crate::session::{Connection, Draw, ReaderSession, WriterSession};
+use crate::time::Time;
+
+/// What writer and reader sessions have in common.
+pub(crate) trait Machine: Send + 'static {
+    type Attach: Send;
+    type Welcome: Send;
+    type Up: Send;
+    type Down: Send;
+
+    fn connection(&self) -> &Connection;
+    fn begin(&mut self, now: Time) -> Self::Attach;
+    fn attached(&mut self, welcome: Self::Welcome, now: Time);
+    fn lost(&mut self, error: Error, now: Time, draw: Draw);
+    fn tick(&mut self, now: Time, draw: Draw);
+    fn down(&mut self, message: Self::Down);
+    fn can_send(&self) -> bool;
+    fn next_up(&mut self) -> Option<Self::Up>;
+    fn flushed(&mut self);
+    fn take_events(&mut self) -> Vec<Event>;
+}
+
+/// One link of a session.
+pub(crate) struct Halves<M: Machine> {
+    pub(crate) welcome: M::Welcome,
+    pub(crate) up: UpSink<M::Up>,
+    pub(crate) down: DownStream<M::Down>,
+}
+
+/// How a session gets a link.
+#[async_trait]
+pub(crate) trait Side: Send + Sync + 'static {
+    type Machine: Machine;
+    async fn attach(&self, attach: <Self::Machine as Machine>::Attach) -> Result<Halves<Self::Machine>, Error>;
+}
+
+/// A session, shared by the application's handle and the task that drives it.
+pub(crate) struct Shared<M> {
+    state: Mutex<State<M>>,
+    task: AtomicWaker,
+    app: AtomicWaker,
+    events: Option<Events>,
+    env: Env,
+}
+
+struct State<M> {
+    machine: M,
+    /// The task waits to be told of something to send. Spares a wake-up for each record.
+    is_idle: bool,
+}
+
+impl<M: Machine> Shared<M> {
+    pub(crate) fn new(machine: M, events: Option<Events>, env: Env) -> Arc<Self> {
+        let state = Mutex::new(State { machine, is_idle: false });
+        Arc::new(Self { state, task: AtomicWaker::new(), app: AtomicWaker::new(), events, env })
+    }
+
+    /// The application does something; wakes the task where that gives it work.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut M) -> R) -> R {
+        let mut state = self.lock();
+        let result = act(&mut state.machine);
+        let wake = state.machine.connection().is_over() || (state.is_idle && state.machine.can_send());
+        state.is_idle &= !wake;
+        let events = state.machine.take_events();
+        drop(state);
+        if wake {
+            self.task.wake();
+        }
+        self.tell(events);
+        result
+    }
+
+    /// Waits until `look` gives something. One waiter at a time: handles are taken by `&mut`.
+    pub(crate) fn poll<R>(&self, cx: &Context<'_>, look: impl FnOnce(&mut M) -> Poll<R>) -> Poll<R> {
+        self.app.register(cx.waker());
+        self.with(look)
+    }
+
+    /// The task does something; the application may have waited for it.
+    fn step<R>(&self, act: impl FnOnce(&mut M, Time, Draw) -> R) -> R {
+        let draw = Draw { jitter: self.env.below(u64::MAX), session: self.env.session() };
+        let now = self.env.now();
+        self.quick_step(|machine| act(machine, now, draw))
+    }
+
+    /// The same where neither time nor chance matters.
+    fn quick_step<R>(&self, act: impl FnOnce(&mut M) -> R) -> R {
+        let mut state = self.lock();
+        let result = act(&mut state.machine);
+        let events = state.machine.take_events();
+        drop(state);
+        self.tell(events);
+        self.app.wake();
+        result
+    }
+
+    fn tell(&self, events: Vec<Event>) {
+        if let Some(callback) = &self.events {
+            events.into_iter().for_each(|event| callback(event));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().machine.connection().is_over()
+    }
+
+    /// Lets the task rest, unless there is something for it to do.
+    fn rest(&self) -> bool {
+        let mut state = self.lock();
+        state.is_idle = !state.machine.can_send() && !state.machine.connection().is_over();
+        state.is_idle
+    }
+
+    // A panic in an event callback happens outside the lock: what is inside stays whole.
+    fn lock(&self) -> MutexGuard<'_, State<M>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves when the application closes the session.
+    async fn closed(&self) {
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            if self.is_over() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Resolves when the state machine's next moment has come.
+    async fn next_moment(&self) {
+        let wait = {
+            let deadline = self.lock().machine.connection().deadline();
+            deadline.map_or(Duration::MAX, |deadline| deadline.since(self.env.now()))
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Attaches, drives the link, and attaches again, until the session is over.
+pub(crate) async fn run<S: Side>(shared: Arc<Shared<S::Machine>>, side: S) {
+    while !shared.is_over() {
+        let now = shared.env.now();
+        let attach = shared.quick_step(|machine| machine.connection().is_due(now).then(|| machine.begin(now)));
+        if let Some(attach) = attach {
+            try_once(&shared, &side, attach).await;
+        } else {
+            wait(&shared).await;
+        }
+    }
+    shared.app.wake();
+}
+
+/// One attach, and the life of the link if it succeeds.
+async fn try_once<S: Side>(shared: &Shared<S::Machine>, side: &S, attach: <S::Machine as Machine>::Attach) {
+    let mut answer = pin!(side.attach(attach));
+    let halves = loop {
+        tokio::select! {
+            biased;
+            halves = &mut answer => break halves,
+            () = wait(shared) => {}
+        }
+        if !shared.lock().machine.connection().is_attaching() {
+            return;
+        }
+    };
+    let error = match halves {
+        Ok(Halves { welcome, mut up, mut down }) => {
+            shared.step(|machine, now, _| machine.attached(welcome, now));
+            poll_fn(|cx| poll_link(shared, &mut up, &mut down, cx)).await
+        }
+        Err(error) => Some(error),
+    };
+    if let Some(error) = error {
+        shared.step(|machine, now, draw| machine.lost(error, now, draw));
+    }
+}
+
+/// Waits for the next moment, or the end.
+async fn wait<M: Machine>(shared: &Shared<M>) {
+    tokio::select! {
+        biased;
+        () = shared.closed() => {}
+        () = shared.next_moment() => shared.step(|machine, now, draw| machine.tick(now, draw)),
+    }
+}
+
+/// Moves messages both ways until the link breaks (with its error) or the session is over.
+fn poll_link<M: Machine>(
+    shared: &Shared<M>,
+    up: &mut UpSink<M::Up>,
+    down: &mut DownStream<M::Down>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Error>> {
+    shared.task.register(cx.waker());
+    loop {
+        if shared.is_over() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(error) = poll_down(shared, down, cx) {
+            return Poll::Ready(error);
+        }
+        match poll_up(shared, up, cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) if shared.rest() => return Poll::Pending,
+            Poll::Ready(Ok(())) => {}
+            // Why the link broke is known best by what the broker said last.
+            Poll::Ready(Err(error)) => match poll_down(shared, down, cx) {
+                Poll::Ready(told) => return Poll::Ready(told),
+                Poll::Pending => return Poll::Ready(Some(error)),
+            },
+        }
+    }
+}
+
+/// Takes all that came down. Bounded by the credit the other side has.
+fn poll_down<M: Machine>(
+    shared: &Shared<M>,
+    down: &mut DownStream<M::Down>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Error>> {
+    while let Poll::Ready(message) = down.poll_next_unpin(cx) {
+        match message {
+            Some(Ok(message)) => shared.quick_step(|machine| machine.down(message)),
+            Some(Err(error)) => return Poll::Ready(Some(error)),
+            None => return Poll::Ready(Some(Error::new(Code::Disconnected, "the link to the relay broke"))),
+        }
+        if shared.is_over() {
+            return Poll::Ready(None);
+        }
+    }
+    Poll::Pending
+}
+
+/// Sends all there is. Ready when it was all sent and has left.
+fn poll_up<M: Machine>(shared: &Shared<M>, up: &mut UpSink<M::Up>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    while shared.lock().machine.can_send() {
+        futures::ready!(up.poll_ready_unpin(cx))?;
+        let message = shared.quick_step(Machine::next_up);
+        if let Some(message) = message {
+            up.start_send_unpin(message)?;
+        }
+    }
+    futures::ready!(up.poll_flush_unpin(cx))?;
+    shared.quick_step(Machine::flushed);
+    Poll::Ready(Ok(()))
+}
+
+macro_rules! machine {
+    ($machine:ident, $attach:ident, $welcome:ty, $up:ident, $down:ident, $attached:expr, $flushed:expr) => {
+        impl Machine for $machine {
+            type Attach = $attach;
+            type Welcome = $welcome;
+            type Up = $up;
+            type Down = $down;
+
+            fn connection(&self) -> &Connection {
+                self.connection()
+            }
+            fn begin(&mut self, now: Time) -> $attach {
+                self.begin(now)
+            }
+            fn attached(&mut self, welcome: $welcome, now: Time) {
+                $attached(self, welcome, now);
+            }
+            fn lost(&mut self, error: Error, now: Time, draw: Draw) {
+                self.lost(error, now, draw);
+            }
+            fn tick(&mut self, now: Time, draw: Draw) {
+                self.tick(now, draw);
+            }
+            fn down(&mut self, message: $down) {
+                self.down(message);
+            }
+            fn can_send(&self) -> bool {
+                self.can_send()
+            }
+            fn next_up(&mut self) -> Option<$up> {
+                self.next_up()
+            }
+            fn flushed(&mut self) {
+                $flushed(self);
+            }
+            fn take_events(&mut self) -> Vec<Event> {
+                self.take_events()
+            }
+        }
+    };
+}
+
+machine!(
+    WriterSession,
+    WriterAttach,
+    WriterWelcome,
+    WriterUp,
+    WriterDown,
+    |machine: &mut WriterSession, welcome: WriterWelcome, now| machine.attached(&welcome, now),
+    WriterSession::flushed
+);
+machine!(
+    ReaderSession,
+    ReaderAttach,
+    (),
+    ReaderUp,
+    ReaderDown,
+    |machine: &mut ReaderSession, (), now| machine.attached(now),
+    ReaderSession::flushed
+);

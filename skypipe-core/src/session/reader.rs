@@ -1,0 +1,535 @@
+//! A reader's side of its session.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::batch::{BATCH_BYTES_MAX, Batch, EndKind, ItemDigest};
+use crate::broker::{Mode, Notice, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, Take};
+use crate::error::{Code, Error};
+use crate::event::Event;
+use crate::id::{Seq, SessionId};
+use crate::record::Chunk;
+use crate::session::connection::{Connection, Draw, Patience};
+use crate::time::Time;
+
+/// Encoded bytes on their way to a reader, or waiting in it, unless told otherwise: fills a link of 300 Mbit/s over
+/// 100 ms, and is little memory.
+pub const READER_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+/// The smallest window: a batch in the application's hands and one on its way.
+pub const READER_WINDOW_BYTES_MIN: u64 = 2 * BATCH_BYTES_MAX as u64;
+/// Ended writers still told apart: the broker may not have heard yet that their end was acknowledged, and would send
+/// their items again after a broken link.
+const ENDED_MAX: usize = 1024;
+/// Most messages waiting for the application: what a window holds of the smallest batches, and the ends between them.
+const INBOX_MAX: usize = 256 * 1024;
+
+/// What a reader wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderWants {
+    /// The mode the pipe must have; none means the one it has.
+    pub mode: Option<Mode>,
+    /// What it takes.
+    pub take: Take,
+    /// Go on after the end.
+    pub keep: bool,
+    /// Do not wait: what is there now, or `E_EMPTY`.
+    pub no_wait: bool,
+    /// Encoded bytes on their way or waiting.
+    pub window_bytes: u64,
+    /// How long it tries to get a link.
+    pub patience: Patience,
+}
+
+impl Default for ReaderWants {
+    fn default() -> Self {
+        Self {
+            mode: None,
+            take: Take::Any,
+            keep: false,
+            no_wait: false,
+            window_bytes: READER_WINDOW_BYTES,
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// What a reader got, and whether it was all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Items whose end it saw.
+    pub items: u64,
+    /// Whole records handed over.
+    pub records: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Whether an item was not whole: its writer vanished or, when it was taken alone, was interrupted; or it went to
+    /// another reader while this one was lost.
+    pub incomplete: bool,
+    /// Whether records are gone that this reader was owed.
+    pub gap: bool,
+}
+
+/// How far it is with one writer.
+#[derive(Debug)]
+struct Cursor {
+    /// The next number not received.
+    received: Seq,
+    /// All below was acknowledged by the application.
+    acked: Seq,
+    /// Whether the broker must be told so.
+    dirty: bool,
+    /// Sums up the item, when it came from its start and without a hole.
+    digest: Option<ItemDigest>,
+    ended: bool,
+    /// The session was lost meanwhile: a hole is then a gap to be told, no fault.
+    may_skip: bool,
+}
+
+#[derive(Debug)]
+enum Arrival {
+    Chunk(Chunk),
+    End { writer: SessionId, kind: EndKind, next: Seq, alone: bool },
+    Gap { writer: SessionId, from: Seq, to: Seq },
+}
+
+/// Checks and orders what comes, and says what to acknowledge and how much more may come.
+#[derive(Debug)]
+pub struct ReaderSession {
+    wants: ReaderWants,
+    connection: Connection,
+    session: SessionId,
+    cursors: HashMap<SessionId, Cursor>,
+    /// Writers that ended, oldest first.
+    ended: VecDeque<SessionId>,
+    /// Writers whose acknowledgement must be sent.
+    dirty: VecDeque<SessionId>,
+    inbox: VecDeque<Arrival>,
+    /// Encoded bytes in the inbox and in the application's hands.
+    held: u64,
+    /// Those in the application's hands.
+    handed: u64,
+    /// Encoded bytes the broker may still send; below zero by at most one batch.
+    granted: i64,
+    leave: Option<Leave>,
+    /// Nothing more is wanted once the last acknowledgements have left.
+    closing: bool,
+    finished: bool,
+    /// Whether the broker gave this session up once.
+    was_lost: bool,
+    /// An item taken alone was acknowledged to its end: a reader that does not keep on wants no second one.
+    has_item: bool,
+    outcome: Outcome,
+    failure: Option<(Code, String)>,
+    events: Vec<Event>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Leave {
+    part: bool,
+    sent: bool,
+}
+
+impl ReaderSession {
+    /// A session that attaches at once.
+    pub fn new(session: SessionId, mut wants: ReaderWants, now: Time) -> Self {
+        wants.window_bytes = wants.window_bytes.clamp(READER_WINDOW_BYTES_MIN, i64::MAX as u64 / 2);
+        Self {
+            wants,
+            connection: Connection::new(wants.patience, now),
+            session,
+            cursors: HashMap::new(),
+            ended: VecDeque::new(),
+            dirty: VecDeque::new(),
+            inbox: VecDeque::new(),
+            held: 0,
+            handed: 0,
+            granted: 0,
+            leave: None,
+            closing: false,
+            finished: false,
+            was_lost: false,
+            has_item: false,
+            outcome: Outcome::default(),
+            failure: None,
+            events: Vec::new(),
+        }
+    }
+
+    /// The state of its link.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The next run of records; the one before is given back, which makes room for more, but not acknowledged.
+    pub fn next_chunk(&mut self) -> Option<Chunk> {
+        self.held -= std::mem::take(&mut self.handed);
+        while let Some(arrival) = self.inbox.pop_front() {
+            match arrival {
+                Arrival::Chunk(chunk) => {
+                    self.handed = chunk.batch.encoded().len() as u64;
+                    self.outcome.records += chunk.batch.ends_from(chunk.from);
+                    self.outcome.bytes += chunk.bodies().len() as u64;
+                    return Some(chunk);
+                }
+                Arrival::End { writer, kind, next, alone } => self.pass_end(writer, kind, next, alone),
+                Arrival::Gap { writer, from, to } => self.pass_gap(writer, from, to),
+            }
+        }
+        None
+    }
+
+    /// The application is done with all below `next` of this writer.
+    pub fn ack(&mut self, writer: SessionId, next: Seq) {
+        let Some(cursor) = self.cursors.get_mut(&writer) else { return };
+        let next = next.min(cursor.received);
+        if next > cursor.acked {
+            cursor.acked = next;
+            self.mark_dirty(writer);
+        }
+    }
+
+    /// The reader leaves; see [`ReaderUp::Leave`]. What waits in it is dropped.
+    pub fn leave(&mut self, part: bool) {
+        if !self.connection.was_attached() {
+            self.connection.close();
+        }
+        if self.leave.is_none() && !self.finished {
+            self.leave = Some(Leave { part, sent: false });
+            self.inbox.clear();
+            (self.held, self.handed) = (0, 0);
+        }
+    }
+
+    /// Nothing more is wanted of the session. The last acknowledgements still go out over the link there is; then, to the broker,
+    /// the link breaks.
+    pub fn close(&mut self) {
+        self.closing = true;
+        if !self.connection.is_attached() || self.dirty.is_empty() {
+            self.connection.close();
+        }
+    }
+
+    /// All messages left this process.
+    pub fn flushed(&mut self) {
+        if self.closing {
+            self.connection.close();
+        }
+    }
+
+    /// Whether the broker said that this reader is done, and all of it was handed over.
+    pub fn is_finished(&self) -> bool {
+        self.finished && self.inbox.is_empty()
+    }
+
+    /// What it got so far.
+    pub fn outcome(&self) -> Outcome {
+        let torn = self.was_lost && self.cursors.values().any(|cursor| !cursor.ended);
+        Outcome {
+            incomplete: self.outcome.incomplete || (self.finished && torn && self.leave.is_none()),
+            ..self.outcome
+        }
+    }
+
+    /// The error with which the session ended, once all that came before it was handed over.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.as_ref().filter(|_| self.inbox.is_empty()).map(|(code, text)| Error::new(*code, text.clone()))
+    }
+
+    /// An attach begins; gives what to send.
+    pub fn begin(&mut self, now: Time) -> ReaderAttach {
+        let epoch = self.connection.begin(now);
+        let credit = self.wants.window_bytes.saturating_sub(self.held);
+        self.granted = i64::try_from(credit).unwrap_or(i64::MAX);
+        let resume = (epoch.0 > 1).then(|| {
+            self.cursors.iter().map(|(&writer, cursor)| ReaderCursor { writer, next: cursor.received }).collect()
+        });
+        ReaderAttach {
+            session: self.session,
+            epoch,
+            mode: self.wants.mode,
+            take: self.wants.take,
+            keep: self.wants.keep,
+            no_wait: self.wants.no_wait,
+            credit,
+            resume,
+        }
+    }
+
+    /// The broker answered the attach. It hears again what was acknowledged: the last words over the old link may be lost.
+    pub fn attached(&mut self, now: Time) {
+        if self.connection.is_over() {
+            return;
+        }
+        self.events.extend(self.connection.attached(now));
+        let writers: Vec<SessionId> = self.cursors.iter().filter(|(_, c)| c.acked > Seq(0)).map(|(&w, _)| w).collect();
+        writers.into_iter().for_each(|writer| self.mark_dirty(writer));
+        if let Some(leave) = &mut self.leave {
+            leave.sent = false;
+        }
+    }
+
+    /// A message came down.
+    pub fn down(&mut self, message: ReaderDown) {
+        self.connection.is_good();
+        let taken = match message {
+            ReaderDown::Batch { from, batch, .. } => self.take_batch(from, batch),
+            ReaderDown::ItemEnd { writer, kind, next, alone } => self.take_end(writer, kind, next, alone),
+            ReaderDown::Gap { writer, from, to } => self.take_gap(writer, from, to),
+            ReaderDown::Notice(notice) => {
+                self.take_notice(notice);
+                Ok(())
+            }
+            ReaderDown::Finished => {
+                self.finished = true;
+                self.connection.close();
+                Ok(())
+            }
+        };
+        match taken {
+            Err(error) => self.fail(&error),
+            Ok(()) if self.inbox.len() > INBOX_MAX => {
+                self.fail(&Error::new(Code::Protocol, "the broker sends more than this reader asked for"));
+            }
+            Ok(()) => {}
+        }
+    }
+
+    /// The link broke, or the attach failed.
+    pub fn lost(&mut self, error: Error, now: Time, draw: Draw) {
+        if self.connection.is_over() {
+            return;
+        }
+        if self.closing {
+            self.connection.close();
+        } else if error.code() == Code::SessionExpired {
+            self.connection.lost(&error, now, draw.jitter);
+            self.session = draw.session;
+            self.connection.renew();
+            self.start_over();
+        } else if Connection::survives(&error) {
+            self.connection.lost(&error, now, draw.jitter);
+        } else {
+            self.fail(&error);
+        }
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Time, draw: Draw) {
+        match self.connection.tick(now, draw.jitter) {
+            Ok(event) => self.events.extend(event),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Whether [`ReaderSession::next_up`] has something.
+    pub fn can_send(&self) -> bool {
+        self.connection.is_attached()
+            && (!self.dirty.is_empty() || self.leave.is_some_and(|leave| !leave.sent) || self.grant().is_some())
+    }
+
+    /// The next message to send over this link.
+    pub fn next_up(&mut self) -> Option<ReaderUp> {
+        if !self.connection.is_attached() {
+            return None;
+        }
+        while let Some(writer) = self.dirty.pop_front() {
+            if let Some(cursor) = self.cursors.get_mut(&writer) {
+                cursor.dirty = false;
+                return Some(ReaderUp::Ack(ReaderCursor { writer, next: cursor.acked }));
+            }
+        }
+        if let Some(leave) = self.leave.as_mut().filter(|leave| !leave.sent) {
+            leave.sent = true;
+            return Some(ReaderUp::Leave { part: leave.part });
+        }
+        let grant = self.grant()?;
+        self.granted += grant as i64;
+        Some(ReaderUp::Credit(grant))
+    }
+
+    /// What the application should hear.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// How much more may come, once it is worth a message: half a window.
+    fn grant(&self) -> Option<u64> {
+        let promised = self.granted.saturating_add(i64::try_from(self.held).unwrap_or(i64::MAX));
+        let room = i64::try_from(self.wants.window_bytes).unwrap_or(i64::MAX).saturating_sub(promised);
+        let room = u64::try_from(room).unwrap_or(0);
+        (self.leave.is_none() && !self.closing && room >= self.wants.window_bytes / 2).then_some(room)
+    }
+
+    fn take_batch(&mut self, from: Seq, batch: Batch) -> Result<(), Error> {
+        if self.granted <= 0 && self.leave.is_none() {
+            return Err(Error::new(Code::Protocol, "the broker sends more than this reader asked for"));
+        }
+        let length = batch.encoded().len() as u64;
+        self.granted -= length as i64;
+        if self.leave.is_some() {
+            return Ok(());
+        }
+        let Some(from) = self.receive(from, &batch)? else { return Ok(()) };
+        if from < batch.first().plus(u64::from(batch.count())) {
+            self.held += length;
+            self.inbox.push_back(Arrival::Chunk(Chunk { writer: batch.session(), from, batch }));
+        }
+        Ok(())
+    }
+
+    /// Notes a batch at its writer's cursor. Gives the first number that is new, or nothing when none is.
+    fn receive(&mut self, from: Seq, batch: &Batch) -> Result<Option<Seq>, Error> {
+        let (writer, start) = (batch.session(), from.max(batch.first()));
+        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(start));
+        if cursor.ended || batch.next() <= cursor.received {
+            return Ok(None);
+        }
+        if start > cursor.received {
+            if !cursor.may_skip {
+                return Err(hole(writer, cursor.received, start));
+            }
+            self.inbox.push_back(Arrival::Gap { writer, from: cursor.received, to: start });
+            (cursor.received, cursor.digest) = (start, None);
+        }
+        let from = cursor.received;
+        cursor.sum_up(batch)?;
+        cursor.received = batch.next();
+        Ok(Some(from))
+    }
+
+    fn take_end(&mut self, writer: SessionId, kind: EndKind, next: Seq, alone: bool) -> Result<(), Error> {
+        if self.leave.is_some() {
+            return Ok(());
+        }
+        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(Seq(0)));
+        if cursor.ended {
+            // Sent again after a broken link: the acknowledgement got lost, or is on its way.
+            if cursor.acked >= next {
+                self.mark_dirty(writer);
+            }
+            return Ok(());
+        }
+        if kind != EndKind::Aborted && cursor.received != next {
+            return Err(hole(writer, cursor.received, next));
+        }
+        cursor.received = cursor.received.max(next);
+        cursor.ended = true;
+        self.inbox.push_back(Arrival::End { writer, kind, next, alone });
+        self.ended.push_back(writer);
+        self.forget_ended();
+        Ok(())
+    }
+
+    /// Forgets the oldest ended writers whose end the application has passed.
+    fn forget_ended(&mut self) {
+        while self.ended.len() > ENDED_MAX {
+            let Some(oldest) = self.ended.front() else { return };
+            if self.cursors.get(oldest).is_some_and(|cursor| cursor.acked < cursor.received || cursor.dirty) {
+                return;
+            }
+            self.cursors.remove(oldest);
+            self.ended.pop_front();
+        }
+    }
+
+    fn take_gap(&mut self, writer: SessionId, from: Seq, to: Seq) -> Result<(), Error> {
+        if self.leave.is_some() {
+            return Ok(());
+        }
+        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(from));
+        if cursor.ended || to <= cursor.received {
+            return Ok(());
+        }
+        if from > cursor.received && !cursor.may_skip {
+            return Err(hole(writer, cursor.received, from));
+        }
+        let from = std::mem::replace(&mut cursor.received, to);
+        cursor.digest = None;
+        self.inbox.push_back(Arrival::Gap { writer, from, to });
+        Ok(())
+    }
+
+    fn take_notice(&mut self, notice: Notice) {
+        if notice == Notice::SessionLost {
+            self.start_over();
+        } else {
+            self.events.push(Event::Notice(notice));
+        }
+    }
+
+    /// The broker gave the session up: this goes on as a new reader that remembers what it has seen.
+    fn start_over(&mut self) {
+        let has_acked = self.cursors.values().any(|cursor| cursor.acked > Seq(0));
+        if self.has_item && !self.wants.keep {
+            self.fail(&Error::new(
+                Code::SessionExpired,
+                "the item was read to its end, but the relay gave this reader up before it said so",
+            ));
+        } else if self.leave.is_some() && has_acked {
+            self.fail(&Error::new(Code::Unknown, "whether the relay knows what was taken is unknown"));
+        } else if self.leave.is_some() {
+            self.finished = true;
+            self.connection.close();
+        } else {
+            self.was_lost = true;
+            self.cursors.values_mut().for_each(|cursor| cursor.may_skip = true);
+            self.events.push(Event::NewReader);
+        }
+    }
+
+    fn pass_end(&mut self, writer: SessionId, kind: EndKind, next: Seq, alone: bool) {
+        self.outcome.items += 1;
+        self.outcome.incomplete |= kind == EndKind::Aborted || (alone && kind != EndKind::Finished);
+        self.has_item |= alone;
+        self.ack(writer, next);
+        self.events.push(Event::ItemEnded { writer, kind, alone });
+    }
+
+    fn pass_gap(&mut self, writer: SessionId, from: Seq, to: Seq) {
+        self.outcome.gap = true;
+        self.events.push(Event::Gap { writer, from, to });
+    }
+
+    fn mark_dirty(&mut self, writer: SessionId) {
+        if let Some(cursor) = self.cursors.get_mut(&writer)
+            && !std::mem::replace(&mut cursor.dirty, true)
+        {
+            self.dirty.push_back(writer);
+        }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.failure.get_or_insert_with(|| (error.code(), error.text().to_owned()));
+        self.connection.close();
+    }
+}
+
+impl Cursor {
+    fn at(start: Seq) -> Self {
+        let digest = (start == Seq(0)).then(ItemDigest::default);
+        Self { received: start, acked: Seq(0), dirty: false, digest, ended: false, may_skip: false }
+    }
+
+    fn sum_up(&mut self, batch: &Batch) -> Result<(), Error> {
+        if batch.first() != self.received {
+            self.digest = None;
+        }
+        let Some(digest) = &mut self.digest else { return Ok(()) };
+        if !batch.is_end() {
+            digest.add(batch);
+        } else if !digest.matches(batch) {
+            return Err(Error::new(
+                Code::Integrity,
+                format!("the item of writer {} is not the one that was written: its sum is wrong", batch.session()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn hole(writer: SessionId, expected: Seq, got: Seq) -> Error {
+    Error::new(
+        Code::Integrity,
+        format!("records {} to {} of writer {writer} are missing and nobody said so", expected.0, got.0),
+    )
+}
