@@ -7,11 +7,13 @@ mod connection;
 mod count;
 #[cfg(feature = "host")]
 pub(crate) mod drive;
+#[cfg(all(test, feature = "host"))]
+mod driver_tests;
 mod reader;
 #[cfg(test)]
-pub(crate) mod toy;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod toy;
 mod writer;
 
 pub use connection::*;

@@ -2,9 +2,7 @@
 //! what a broker may assume of its clients. What they do wrong makes it panic.
 
 use crate::batch::{Batch, EndKind};
-use crate::broker::{
-    Ack, ReaderAttach, ReaderDown, ReaderUp, WriterAttach, WriterDown, WriterUp, WriterWelcome,
-};
+use crate::broker::{Ack, ReaderAttach, ReaderDown, ReaderUp, WriterAttach, WriterDown, WriterUp, WriterWelcome};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
 
@@ -63,7 +61,10 @@ impl Toy {
 
     pub(crate) fn attach_writer(&mut self, attach: &WriterAttach) -> Result<WriterWelcome, Error> {
         let known = self.items.last().is_some_and(|item| item.session == attach.session);
-        if attach.resume.is_some() && (!known || self.writer_expired) && self.items.iter().any(|i| i.session == attach.session) {
+        if attach.resume.is_some()
+            && (!known || self.writer_expired)
+            && self.items.iter().any(|i| i.session == attach.session)
+        {
             return Err(Error::new(Code::SessionExpired, "away too long"));
         }
         if !known {
