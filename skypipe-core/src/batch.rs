@@ -187,6 +187,12 @@ impl Batch {
         })
     }
 
+    /// How many records end at `from` or behind.
+    pub fn ends_from(&self, from: Seq) -> u64 {
+        let skipped = from.0.saturating_sub(self.first().0).min(u64::from(self.count)) as usize;
+        (skipped..self.count as usize).filter(|&index| self.table(index) & LAST != 0).count() as u64
+    }
+
     /// Whether the last record goes on in the next batch.
     pub fn is_open(&self) -> bool {
         self.count > 0 && self.table(self.count as usize - 1) & LAST == 0

@@ -6,9 +6,11 @@ mod join;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::broker::{Broker, ReaderAttach};
 use crate::caller::Caller;
@@ -36,7 +38,16 @@ pub struct Reader {
     join: Join,
     /// Bytes of the run at hand that were not read yet.
     bytes: Bytes,
+    /// Acknowledged by the application, and since when the session was not told so.
+    untold: Option<(SessionId, Seq)>,
+    told: Option<Instant>,
+    /// Whether the stream has given its error.
+    has_failed: bool,
 }
+
+/// A reader of many small records tells its session at most so often which it is done with, and at the end of each run: one
+/// message for many. Too short to matter when one is lost.
+const TELL_EVERY: Duration = Duration::from_millis(1);
 
 impl Reader {
     pub(crate) async fn attach(
@@ -50,7 +61,15 @@ impl Reader {
     ) -> Result<Self, Error> {
         let machine = ReaderSession::new(env.session(), wants, env.now());
         let shared = Shared::new(machine, events, env);
-        let reader = Self { shared, handed: None, join: Join::new(record_bytes_max), bytes: Bytes::new() };
+        let reader = Self {
+            shared,
+            handed: None,
+            join: Join::new(record_bytes_max),
+            bytes: Bytes::new(),
+            untold: None,
+            told: None,
+            has_failed: false,
+        };
         tokio::spawn(drive::run(reader.shared.clone(), ReaderSide { broker, caller, pipe }));
         poll_fn(|cx| reader.shared.poll(cx, poll_attached)).await?;
         Ok(reader)
@@ -82,15 +101,15 @@ impl Reader {
 
     /// Acknowledges all that was handed over, without asking for more.
     pub fn ack(&mut self) {
-        if let Some((writer, next)) = self.handed.take() {
-            self.shared.with(|machine| machine.ack(writer, next));
-        }
+        self.untold = self.handed.take().or(self.untold);
+        self.tell();
     }
 
     /// Acknowledges the records of `writer` below `next`, a part of what was handed over. The rest is not acknowledged unless
     /// more is asked for.
     pub fn ack_part(&mut self, writer: SessionId, next: Seq) {
         self.handed = self.handed.filter(|&(at, behind)| at != writer || next < behind);
+        self.tell();
         self.shared.with(|machine| machine.ack(writer, next));
     }
 
@@ -103,7 +122,8 @@ impl Reader {
     ///
     /// # Cancel safety
     /// A dropped call drops the reader: the broker may have heard.
-    pub async fn leave(self, part: bool) -> Result<Outcome, Error> {
+    pub async fn leave(mut self, part: bool) -> Result<Outcome, Error> {
+        self.tell();
         self.shared.with(|machine| machine.leave(part));
         poll_fn(|cx| self.shared.poll(cx, poll_left)).await
     }
@@ -148,14 +168,27 @@ impl Reader {
         }
     }
 
-    /// Acknowledges the record before. Within one run the session's task hears of it only when it looks.
+    /// Acknowledges the record before, as one of many.
     fn ack_record(&mut self) {
-        self.ack();
+        self.untold = self.handed.take().or(self.untold);
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
+            self.told = Some(now);
+            self.tell();
+        }
+    }
+
+    /// Tells the session what was acknowledged and not told yet.
+    fn tell(&mut self) {
+        if let Some((writer, next)) = self.untold.take() {
+            self.shared.with(|machine| machine.ack(writer, next));
+        }
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        self.tell();
         self.shared.with(ReaderSession::close);
     }
 }

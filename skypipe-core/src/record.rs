@@ -64,9 +64,4 @@ impl Chunk {
     pub fn next(&self) -> Seq {
         self.batch.first().plus(u64::from(self.batch.count()))
     }
-
-    /// How many records end in it.
-    pub(crate) fn whole_records(&self) -> u64 {
-        self.records().filter(|piece| piece.last).count() as u64
-    }
 }

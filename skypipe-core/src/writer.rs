@@ -199,20 +199,18 @@ impl Writer {
     }
 
     async fn send_piece(&mut self, piece: &[u8], first: bool, last: bool) -> Result<(), Error> {
-        let mut yields = self.is_batch_waiting();
+        let mut may_yield = true;
         poll_fn(|cx| {
-            // On a runtime of one thread the session's task runs only when this one lets it.
-            if std::mem::take(&mut yields) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            self.poll(cx, |machine| machine.push(piece, first, last))
+            self.poll(cx, |machine| {
+                // On a runtime of one thread the session's task runs only when this one lets it.
+                if std::mem::take(&mut may_yield) && machine.is_batch_waiting() {
+                    cx.waker().wake_by_ref();
+                    return false;
+                }
+                machine.push(piece, first, last)
+            })
         })
         .await
-    }
-
-    fn is_batch_waiting(&self) -> bool {
-        self.shared.with(|machine| machine.is_batch_waiting())
     }
 
     async fn end_as(&mut self, kind: EndKind, until: Until) -> Result<Receipt, Error> {

@@ -94,6 +94,8 @@ pub(super) enum Pending {
     Item(ItemNo),
     /// Wake this session.
     Wake(SessionId),
+    /// Count these numbers of an item as acknowledged: whoever had it alone has taken them for good.
+    Took(ItemNo, Range<Seq>),
     /// Tell this reader that its taking of this writer's item is durable.
     Taken(SessionId, SessionId),
 }
@@ -178,10 +180,12 @@ impl DefaultPipe {
     /// The next `count` entries given to the log are durable.
     pub fn stored(&mut self, count: u64) {
         self.durable += count;
-        while let Some((_, pending)) = self.pending.pop_front_if(|(append, _)| *append <= self.durable) {
+        while self.pending.front().is_some_and(|(append, _)| *append <= self.durable) {
+            let Some((_, pending)) = self.pending.pop_front() else { break };
             match pending {
                 Pending::Item(item) => self.refresh(item),
                 Pending::Wake(session) => self.wake(session),
+                Pending::Took(item, numbers) => self.took(item, numbers),
                 Pending::Taken(reader, writer) => self.say_taken(reader, writer),
             }
         }
@@ -306,7 +310,8 @@ impl DefaultPipe {
     fn log_hole(&mut self, no: ItemNo, to: Seq) {
         let Some(item) = self.items.get_mut(&no).filter(|item| item.logged < to) else { return };
         let from = std::mem::replace(&mut item.logged, to);
-        self.append(Fact::Took { reader: NOBODY, item: no, from, to });
+        item.holes.insert(from..to);
+        self.append(Fact::Took { reader: EVERYBODY, item: no, from, to });
     }
 
     /// Appends the end of the item once all before it is appended or delivered.
@@ -404,8 +409,10 @@ impl DefaultPipe {
     }
 }
 
-/// The reader of record when the broker itself knows that something was delivered.
-pub(super) const NOBODY: SessionId = SessionId([0; 16]);
+/// The reader of record of what was delivered to everybody it was owed to, and therefore never logged.
+pub(super) const EVERYBODY: SessionId = SessionId([0xff; 16]);
+/// The reader of record in a snapshot: some reader that need not be there any more.
+pub(super) const SOMEBODY: SessionId = SessionId([0; 16]);
 
 /// What the log has of an item.
 pub type Extent = Vec<Range<Seq>>;

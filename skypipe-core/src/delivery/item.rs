@@ -72,6 +72,8 @@ pub(super) struct Item {
     pub(super) delivered: Seq,
     /// What at least one reader acknowledged for good.
     pub(super) acked: Ranges,
+    /// What was delivered without the log, as far as the log says so.
+    pub(super) holes: Ranges,
     /// The reader that takes it alone.
     pub(super) taker: Option<SessionId>,
     /// Its end, once known.
@@ -110,6 +112,7 @@ impl Item {
             settled: Seq(0),
             delivered: Seq(0),
             acked: Ranges::default(),
+            holes: Ranges::default(),
             taker: None,
             end: None,
             unlogged_bytes: 0,

@@ -11,6 +11,8 @@ mod reader;
 mod readers;
 mod replay;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod writers;
 
 pub use default::{Counts, DefaultPipe, Effect, Extent, Next};

@@ -1,6 +1,7 @@
 //! What readers do to a default pipe.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::broker::{Notice, ReaderAttach, ReaderCursor, ReaderDown, Take};
 use crate::caller::ProcessId;
@@ -8,7 +9,7 @@ use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
-use super::default::{DefaultPipe, Effect, Pending, expired, fenced};
+use super::default::{DefaultPipe, EVERYBODY, Effect, Pending, expired, fenced};
 use super::fact::Fact;
 use super::item::{Item, Link};
 use super::limits::READERS_MAX;
@@ -253,25 +254,28 @@ impl DefaultPipe {
         let (start, acked) = (cursor.start, cursor.acked);
         cursor.lagging &= acked < accepted;
         let complete = end.is_some_and(|end| acked >= end.next);
-        if complete || !alone {
-            let from = if alone { start } else { from };
+        if !alone {
             self.with_item(no, |item| item.acked.insert(from..acked));
         }
         // The end comes first in the log, so that a replay knows a whole item from a part of one.
         self.refresh(no);
         if complete {
-            self.complete(session, no, writer, start..acked);
+            self.complete(session, no, writer, start..acked, alone);
             self.end_or_restart(session);
         }
     }
 
     /// A reader has all of an item: the log hears of it, and then the reader.
-    fn complete(&mut self, session: SessionId, no: ItemNo, writer: SessionId, took: std::ops::Range<Seq>) {
+    fn complete(&mut self, session: SessionId, no: ItemNo, writer: SessionId, took: Range<Seq>, alone: bool) {
         let append = self.append(Fact::Took { reader: session, item: no, from: took.start, to: took.end });
-        self.pending.push_back((append, Pending::Taken(session, writer)));
-        if let Some(live) = self.readers.get_mut(&session).and_then(Reader::live) {
+        if alone {
+            // Its records count as delivered only when they need not be put back any more.
+            self.with_item(no, |item| item.taker = Some(EVERYBODY));
+            self.pending.push_back((append, Pending::Took(no, took)));
+        } else if let Some(live) = self.readers.get_mut(&session).and_then(Reader::live) {
             live.complete(no);
         }
+        self.pending.push_back((append, Pending::Taken(session, writer)));
     }
 
     /// A reader that has everything it was owed ends, or starts again at rule 2.
@@ -311,14 +315,18 @@ impl DefaultPipe {
             reader.leaving = Some(0);
             return;
         }
+        let alone = matches!(reader.holds, Holds::Alone(..));
         let took: Vec<(ItemNo, Seq, Seq)> = match &reader.holds {
             Holds::Alone(no, cursor) if part => vec![(*no, cursor.start, cursor.acked)],
             Holds::Live(live) => live.cursors.iter().map(|(no, c)| (*no, c.start, c.acked)).collect(),
             _ => Vec::new(),
         };
         for (item, from, to) in took.into_iter().filter(|(_, from, to)| to > from) {
-            self.append(Fact::Took { reader: session, item, from, to });
-            self.with_item(item, |item| item.acked.insert(from..to));
+            let append = self.append(Fact::Took { reader: session, item, from, to });
+            if alone {
+                self.with_item(item, |item| item.taker = Some(EVERYBODY));
+                self.pending.push_back((append, Pending::Took(item, from..to)));
+            }
         }
         self.effects.push(Effect::Closed { session, next: Seq(0), ended });
         let left = self.append(Fact::ReaderLeft { session });
@@ -328,6 +336,20 @@ impl DefaultPipe {
             reader.leaving = Some(left);
         }
         self.freed(freed);
+    }
+
+    /// What a reader took of an item it had alone is durably taken; the rest, if there is one, is free again.
+    pub(super) fn took(&mut self, no: ItemNo, numbers: Range<Seq>) {
+        let rest = self.with_item(no, |item| {
+            let whole = item.end.is_some_and(|end| numbers.end >= end.next);
+            item.acked.insert(numbers);
+            item.taker = item.taker.filter(|taker| whole || *taker != EVERYBODY);
+            !whole
+        });
+        match rest {
+            Some(true) => self.freed(vec![no]),
+            _ => self.refresh(no),
+        }
     }
 
     /// The session is given up.
@@ -344,7 +366,7 @@ impl DefaultPipe {
         let Some(reader) = self.readers.get_mut(&session) else { return Vec::new() };
         match std::mem::replace(&mut reader.holds, Holds::Waiting) {
             Holds::Alone(no, _) => {
-                self.with_item(no, |item| item.taker = None);
+                self.with_item(no, |item| item.taker = item.taker.filter(|taker| *taker != session));
                 vec![no]
             }
             Holds::Live(live) => live.cursors.into_keys().collect(),

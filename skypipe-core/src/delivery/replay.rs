@@ -1,11 +1,13 @@
 //! A pipe from its facts.
 
+use std::ops::Range;
+
 use crate::batch::EndKind;
 use crate::caller::ProcessId;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
-use super::default::{DefaultPipe, Extent, NOBODY};
+use super::default::{DefaultPipe, EVERYBODY, Extent, SOMEBODY};
 use super::fact::{Fact, Held};
 use super::item::{End, Item, Link};
 use super::reader::{Cursor, Holds, Live, Reader};
@@ -78,13 +80,9 @@ impl DefaultPipe {
             facts.push(Fact::ReaderJoined { session: *session, epoch, take, keep, process, holds });
         }
         for (no, item) in &self.items {
-            let took = |range: std::ops::Range<Seq>| Fact::Took {
-                reader: NOBODY,
-                item: *no,
-                from: range.start,
-                to: range.end,
-            };
-            facts.extend(item.acked.iter().map(took));
+            let took = |reader, range: Range<Seq>| Fact::Took { reader, item: *no, from: range.start, to: range.end };
+            facts.extend(item.holes.iter().map(|range| took(EVERYBODY, range)));
+            facts.extend(item.acked.iter().map(|range| took(SOMEBODY, range)));
             // An end that is not appended yet follows the snapshot.
             let end = item.end.filter(|end| end.append.is_some());
             facts.extend(end.map(|end| Fact::Ended { item: *no, kind: end.kind, next: end.next }));
@@ -143,6 +141,11 @@ impl DefaultPipe {
     fn replay_took(&mut self, reader: SessionId, no: ItemNo, from: Seq, to: Seq) {
         let Some(item) = self.items.get_mut(&no) else { return };
         item.acked.insert(from..to);
+        if reader == EVERYBODY {
+            item.holes.insert(from..to);
+            let cursors = self.readers.values_mut().filter_map(|reader| reader.cursor(no));
+            return cursors.for_each(|cursor| cursor.skip.insert(from..to));
+        }
         let complete = item.end.is_some_and(|end| to >= end.next);
         let Some(reader) = self.readers.get_mut(&reader) else { return };
         if let Some(cursor) = reader.cursor(no) {
@@ -159,7 +162,8 @@ impl Item {
     /// Fits the item to what the log has of it.
     fn recover(&mut self, now: Time, extent: &Extent) {
         let on_disk = extent.last().map(|range| range.end).unwrap_or_default();
-        let taken = self.acked.iter().last().map(|range| range.end).unwrap_or_default();
+        // What single readers took says nothing of the others: the writer sends it again.
+        let taken = self.holes.iter().last().map(|range| range.end).unwrap_or_default();
         self.accepted = on_disk.max(taken).max(self.end.map(|end| end.next).unwrap_or_default());
         if let Some(end) = self.end.filter(|end| end.kind == EndKind::Aborted) {
             self.accepted = Seq(end.next.0 - 1);

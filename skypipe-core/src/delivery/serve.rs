@@ -14,6 +14,8 @@ enum Step {
     Batch(Batch),
     /// A batch that is in the log.
     FromLog(Seq),
+    /// Numbers that others took before; it goes on behind them.
+    Skip(Seq),
     /// The end of the item.
     End(EndKind, Seq),
     /// Nothing yet.
@@ -80,8 +82,13 @@ impl DefaultPipe {
         let cursor = reader.serving(no).filter(|cursor| cursor.sent == from)?;
         let to = to.min(last).max(from.plus(1));
         cursor.sent = to;
+        // Nobody owes a look anything: what its owners took meanwhile is no gap.
+        let peeks = matches!(reader.holds, Holds::Peek(_));
         self.advance(session, no);
-        Some(ReaderDown::Gap { writer, from, to })
+        Some(match peeks {
+            true => ReaderDown::Notice(Notice::Middle { writer, from: to }),
+            false => ReaderDown::Gap { writer, from, to },
+        })
     }
 
     fn finished(&mut self, session: SessionId) -> Next<ReaderDown> {
@@ -117,6 +124,10 @@ impl DefaultPipe {
                     if let Some(message) = message {
                         return Next::Message(message);
                     }
+                }
+                Step::Skip(to) => {
+                    cursor.sent = to;
+                    return Next::Message(ReaderDown::Notice(Notice::Middle { writer, from: to }));
                 }
                 Step::End(kind, next) => {
                     cursor.sent = next;
@@ -167,8 +178,11 @@ impl DefaultPipe {
 }
 
 /// What `cursor` comes to next in `item`.
-fn step(item: &Item, cursor: &mut Cursor) -> Step {
-    cursor.sent = cursor.skip.first_gap(cursor.sent);
+fn step(item: &Item, cursor: &Cursor) -> Step {
+    let taken_until = cursor.skip.first_gap(cursor.sent);
+    if taken_until > cursor.sent {
+        return Step::Skip(taken_until);
+    }
     if let Some(end) = item.end.filter(|end| {
         let without_batch = end.kind == EndKind::Aborted && cursor.sent >= item.accepted;
         !cursor.end_told && (cursor.sent >= end.next || without_batch)

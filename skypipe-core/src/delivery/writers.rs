@@ -119,11 +119,12 @@ impl DefaultPipe {
     /// Puts a new item in its place: owed to all who are live, or to the first who waits for an item.
     pub(super) fn begin_item(&mut self, no: ItemNo, mut item: Item) {
         let mut owed = false;
-        for live in
-            self.readers.values_mut().filter(|r| r.leaving.is_none()).filter_map(|r| r.live()).filter(|l| !l.ending)
-        {
-            live.cursors.insert(no, Cursor::new(Seq(0), Seq(0), Ranges::default()));
-            owed = true;
+        for reader in self.readers.values_mut().filter(|reader| reader.leaving.is_none()) {
+            let lagging = reader.link != Link::Attached;
+            if let Some(live) = reader.live().filter(|live| !live.ending) {
+                live.cursors.insert(no, Cursor { lagging, ..Cursor::new(Seq(0), Seq(0), Ranges::default()) });
+                owed = true;
+            }
         }
         let waiting = |holds: &Holds| matches!(holds, Holds::Waiting);
         let waiting = self.readers.iter_mut().find(|(_, r)| !owed && r.leaving.is_none() && waiting(&r.holds));
@@ -138,7 +139,7 @@ impl DefaultPipe {
 
     /// A known writer returns.
     fn return_writer(&mut self, no: ItemNo, epoch: Epoch, resume: WriterResume) -> Result<(), Error> {
-        let session = self.items[&no].session;
+        let (session, known) = (self.items[&no].session, self.items[&no].accepted);
         self.with_item(no, |item| {
             if epoch <= item.epoch {
                 return Err(fenced());
@@ -160,6 +161,10 @@ impl DefaultPipe {
             Ok(())
         })
         .unwrap_or_else(|| Err(expired()))?;
+        // Whoever was owed those has them.
+        for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
+            cursor.skip.insert(known..resume.settled);
+        }
         self.wake(session);
         self.refresh(no);
         Ok(())

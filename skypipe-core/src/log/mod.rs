@@ -1,1 +1,423 @@
-//! The log on disk.
+//! The log on disk: one for all pipes of a broker, appended to and synced in groups.
+//!
+//! ```text
+//!   append ─▶ queue ─▶ commit thread ── one write, one sync ──▶ segment 7 ┐
+//!                         │                                     segment 6 │ folder
+//!      LogOwner::stored ◀─┘                        read ◀────── segment 5 ┘
+//! ```
+//!
+//! The log knows two kinds of entries. *Facts* are bytes that only the owner understands; all of them come back in order when
+//! the log is opened. *Batches* are records of one item; they stay on disk until someone reads them. `docs/log.md` draws the bytes.
+
+mod commit;
+mod disk;
+mod folder_disk;
+mod format;
+mod index;
+mod ram_disk;
+mod read;
+mod reclaim;
+mod recover;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle, ThreadId};
+
+use bytes::Bytes;
+
+pub use self::disk::{Disk, DiskFile, Room};
+pub use self::folder_disk::FolderDisk;
+pub use self::format::{ALIGN, FORMAT_FILE, FORMAT_FILE_NEW, HEADER_BYTES, LOG_VERSION, PAYLOAD_BYTES_MAX};
+pub use self::format::{QUARANTINE, SEGMENT_SUFFIX};
+pub use self::ram_disk::{PowerLoss, RamDisk};
+pub use self::recover::Recovery;
+use crate::batch::Batch;
+use crate::error::{Code, Error};
+use crate::id::{ItemNo, Lsn, PipeId, Seq};
+use commit::Committer;
+use disk::read_some;
+use format::{FLAG_START, Header, Kind};
+use index::{Index, Place};
+
+/// What is appended.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// Something the owner wants back when the log is opened.
+    Fact {
+        /// Whose fact.
+        pipe: PipeId,
+        /// What only the owner understands, up to [`PAYLOAD_BYTES_MAX`] bytes.
+        body: Bytes,
+    },
+    /// Records of one item.
+    Batch {
+        /// Whose records.
+        pipe: PipeId,
+        /// Which item.
+        item: ItemNo,
+        /// The records.
+        batch: Batch,
+    },
+}
+
+/// What the log tells, and asks of, whoever appends to it.
+///
+/// Called from the log's own thread, which holds no lock then: every method of [`Log`] but [`Log::close`] may be called.
+pub trait LogOwner: Send + Sync {
+    /// Every entry of this pipe up to `upto` is on disk, synced. One call for each pipe in a commit group.
+    fn stored(&self, pipe: PipeId, upto: Lsn);
+
+    /// Append, before returning, one fact that restates all facts of this pipe: the log wants to free the older ones. If the
+    /// pipe is gone, append nothing and [forget](Log::forget_pipe) it.
+    fn snapshot(&self, pipe: PipeId);
+
+    /// The disk is full: entries wait, and are tried again every second. Said once for each wait.
+    fn stalled(&self, reason: &Error);
+
+    /// There is room again.
+    fn resumed(&self);
+
+    /// A write or a sync failed. The log is read-only from now on, and what was appended and is not yet `stored` is not kept.
+    fn failed(&self, error: &Error);
+}
+
+/// How a log is kept.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LogOptions {
+    /// A new segment is begun when the last one would grow past this, in bytes. Room comes back by the segment.
+    pub segment_bytes: u64,
+    /// Percent of the disk that the log leaves free.
+    pub free_percent: u8,
+    /// A number that nobody can guess: it keeps a stranger's bytes from being taken for entries.
+    pub salt: u64,
+}
+
+/// Segments large enough that 100 GiB are 1,600 files, small enough that moving what is wanted out of one is quick.
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// "Never the last 5 % of the disk": the machine of a full log still works.
+const FREE_PERCENT: u8 = 5;
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        let mut salt = [0; 8];
+        // Without randomness the log still works; only its guard against forged entries is gone.
+        let _ = getrandom::fill(&mut salt);
+        Self { segment_bytes: SEGMENT_BYTES, free_percent: FREE_PERCENT, salt: u64::from_le_bytes(salt) }
+    }
+}
+
+/// What [`Log::read`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Batches in order without a hole. The first one contains the number asked for.
+    Batches(Vec<Batch>),
+    /// The number asked for is damaged or missing, and so are all up to this one.
+    Gap {
+        /// The next number that can be read; where there is none, the one behind the last that is known of.
+        to: Seq,
+    },
+    /// Nothing is on disk at or behind the number asked for.
+    End,
+}
+
+/// An append-only log shared by all pipes of one broker.
+pub struct Log {
+    core: Arc<Core>,
+    recovery: Recovery,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Log {
+    /// Opens the log on this disk, or begins one. `replay` is called for every fact, oldest first; of a pipe whose older facts were
+    /// freed, from the fact on that restates them.
+    ///
+    /// # Errors
+    /// `E_FORMAT` for a newer format, which is not touched; `E_NO_SPACE`; `E_STORAGE` when the disk cannot be read.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        replay: &mut dyn FnMut(PipeId, Bytes),
+    ) -> Result<Arc<Self>, Error> {
+        let recovered = recover::recover(&*disk, &options, replay)?;
+        let state = State {
+            queue: VecDeque::new(),
+            next_lsn: 1,
+            index: recovered.index,
+            snapshot_of: None,
+            head: Some(recovered.head),
+            head_number: recovered.head_number,
+            closing: false,
+            failed: false,
+            idle_moves: false,
+        };
+        let files = Files::default();
+        let core = Core { disk, options, salt: recovered.salt, files, state: Mutex::new(state), wake: Condvar::new() };
+        Ok(Arc::new(Self { core: Arc::new(core), recovery: recovered.recovery, thread: Mutex::new(None) }))
+    }
+
+    /// Starts the thread that writes. Before, entries queue; a second call does nothing.
+    ///
+    /// # Errors
+    /// `E_STORAGE` when the system gives no thread.
+    pub fn start(self: &Arc<Self>, owner: Weak<dyn LogOwner>) -> Result<(), Error> {
+        let mut thread = lock(&self.thread);
+        let Some(head) = lock(&self.core.state).head.take() else { return Ok(()) };
+        let committer = Committer::new(self.core.clone(), Some(owner), head);
+        let spawned = thread::Builder::new().name("skypipe-log".to_owned()).spawn(move || committer.run());
+        let spawned = spawned.map_err(|e| Error::new(Code::Storage, "no thread for the log").because(e))?;
+        *thread = Some(spawned);
+        Ok(())
+    }
+
+    /// Appends an entry and returns its number. The order of calls is the order in the log. Never waits for the disk; how much
+    /// may be pending is the caller's to bound. After [`LogOwner::failed`] nothing is kept.
+    pub fn append(&self, entry: Entry) -> Lsn {
+        let mut state = lock(&self.core.state);
+        let lsn = state.append(entry);
+        drop(state);
+        self.core.wake.notify_one();
+        lsn
+    }
+
+    /// Reads batches of an item from the one on that contains `from`, about `bytes_max` bytes, at least one batch. Waits for the disk.
+    ///
+    /// # Errors
+    /// `E_STORAGE` when the disk cannot be read.
+    pub fn read(&self, pipe: PipeId, item: ItemNo, from: Seq, bytes_max: usize) -> Result<Read, Error> {
+        read::read(&self.core, pipe, item, from, bytes_max)
+    }
+
+    /// The numbers of an item that are on disk, in order.
+    pub fn extent(&self, pipe: PipeId, item: ItemNo) -> Vec<Range<Seq>> {
+        lock(&self.core.state).index.extent(pipe, item)
+    }
+
+    /// The pipes that have facts or batches, in order.
+    pub fn pipes(&self) -> Vec<PipeId> {
+        lock(&self.core.state).index.pipes()
+    }
+
+    /// The items of a pipe of which something is on disk, in order.
+    pub fn items(&self, pipe: PipeId) -> Vec<ItemNo> {
+        lock(&self.core.state).index.items(pipe)
+    }
+
+    /// Batches of this item wholly below `below` are not wanted any more, those still queued included; `u64::MAX` is the whole
+    /// item. Not remembered on disk: after opening the owner says it again for what its facts tell.
+    pub fn forget(&self, pipe: PipeId, item: ItemNo, below: Seq) {
+        lock(&self.core.state).index.forget(pipe, item, below);
+        self.core.wake.notify_one();
+    }
+
+    /// Nothing of this pipe is wanted any more, what is queued included; its number is never used again. Not remembered on disk.
+    pub fn forget_pipe(&self, pipe: PipeId) {
+        let mut state = lock(&self.core.state);
+        state.index.forget_pipe(pipe);
+        state.idle_moves = false;
+        drop(state);
+        self.core.wake.notify_one();
+    }
+
+    /// Bytes on disk of the batches of a pipe that are wanted.
+    pub fn bytes(&self, pipe: PipeId) -> u64 {
+        lock(&self.core.state).index.live(pipe, None)
+    }
+
+    /// Bytes on disk of the batches of an item that are wanted.
+    pub fn item_bytes(&self, pipe: PipeId, item: ItemNo) -> u64 {
+        lock(&self.core.state).index.live(pipe, Some(item))
+    }
+
+    /// Bytes of all segments together, wanted or not.
+    pub fn disk_bytes(&self) -> u64 {
+        lock(&self.core.state).index.bytes()
+    }
+
+    /// What was found when the log was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Commits what is queued and stops the thread. On a full disk what waits is given up. Must not be called by a [`LogOwner`]
+    /// from within a call of the log; it returns then without waiting.
+    pub fn close(&self) {
+        let head = {
+            let mut state = lock(&self.core.state);
+            state.closing = true;
+            state.head.take()
+        };
+        self.core.wake.notify_all();
+        if let Some(head) = head {
+            return Committer::new(self.core.clone(), None, head).run();
+        }
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id()) {
+            // A panic of the owner in a call of the log was told where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let started = lock(&self.thread).is_some();
+        if started {
+            self.close();
+        }
+    }
+}
+
+/// What the handle and the thread share.
+struct Core {
+    disk: Arc<dyn Disk>,
+    options: LogOptions,
+    salt: u64,
+    files: Files,
+    state: Mutex<State>,
+    /// Wakes the thread: there is something to write, to move, or no more.
+    wake: Condvar,
+}
+
+struct State {
+    /// What is to be written, in order. Bounded by the credit windows of those who append.
+    queue: VecDeque<Queued>,
+    next_lsn: u64,
+    index: Index,
+    /// The pipe whose owner is asked for a snapshot now, and the thread on which that happens.
+    snapshot_of: Option<(PipeId, ThreadId)>,
+    /// Waits here for the thread.
+    head: Option<commit::Head>,
+    /// The segment that is written, which is never freed.
+    head_number: u64,
+    closing: bool,
+    failed: bool,
+    /// Whether the last look for segments to free found that it has to wait for the next commit.
+    idle_moves: bool,
+}
+
+/// One entry on its way to the disk.
+struct Queued {
+    lsn: Lsn,
+    header: Header,
+    payload: Bytes,
+    /// Where it is copied from, if it is on disk already.
+    from: Option<Place>,
+}
+
+impl State {
+    fn append(&mut self, entry: Entry) -> Lsn {
+        let (mut header, payload) = parts(entry);
+        let first = self.index.appended(header.pipe, header.kind == Kind::Fact);
+        if header.kind == Kind::Fact && (first || self.is_snapshot(header.pipe)) {
+            header.flags |= FLAG_START;
+        }
+        self.push(header, payload, None)
+    }
+
+    fn push(&mut self, header: Header, payload: Bytes, from: Option<Place>) -> Lsn {
+        let lsn = Lsn(self.next_lsn);
+        self.next_lsn += 1;
+        if !self.failed {
+            self.queue.push_back(Queued { lsn, header, payload, from });
+        }
+        lsn
+    }
+
+    fn is_snapshot(&mut self, pipe: PipeId) -> bool {
+        let asked = self.snapshot_of == Some((pipe, thread::current().id()));
+        if asked {
+            self.snapshot_of = None;
+        }
+        asked
+    }
+}
+
+/// Header and payload of an entry, its group still unknown.
+fn parts(entry: Entry) -> (Header, Bytes) {
+    let (kind, pipe, item, payload, checksum, first, count) = match entry {
+        Entry::Fact { pipe, body } => (Kind::Fact, pipe, ItemNo(0), body.clone(), crc32c::crc32c(&body), Seq(0), 0),
+        Entry::Batch { pipe, item, batch } => {
+            let count = batch.next().0 - batch.first().0;
+            let first = batch.first();
+            (Kind::Batch, pipe, item, batch.encoded().clone(), batch.checksum(), first, count)
+        }
+    };
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    (Header { kind, length, checksum, count, pipe, item, first, ..Header::closed() }, payload)
+}
+
+/// The batch in this payload, if it is what was written.
+fn batch_of(header: &Header, payload: Bytes) -> Option<Batch> {
+    Batch::decode(payload).ok().filter(|b| b.checksum() == header.checksum)
+}
+
+/// Files of segments that were read lately.
+#[derive(Default)]
+struct Files(Mutex<VecDeque<(u64, OpenSegment)>>);
+
+/// A segment to read from.
+#[derive(Clone)]
+struct OpenSegment {
+    file: Arc<dyn DiskFile>,
+    seed: u32,
+}
+
+/// Most segments open at a time for reading: a process has 1024 files by default, and clients need most of them.
+const OPEN_FILES_MAX: usize = 64;
+
+impl Core {
+    /// Opens a segment for reading.
+    fn segment(&self, number: u64) -> std::io::Result<OpenSegment> {
+        let mut files = lock(&self.files.0);
+        if let Some(at) = files.iter().position(|(n, _)| *n == number) {
+            let found = files.remove(at);
+            files.extend(found.clone());
+            return found.map(|(_, file)| file).ok_or_else(|| std::io::ErrorKind::NotFound.into());
+        }
+        let file: Arc<dyn DiskFile> = self.disk.open(&format::segment_name(number))?.into();
+        let salt = segment_salt(&*file)?.unwrap_or(self.salt);
+        let open = OpenSegment { file, seed: format::seed_of(salt, number) };
+        if files.len() >= OPEN_FILES_MAX {
+            files.pop_front();
+        }
+        files.push_back((number, open.clone()));
+        Ok(open)
+    }
+
+    /// Lets go of a segment that is gone.
+    fn close_segment(&self, number: u64) {
+        lock(&self.files.0).retain(|(n, _)| *n != number);
+    }
+}
+
+/// The salt in the first entry of a segment; `None` when that cannot be read.
+fn segment_salt(file: &dyn DiskFile) -> std::io::Result<Option<u64>> {
+    let mut bytes = [0; HEADER_BYTES];
+    let mut length = 0;
+    while length < HEADER_BYTES {
+        match read_some(file, length as u64, &mut bytes[length..])? {
+            0 => return Ok(None),
+            n => length += n,
+        }
+    }
+    let header = Header::decode(0, 0, &bytes).filter(|h| h.kind == Kind::Segment);
+    Ok(header.map(|h| h.item.0))
+}
+
+/// The disk failed at something.
+fn storage(what: &str, error: std::io::Error) -> Error {
+    let code = if disk::is_full(&error) { Code::NoSpace } else { Code::Storage };
+    Error::new(code, format!("{what}: {error}")).because(error)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The state is changed in steps that do not panic; whoever panicked with the lock held changed nothing of it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

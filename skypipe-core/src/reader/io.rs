@@ -12,12 +12,17 @@ use crate::error::Error;
 use crate::reader::Reader;
 use crate::record::Record;
 
-/// Record by record; ends when the reader is done.
+/// Record by record; ends when the reader is done, or behind its error.
 impl Stream for Reader {
     type Item = Result<Record, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_record(cx).map(Result::transpose)
+        if self.has_failed {
+            return Poll::Ready(None);
+        }
+        let record = ready!(self.poll_record(cx));
+        self.has_failed = record.is_err();
+        Poll::Ready(record.transpose())
     }
 }
 

@@ -82,7 +82,7 @@ impl Connection {
             away_since: now,
             said: 0,
             last_code: Code::Unreachable,
-            last_text: String::new(),
+            last_text: "nobody answered yet".to_owned(),
         }
     }
 
@@ -216,9 +216,8 @@ impl Connection {
 
     fn gave_up(&self) -> Error {
         let code = if self.last_code == Code::Busy { Code::Busy } else { Code::Unreachable };
-        let reason = if self.last_text.is_empty() { "nobody answered" } else { &self.last_text };
         let tried = if self.ever { self.patience.give_up } else { self.patience.connect_timeout };
-        Error::new(code, format!("gave up after {tried:?} without a link to the relay: {reason}"))
+        Error::new(code, format!("gave up after {tried:?} without a link to the relay: {}", self.last_text))
     }
 }
 

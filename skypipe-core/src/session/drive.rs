@@ -319,5 +319,5 @@ machine!(
     ReaderUp,
     ReaderDown,
     |machine: &mut ReaderSession, (), now| machine.attached(now),
-    |_: &mut ReaderSession| ()
+    ReaderSession::flushed
 );

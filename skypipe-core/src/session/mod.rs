@@ -7,7 +7,11 @@ mod connection;
 mod count;
 #[cfg(feature = "host")]
 pub(crate) mod drive;
+#[cfg(all(test, feature = "host"))]
+mod driver_tests;
 mod reader;
+#[cfg(test)]
+mod tests;
 #[cfg(test)]
 pub(crate) mod toy;
 mod writer;

@@ -111,6 +111,8 @@ pub struct ReaderSession {
     /// Encoded bytes the broker may still send; below zero by at most one batch.
     granted: i64,
     leave: Option<Leave>,
+    /// Nothing more is wanted once the last acknowledgements have left.
+    closing: bool,
     finished: bool,
     /// Whether the broker gave this session up once.
     was_lost: bool,
@@ -143,6 +145,7 @@ impl ReaderSession {
             handed: 0,
             granted: 0,
             leave: None,
+            closing: false,
             finished: false,
             was_lost: false,
             has_item: false,
@@ -164,7 +167,7 @@ impl ReaderSession {
             match arrival {
                 Arrival::Chunk(chunk) => {
                     self.handed = chunk.batch.encoded().len() as u64;
-                    self.outcome.records += chunk.whole_records();
+                    self.outcome.records += chunk.batch.ends_from(chunk.from);
                     self.outcome.bytes += chunk.bodies().len() as u64;
                     return Some(chunk);
                 }
@@ -197,9 +200,20 @@ impl ReaderSession {
         }
     }
 
-    /// Nothing more is wanted of the session: to the broker this is a broken link.
+    /// Nothing more is wanted of the session. The last acknowledgements still go out over the link there is; then, to the broker,
+    /// the link breaks.
     pub fn close(&mut self) {
-        self.connection.close();
+        self.closing = true;
+        if !self.connection.is_attached() || self.dirty.is_empty() {
+            self.connection.close();
+        }
+    }
+
+    /// All messages left this process.
+    pub fn flushed(&mut self) {
+        if self.closing {
+            self.connection.close();
+        }
     }
 
     /// Whether the broker said that this reader is done, and all of it was handed over.
@@ -285,7 +299,9 @@ impl ReaderSession {
         if self.connection.is_over() {
             return;
         }
-        if error.code() == Code::SessionExpired {
+        if self.closing {
+            self.connection.close();
+        } else if error.code() == Code::SessionExpired {
             self.connection.lost(&error, now, draw.jitter);
             self.session = draw.session;
             self.connection.renew();
@@ -341,7 +357,7 @@ impl ReaderSession {
         let promised = self.granted.saturating_add(i64::try_from(self.held).unwrap_or(i64::MAX));
         let room = i64::try_from(self.wants.window_bytes).unwrap_or(i64::MAX).saturating_sub(promised);
         let room = u64::try_from(room).unwrap_or(0);
-        (self.leave.is_none() && room >= self.wants.window_bytes / 2).then_some(room)
+        (self.leave.is_none() && !self.closing && room >= self.wants.window_bytes / 2).then_some(room)
     }
 
     fn take_batch(&mut self, from: Seq, batch: Batch) -> Result<(), Error> {

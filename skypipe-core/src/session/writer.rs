@@ -280,7 +280,8 @@ impl WriterSession {
         if self.connection.is_over() {
             return;
         }
-        self.flushed = true;
+        // What went over the broken link may never have arrived.
+        (self.flushed, self.sent) = (true, 0);
         if self.abort != Abort::No {
             self.connection.close();
         } else if error.code() == Code::SessionExpired {

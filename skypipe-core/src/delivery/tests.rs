@@ -1,0 +1,593 @@
+//! The default mode against a model: random writers, readers, syncs, losses and crashes, on virtual time.
+//!
+//! The model knows only what users are promised: a settled record is never lost, nobody gets a record twice or out of order, a
+//! reader that finished has each item from where it joined to its end, and a pipe that is read dry does not exist any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::reader::Holds;
+use super::*;
+use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
+use crate::broker::{Notice, ReaderAttach, ReaderCursor, ReaderDown, Take, WriterDown, WriterResume};
+use crate::error::Code;
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::name::{PipeName, PipeRef};
+use crate::time::Time;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Join,
+    Send(usize),
+    End(usize),
+    KillWriter(usize),
+    CutWriter(usize),
+    Read(Take, bool),
+    Receive(usize),
+    Acknowledge(usize),
+    Leave(usize, bool),
+    KillReader(usize),
+    CutReader(usize),
+    Return,
+    Sync,
+    Wait,
+    Crash,
+}
+
+#[derive(Debug)]
+enum Logged {
+    Fact(Fact),
+    Batch(ItemNo, Batch),
+}
+
+#[derive(Debug, Default)]
+struct WriterModel {
+    epoch: u32,
+    attached: bool,
+    dead: bool,
+    batches: Vec<Batch>,
+    ended: bool,
+    settled: Seq,
+    stored: Seq,
+}
+
+#[derive(Debug, Default)]
+struct ReaderModel {
+    epoch: u32,
+    attached: bool,
+    /// Finished, left or dead.
+    over: bool,
+    finished: bool,
+    peeks: bool,
+    /// It asked to leave, perhaps with a part.
+    left: Option<bool>,
+    alone: BTreeSet<SessionId>,
+    /// Per writer: first number, next number received, next number acknowledged.
+    numbers: BTreeMap<SessionId, (Seq, Seq, Seq)>,
+    /// Numbers it was told others took.
+    skipped: BTreeSet<(SessionId, u64)>,
+    ended: BTreeSet<SessionId>,
+    last: Option<SessionId>,
+}
+
+struct Sim {
+    pipe: DefaultPipe,
+    now: Time,
+    log: Vec<Logged>,
+    synced: usize,
+    writers: BTreeMap<SessionId, WriterModel>,
+    readers: BTreeMap<SessionId, ReaderModel>,
+    closed: BTreeMap<SessionId, bool>,
+    /// Numbers of each writer's session that some reader has for good.
+    taken: BTreeMap<SessionId, BTreeSet<u64>>,
+    names: u8,
+}
+
+fn new_pipe() -> DefaultPipe {
+    DefaultPipe::new(PipeRef::from(&PipeName::new("p").unwrap()))
+}
+
+impl Sim {
+    fn new() -> Self {
+        Self {
+            pipe: new_pipe(),
+            now: Time(0),
+            log: Vec::new(),
+            synced: 0,
+            writers: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            names: 0,
+        }
+    }
+
+    fn name(&mut self) -> SessionId {
+        self.names += 1;
+        SessionId([self.names; 16])
+    }
+
+    fn effects(&mut self) {
+        for effect in self.pipe.take_effects() {
+            match effect {
+                Effect::Fact(fact) => self.log.push(Logged::Fact(fact)),
+                Effect::Batch(item, batch) => self.log.push(Logged::Batch(item, batch)),
+                Effect::Closed { session, ended, .. } => drop(self.closed.insert(session, ended)),
+                Effect::Forget(..) | Effect::Wake(_) => {}
+                Effect::Gone => {
+                    // Nothing is left: what the log still says is of the past.
+                    self.pipe = new_pipe();
+                    self.log.clear();
+                    self.synced = 0;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        let count = self.log.len() - self.synced;
+        self.synced = self.log.len();
+        self.pipe.stored(count as u64);
+        self.effects();
+        self.hear();
+    }
+
+    fn extent(log: &[Logged], no: ItemNo) -> Extent {
+        let mut ranges = Ranges::default();
+        for entry in log {
+            if let Logged::Batch(item, batch) = entry
+                && *item == no
+            {
+                ranges.insert(batch.first()..batch.next());
+            }
+        }
+        ranges.iter().collect()
+    }
+
+    fn crash(&mut self) {
+        self.log.truncate(self.synced);
+        self.pipe = new_pipe();
+        for entry in &self.log {
+            if let Logged::Fact(fact) = entry {
+                let fact = Fact::decode(fact.encode()).unwrap();
+                self.pipe.replay(fact);
+            }
+        }
+        self.pipe.recovered(self.now, |no| Self::extent(&self.log, no));
+        for writer in self.writers.values_mut() {
+            writer.attached = false;
+        }
+        for reader in self.readers.values_mut() {
+            reader.attached = false;
+        }
+        self.effects();
+        self.sync();
+        // Whoever died while the relay was away is found to be dead.
+        let dead = |sim: &Sim, s: SessionId| {
+            sim.writers.get(&s).is_some_and(|w| w.dead) || sim.readers.get(&s).is_some_and(|r| r.over)
+        };
+        let lost: Vec<SessionId> = self.pipe.away().into_iter().map(|a| a.0).filter(|s| dead(self, *s)).collect();
+        for session in lost {
+            self.pipe.lost(session);
+            self.effects();
+        }
+        self.sync();
+    }
+
+    /// All attached writers hear what there is to hear.
+    fn hear(&mut self) {
+        let sessions: Vec<SessionId> = self.writers.keys().copied().collect();
+        for session in sessions {
+            loop {
+                let writer = self.writers.get_mut(&session).unwrap();
+                if !writer.attached || writer.dead {
+                    break;
+                }
+                match self.pipe.next_for_writer(session, Epoch(writer.epoch)) {
+                    Next::Message(WriterDown::Ack(ack)) => {
+                        assert!(ack.settled >= writer.settled && ack.stored >= writer.stored, "acknowledgements grow");
+                        (writer.settled, writer.stored) = (ack.settled, ack.stored);
+                    }
+                    Next::Message(_) => {}
+                    Next::Wait => break,
+                    Next::End(error) => {
+                        assert_eq!(error, None);
+                        writer.attached = false;
+                        break;
+                    }
+                    Next::FromLog(..) => unreachable!(),
+                }
+                self.effects();
+            }
+        }
+    }
+
+    fn attach_writer(&mut self, session: SessionId) {
+        let writer = self.writers.get_mut(&session).unwrap();
+        if writer.dead || writer.attached {
+            return;
+        }
+        writer.epoch += 1;
+        let resume = (writer.epoch > 1).then_some(WriterResume { settled: writer.settled, stored: writer.stored });
+        let epoch = Epoch(writer.epoch);
+        match self.pipe.attach_writer(session, epoch, resume, None) {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error.code(), Code::SessionExpired);
+                let known = self.closed.get(&session).copied();
+                // Given up, never heard of by the log, or over: then its last numbers are known.
+                let writer = self.writers.get_mut(&session).unwrap();
+                if known == Some(true) {
+                    writer.settled = Seq(u64::MAX);
+                }
+                writer.dead = true;
+                return self.effects();
+            }
+        }
+        self.effects();
+        self.sync();
+        let Some(Ok(welcome)) = self.pipe.writer_welcome(session, epoch) else { panic!("no welcome") };
+        let writer = self.writers.get_mut(&session).unwrap();
+        assert!(welcome.next >= writer.settled || writer.ended, "{welcome:?} {writer:?}");
+        writer.attached = true;
+        (writer.settled, writer.stored) =
+            (writer.settled.max(welcome.ack.settled), writer.stored.max(welcome.ack.stored));
+        for batch in writer.batches.clone() {
+            if batch.next() > welcome.next {
+                self.pipe.batch(session, epoch, batch, self.now).unwrap();
+                self.effects();
+            }
+        }
+        self.hear();
+    }
+
+    fn send(&mut self, session: SessionId, end: Option<EndKind>) {
+        let writer = self.writers.get_mut(&session).unwrap();
+        if writer.dead || writer.ended {
+            return;
+        }
+        let first = writer.batches.last().map(Batch::next).unwrap_or_default();
+        let mut builder = BatchBuilder::new(session, Epoch(writer.epoch), first);
+        if end.is_none() || first.0 % 2 == 1 {
+            assert!(builder.push(&first.0.to_le_bytes(), true, true));
+        }
+        let batch = builder.build(end.map(|kind| ItemDigest::default().end(kind, 0)));
+        writer.ended = end.is_some();
+        writer.batches.push(batch.clone());
+        if writer.attached {
+            self.pipe.batch(session, Epoch(writer.epoch), batch, self.now).unwrap();
+            self.effects();
+            self.hear();
+        }
+    }
+
+    fn kill_writer(&mut self, session: SessionId) {
+        let writer = self.writers.get_mut(&session).unwrap();
+        if std::mem::replace(&mut writer.dead, true) {
+            return;
+        }
+        self.pipe.lost(session);
+        self.effects();
+    }
+
+    fn attach_reader(&mut self, session: SessionId, take: Take, no_wait: bool) -> Result<(), Code> {
+        let reader = self.readers.entry(session).or_default();
+        reader.epoch += 1;
+        let mut resume: Vec<ReaderCursor> =
+            reader.numbers.iter().map(|(writer, n)| ReaderCursor { writer: *writer, next: n.1 }).collect();
+        resume.sort_by_key(|cursor| Some(cursor.writer) != reader.last);
+        let attach = ReaderAttach {
+            session,
+            epoch: Epoch(reader.epoch),
+            mode: None,
+            take,
+            keep: false,
+            no_wait,
+            credit: 1 << 40,
+            resume: (reader.epoch > 1).then_some(resume),
+        };
+        match self.pipe.attach_reader(&attach, None) {
+            Ok(()) => (reader.attached, reader.peeks) = (true, take == Take::Peek),
+            Err(error) => {
+                reader.over = true;
+                let over = self.closed.get(&session) == Some(&true);
+                if error.code() == Code::SessionExpired && over {
+                    self.finish(session);
+                }
+                self.effects();
+                return Err(error.code());
+            }
+        }
+        self.effects();
+        self.sync();
+        self.leave_again(session);
+        Ok(())
+    }
+
+    /// A reader that was about to leave says again what it has, and that it leaves.
+    fn leave_again(&mut self, session: SessionId) {
+        let reader = &self.readers[&session];
+        let (epoch, Some(part)) = (Epoch(reader.epoch), reader.left) else { return };
+        for (writer, numbers) in reader.numbers.clone() {
+            self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next: numbers.2 }).unwrap();
+        }
+        self.pipe.leave(session, epoch, part).unwrap();
+        self.effects();
+    }
+
+    /// A reader takes one message. Returns whether there was one.
+    fn receive(&mut self, session: SessionId) -> bool {
+        let reader = self.readers.get_mut(&session).unwrap();
+        if reader.over || !reader.attached {
+            return false;
+        }
+        let epoch = Epoch(reader.epoch);
+        let message = match self.pipe.next_for_reader(session, epoch) {
+            Next::Message(message) => Some(message),
+            Next::FromLog(no, from) => {
+                let found = self.log.iter().find_map(|entry| match entry {
+                    Logged::Batch(item, batch) if *item == no && batch.first() <= from && from < batch.next() => {
+                        Some(batch.clone())
+                    }
+                    _ => None,
+                });
+                match found {
+                    Some(batch) => self.pipe.from_log(session, epoch, no, &batch),
+                    None if reader.peeks => self.pipe.missing(session, epoch, no, from, from.plus(1)),
+                    None => panic!("{no:?} {from:?} is not in the log"),
+                }
+            }
+            Next::Wait => return false,
+            Next::End(error) => panic!("{error:?}"),
+        };
+        self.effects();
+        if let Some(message) = message {
+            self.take_message(session, message);
+        }
+        true
+    }
+
+    fn take_message(&mut self, session: SessionId, message: ReaderDown) {
+        let reader = self.readers.get_mut(&session).unwrap();
+        match message {
+            ReaderDown::Batch { from, batch, .. } => {
+                let writer = batch.session();
+                assert!(!reader.ended.contains(&writer), "nothing follows an end");
+                let numbers = reader.numbers.entry(writer).or_insert((from, from, from));
+                assert_eq!(from, numbers.1, "a hole, or a record twice");
+                numbers.1 = batch.next();
+                reader.last = Some(writer);
+            }
+            ReaderDown::ItemEnd { writer, alone, next, .. } => {
+                let numbers = reader.numbers.entry(writer).or_insert((Seq(next.0 - 1), next, Seq(next.0 - 1)));
+                assert!(numbers.1.0 + 1 >= next.0, "an end before its records: {numbers:?} {next:?}");
+                numbers.1 = next;
+                reader.ended.insert(writer);
+                if alone {
+                    reader.alone.insert(writer);
+                }
+            }
+            ReaderDown::Gap { .. } => panic!("a gap where nothing was damaged"),
+            ReaderDown::Taken { writer } => drop(reader.numbers.remove(&writer)),
+            ReaderDown::Notice(Notice::Middle { writer, from }) => {
+                let numbers = reader.numbers.entry(writer).or_insert((from, from, from));
+                let others: Vec<u64> = (numbers.1.0..from.0).collect();
+                let taken = self.taken.entry(writer).or_default();
+                assert!(others.iter().all(|n| taken.contains(n)), "told to skip {others:?}, which nobody took");
+                numbers.1 = from;
+                reader.skipped.extend(others.into_iter().map(|n| (writer, n)));
+            }
+            ReaderDown::Notice(_) => {}
+            ReaderDown::Finished => self.finish(session),
+        }
+    }
+
+    /// What a reader acknowledged live, or took to its end, is taken for good.
+    fn acknowledge(&mut self, session: SessionId) {
+        let reader = self.readers.get_mut(&session).unwrap();
+        if reader.over || !reader.attached {
+            return;
+        }
+        let epoch = Epoch(reader.epoch);
+        if reader.peeks || reader.left.is_some() {
+            return;
+        }
+        for (writer, numbers) in reader.numbers.clone() {
+            if numbers.2 < numbers.1 {
+                self.readers.get_mut(&session).unwrap().numbers.get_mut(&writer).unwrap().2 = numbers.1;
+                self.taken.entry(writer).or_default().extend(numbers.2.0..numbers.1.0);
+                self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next: numbers.1 }).unwrap();
+                self.effects();
+            }
+        }
+        self.hear();
+    }
+
+    fn finish(&mut self, session: SessionId) {
+        let reader = self.readers.get_mut(&session).unwrap();
+        reader.over = true;
+        reader.finished = true;
+    }
+
+    fn nth(&self, n: usize, readers: bool) -> Option<SessionId> {
+        let keys: Vec<SessionId> =
+            if readers { self.readers.keys().copied().collect() } else { self.writers.keys().copied().collect() };
+        (!keys.is_empty()).then(|| keys[n % keys.len()])
+    }
+
+    fn run(&mut self, op: Op) {
+        match op {
+            Op::Join => {
+                let session = self.name();
+                self.writers.insert(session, WriterModel::default());
+                self.attach_writer(session);
+            }
+            Op::Send(n) => drop(self.nth(n, false).map(|s| self.send(s, None))),
+            Op::End(n) => drop(self.nth(n, false).map(|s| self.send(s, Some(EndKind::Finished)))),
+            Op::KillWriter(n) => drop(self.nth(n, false).map(|s| self.kill_writer(s))),
+            Op::CutWriter(n) => {
+                let Some(session) = self.nth(n, false) else { return };
+                let writer = self.writers.get_mut(&session).unwrap();
+                if std::mem::replace(&mut writer.attached, false) {
+                    self.pipe.writer_away(session, Epoch(writer.epoch), self.now);
+                }
+            }
+            Op::Read(take, no_wait) => {
+                let session = self.name();
+                if let Err(code) = self.attach_reader(session, take, no_wait) {
+                    assert_eq!(code, Code::Empty);
+                }
+            }
+            Op::Receive(n) => drop(self.nth(n, true).map(|s| self.receive(s))),
+            Op::Acknowledge(n) => drop(self.nth(n, true).map(|s| self.acknowledge(s))),
+            Op::Leave(n, part) => {
+                let Some(session) = self.nth(n, true) else { return };
+                let reader = self.readers.get_mut(&session).unwrap();
+                if !reader.over && reader.attached && reader.left.is_none() {
+                    reader.left = Some(part);
+                    let epoch = Epoch(reader.epoch);
+                    self.untake(session, part);
+                    self.pipe.leave(session, epoch, part).unwrap();
+                }
+            }
+            Op::KillReader(n) => {
+                let Some(session) = self.nth(n, true) else { return };
+                if !std::mem::replace(&mut self.readers.get_mut(&session).unwrap().over, true) {
+                    self.untake(session, false);
+                    self.pipe.lost(session);
+                }
+            }
+            Op::CutReader(n) => {
+                let Some(session) = self.nth(n, true) else { return };
+                let reader = self.readers.get_mut(&session).unwrap();
+                if std::mem::replace(&mut reader.attached, false) && !reader.over {
+                    self.pipe.reader_away(session, Epoch(reader.epoch), self.now);
+                }
+            }
+            Op::Return => self.everybody_returns(),
+            Op::Sync => self.sync(),
+            Op::Wait => {
+                self.now = self.now.plus(Duration::from_millis(300));
+                self.pipe.tick(self.now);
+            }
+            Op::Crash => self.crash(),
+        }
+        self.effects();
+        self.hear();
+    }
+
+    /// What a reader did not take to its end goes back: it may come again, and so it does not count as taken.
+    fn untake(&mut self, session: SessionId, part: bool) {
+        let Some(Holds::Alone(no, _)) = self.pipe.readers.get(&session).map(|reader| &reader.holds) else { return };
+        let Some(writer) = self.pipe.items.get(no).map(|item| item.session) else { return };
+        let reader = &self.readers[&session];
+        if let Some(numbers) = reader.numbers.get(&writer)
+            && !(part || reader.ended.contains(&writer) && numbers.2 == numbers.1)
+            && let Some(taken) = self.taken.get_mut(&writer)
+        {
+            taken.retain(|n| *n < numbers.0.0 || *n >= numbers.1.0 || reader.skipped.contains(&(writer, *n)));
+        }
+    }
+
+    fn everybody_returns(&mut self) {
+        let writers: Vec<SessionId> = self.writers.keys().copied().collect();
+        writers.into_iter().for_each(|session| self.attach_writer(session));
+        let readers: Vec<SessionId> =
+            self.readers.iter().filter(|(_, r)| !r.over && !r.attached).map(|(session, _)| *session).collect();
+        for session in readers {
+            if let Err(code) = self.attach_reader(session, Take::Any, false) {
+                assert_eq!(code, Code::SessionExpired);
+            }
+        }
+    }
+
+    /// Everybody comes back, all writers end, all readers read, and new readers take what is left.
+    fn settle(&mut self) {
+        self.sync();
+        self.everybody_returns();
+        let writers: Vec<SessionId> = self.writers.keys().copied().collect();
+        for session in writers {
+            self.send(session, Some(EndKind::Finished));
+        }
+        for round in 0.. {
+            assert!(round < 2000, "it never ends: {:?}", self.pipe);
+            self.now = self.now.plus(Duration::from_millis(300));
+            self.pipe.tick(self.now);
+            self.effects();
+            self.sync();
+            let readers: Vec<SessionId> = self.readers.iter().filter(|(_, r)| !r.over).map(|(s, _)| *s).collect();
+            for session in &readers {
+                while self.receive(*session) {
+                    self.acknowledge(*session);
+                    self.sync();
+                }
+            }
+            let counts = self.pipe.counts();
+            if counts.items == 0 {
+                break;
+            }
+            if readers.iter().all(|s| self.readers[s].over) || counts.readers == 0 {
+                let session = self.name();
+                assert_eq!(self.attach_reader(session, Take::Any, false), Ok(()));
+            } else {
+                // Those who wait for an item of their own, or were never given one, go.
+                self.now = self.now.plus(Duration::from_secs(1));
+                if round > 200 {
+                    readers.into_iter().for_each(|s| drop(self.pipe.leave(s, Epoch(self.readers[&s].epoch), false)));
+                }
+            }
+        }
+    }
+
+    fn check(&self) {
+        for (session, writer) in &self.writers {
+            let taken = self.taken.get(session).cloned().unwrap_or_default();
+            let end = writer.batches.last().map(Batch::next).unwrap_or_default();
+            let settled = writer.settled.min(end);
+            let lost: Vec<u64> = (0..settled.0).filter(|n| !taken.contains(n)).collect();
+            assert!(lost.is_empty(), "{session} lost {lost:?} of {settled:?} settled");
+        }
+        assert!(self.writers.values().filter(|w| !w.dead).all(|w| w.ended));
+    }
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let n = 0usize..8;
+    prop_oneof![
+        2 => Just(Op::Join),
+        12 => n.clone().prop_map(Op::Send),
+        3 => n.clone().prop_map(Op::End),
+        1 => n.clone().prop_map(Op::KillWriter),
+        1 => n.clone().prop_map(Op::CutWriter),
+        2 => (prop_oneof![4 => Just(Take::Any), 1 => Just(Take::Item), 1 => Just(Take::Peek)], prop::bool::weighted(0.2))
+            .prop_map(|(take, no_wait)| Op::Read(take, no_wait)),
+        14 => n.clone().prop_map(Op::Receive),
+        8 => n.clone().prop_map(Op::Acknowledge),
+        1 => (n.clone(), any::<bool>()).prop_map(|(n, part)| Op::Leave(n, part)),
+        1 => n.clone().prop_map(Op::KillReader),
+        1 => n.prop_map(Op::CutReader),
+        2 => Just(Op::Return),
+        6 => Just(Op::Sync),
+        3 => Just(Op::Wait),
+        1 => Just(Op::Crash),
+    ]
+}
+
+/// Two thousand take a second; `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 200_000, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_settled_is_lost_and_nothing_comes_twice(ops in proptest::collection::vec(op(), 1..120)) {
+        let mut sim = Sim::new();
+        ops.into_iter().for_each(|op| sim.run(op));
+        sim.settle();
+        sim.check();
+    }
+}

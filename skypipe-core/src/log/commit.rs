@@ -1,0 +1,349 @@
+//! The one thread that writes: takes what is queued, writes it at once, syncs once, tells the owner.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::disk::{DiskFile, is_full, write_all_at};
+use super::format::{HEADER_BYTES, Header, Kind, PAYLOAD_BYTES_MAX, aligned, seed_of, segment_name};
+use super::index::Place;
+use super::reclaim::Moving;
+use super::recover::OpenHead;
+use super::{Core, LogOwner, Queued, State, lock, storage};
+use crate::error::{Code, Error};
+use crate::id::{ItemNo, Lsn, PipeId};
+
+/// Most payload bytes of one commit group: what is torn when the power goes, and is looked at when the log is opened.
+const GROUP_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Most entries of one commit group, so that their headers stay in the processor's cache.
+const GROUP_ENTRIES_MAX: usize = 4096;
+/// Room is reserved in such steps: syncing into reserved room is quicker, and a log of a few records stays small.
+const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+/// How often a full disk is tried again.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// Where is written.
+pub(super) struct Head {
+    /// The highest number a segment ever had here.
+    pub(super) last: u64,
+    /// The segment that is written; none before the first entry.
+    pub(super) open: Option<OpenHead>,
+}
+
+/// The thread's own state.
+pub(super) struct Committer {
+    pub(super) core: Arc<Core>,
+    owner: Option<Weak<dyn LogOwner>>,
+    head: Head,
+    /// Whether something was written since the last mark of an orderly close.
+    dirty: bool,
+    /// All up to this entry is on disk.
+    pub(super) committed: Lsn,
+    /// The segment that is being emptied.
+    pub(super) moving: Option<Moving>,
+    /// Encoded headers of a group, kept for the next one.
+    headers: Vec<u8>,
+}
+
+/// Why the thread stops writing.
+pub(super) enum Stop {
+    /// The log is closing and the disk is full.
+    Closing,
+    /// A write or a sync failed.
+    Failed(Error),
+}
+
+enum Work {
+    Commit(Vec<Queued>),
+    Tidy,
+    Stop,
+}
+
+enum WriteError {
+    Full(Error),
+    Failed(Error),
+}
+
+impl Committer {
+    pub(super) fn new(core: Arc<Core>, owner: Option<Weak<dyn LogOwner>>, head: Head) -> Self {
+        Self { core, owner, head, dirty: false, committed: Lsn(0), moving: None, headers: Vec::new() }
+    }
+
+    /// Writes until the log is closed or the disk fails.
+    pub(super) fn run(mut self) {
+        let stop = loop {
+            let done = match self.next_work() {
+                Work::Commit(group) => self.commit(&group).and_then(|()| self.tidy()),
+                Work::Tidy => self.tidy(),
+                Work::Stop => break self.mark_closed().err(),
+            };
+            if let Err(stop) = done {
+                break Some(stop);
+            }
+        };
+        lock(&self.core.state).refuse();
+        if let Some(Stop::Failed(error)) = stop {
+            self.tell(|owner| owner.failed(&error));
+        }
+    }
+
+    /// Waits for something to do.
+    fn next_work(&self) -> Work {
+        let mut state = lock(&self.core.state);
+        loop {
+            if !state.queue.is_empty() {
+                return Work::Commit(take_group(&mut state));
+            }
+            if state.closing {
+                return Work::Stop;
+            }
+            if self.wants_tidying(&state) {
+                return Work::Tidy;
+            }
+            state = self.core.wake.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    /// Writes a group, waiting for room if the disk is full, and tells the owner.
+    fn commit(&mut self, group: &[Queued]) -> Result<(), Stop> {
+        let mut stalled = false;
+        let offsets = loop {
+            match self.write(group) {
+                Ok(offsets) => break offsets,
+                Err(WriteError::Failed(error)) => return Err(Stop::Failed(error)),
+                Err(WriteError::Full(error)) => {
+                    if !stalled {
+                        self.tell(|owner| owner.stalled(&error));
+                    }
+                    stalled = true;
+                    self.wait_for_room()?;
+                }
+            }
+        };
+        if stalled {
+            self.tell(|owner| owner.resumed());
+        }
+        self.settle(group, &offsets);
+        Ok(())
+    }
+
+    /// The group is on disk: the index learns where, the owner that.
+    fn settle(&mut self, group: &[Queued], offsets: &[u64]) {
+        let segment = self.head.last;
+        let mut stored: Vec<(PipeId, Lsn)> = Vec::new();
+        let mut state = lock(&self.core.state);
+        for (queued, &offset) in group.iter().zip(offsets) {
+            let place = Place { segment, offset };
+            self.committed = self.committed.max(queued.lsn);
+            if let Some(from) = queued.from {
+                state.index.moved(from, place, &queued.header);
+                continue;
+            }
+            state.index.committed(place, &queued.header);
+            // A pipe's entries stand together in a group.
+            match stored.last_mut().filter(|(pipe, _)| *pipe == queued.header.pipe) {
+                Some((_, upto)) => *upto = queued.lsn.max(*upto),
+                None => stored.push((queued.header.pipe, queued.lsn)),
+            }
+        }
+        drop(state);
+        self.tell(|owner| stored.iter().for_each(|&(pipe, upto)| owner.stored(pipe, upto)));
+    }
+
+    /// Writes and syncs a group; returns where each entry stands.
+    fn write(&mut self, group: &[Queued]) -> Result<Vec<u64>, WriteError> {
+        if group.iter().any(|q| q.payload.len() > PAYLOAD_BYTES_MAX as usize) {
+            return Err(WriteError::Failed(Error::new(Code::Storage, "an entry is too long for the log")));
+        }
+        self.make_room(group)?;
+        let Some(head) = &mut self.head.open else {
+            return Err(WriteError::Failed(Error::new(Code::Internal, "the log has no segment to write to")));
+        };
+        let (offsets, end) = encode(group, head, &mut self.headers);
+        let mut buffers = interleave(group, &offsets, &self.headers);
+        write_all_at(&*head.file, head.end, &mut buffers).map_err(|e| failure("the log cannot be written", e))?;
+        head.file.sync().map_err(|e| failed("the log cannot be synced", e))?;
+        head.end = end;
+        self.dirty = true;
+        Ok(offsets)
+    }
+
+    /// Sees to it that a group has a segment and room.
+    fn make_room(&mut self, group: &[Queued]) -> Result<(), WriteError> {
+        let bytes = group.iter().map(|q| q.header.span()).sum();
+        let segment_bytes = self.core.options.segment_bytes;
+        let full = |head: &OpenHead| head.end > HEADER_BYTES as u64 && head.end + bytes > segment_bytes;
+        let open = self.head.open.as_ref().filter(|head| !full(head));
+        if open.is_some_and(|head| head.end + bytes <= head.reserved) {
+            return Ok(());
+        }
+        self.check_room(bytes, group)?;
+        if open.is_none() {
+            self.begin_segment()?;
+        }
+        if let Some(head) = &mut self.head.open {
+            head.reserved = (head.end + bytes).next_multiple_of(RESERVE_BYTES).min(segment_bytes).max(head.end + bytes);
+            // Where room cannot be reserved, writing tells.
+            let _ = head.file.reserve(head.reserved);
+        }
+        Ok(())
+    }
+
+    /// Keeps off the last percents of the disk. What frees room later, facts and moves, may use half of them.
+    fn check_room(&self, bytes: u64, group: &[Queued]) -> Result<(), WriteError> {
+        let Ok(room) = self.core.disk.room() else { return Ok(()) };
+        let percent = u64::from(self.core.options.free_percent);
+        let kept = room.total / 100 * percent;
+        let left = room.free.saturating_sub(bytes);
+        if left >= kept || (left >= kept / 2 && self.is_urgent(group)) {
+            return Ok(());
+        }
+        Err(WriteError::Full(Error::new(Code::NoSpace, format!("less than {percent} % of the disk is free"))))
+    }
+
+    fn is_urgent(&self, group: &[Queued]) -> bool {
+        let waits = || lock(&self.core.state).queue.iter().any(Queued::is_urgent);
+        group.iter().any(Queued::is_urgent) || waits()
+    }
+
+    fn begin_segment(&mut self) -> Result<(), WriteError> {
+        self.head.open = None;
+        let number = self.head.last + 1;
+        let name = segment_name(number);
+        let file: Arc<dyn DiskFile> = match self.core.disk.create(&name) {
+            Ok(file) => file.into(),
+            Err(e) => return Err(failure("no segment can be begun", e)),
+        };
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        Header::of_segment(number, self.core.salt).encode(0, 0, &mut header);
+        if let Err(e) = write_all_at(&*file, 0, &mut [IoSlice::new(&header)]) {
+            self.core.disk.remove(&name).map_err(|e| failed("a segment cannot be removed", e))?;
+            return Err(failure("no segment can be begun", e));
+        }
+        file.sync().map_err(|e| failed("a new segment cannot be synced", e))?;
+        self.core.disk.sync_folder().map_err(|e| failed("the data folder cannot be synced", e))?;
+        let end = HEADER_BYTES as u64;
+        self.head.last = number;
+        self.head.open = Some(OpenHead { number, file, seed: seed_of(self.core.salt, number), end, reserved: end });
+        let mut state = lock(&self.core.state);
+        state.index.grow(number, end);
+        state.head_number = number;
+        state.idle_moves = false;
+        Ok(())
+    }
+
+    /// The disk is full: frees what can be freed, and waits a while.
+    fn wait_for_room(&mut self) -> Result<(), Stop> {
+        self.tidy()?;
+        let until = Instant::now() + FULL_RETRY;
+        let mut state = lock(&self.core.state);
+        loop {
+            if state.closing {
+                return Err(Stop::Closing);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            let waited = self.core.wake.wait_timeout(state, left);
+            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+    }
+
+    /// Leaves a mark that all before it is synced, so that opening need not doubt the last group.
+    fn mark_closed(&mut self) -> Result<(), Stop> {
+        let Some(head) = self.head.open.as_mut().filter(|_| self.dirty) else { return Ok(()) };
+        let mut mark = Vec::with_capacity(HEADER_BYTES);
+        Header { group: head.end, ..Header::closed() }.encode(head.seed, head.end, &mut mark);
+        // Without room there is no mark, and no harm.
+        if write_all_at(&*head.file, head.end, &mut [IoSlice::new(&mark)]).is_ok() {
+            head.file.sync().map_err(|e| Stop::Failed(storage("the log cannot be synced", e)))?;
+        }
+        Ok(())
+    }
+
+    /// Calls the owner, if there is one.
+    pub(super) fn tell(&self, call: impl FnOnce(&dyn LogOwner)) {
+        if let Some(owner) = self.owner.as_ref().and_then(Weak::upgrade) {
+            call(&*owner);
+        }
+    }
+}
+
+impl State {
+    /// From now on nothing is kept.
+    fn refuse(&mut self) {
+        self.failed = true;
+        self.queue.clear();
+    }
+}
+
+impl Queued {
+    /// Whether room comes back once it is written.
+    fn is_urgent(&self) -> bool {
+        self.from.is_some() || self.header.kind == Kind::Fact
+    }
+}
+
+/// Takes what fits into one group off the queue, the entries of a pipe together, those of an item together where facts allow.
+fn take_group(state: &mut State) -> Vec<Queued> {
+    let mut group: Vec<((usize, u32, ItemNo), Queued)> = Vec::new();
+    let mut pipes: HashMap<PipeId, (usize, u32)> = HashMap::new();
+    let mut bytes = 0;
+    while let Some(next) = state.queue.front() {
+        let span = next.header.span();
+        if !group.is_empty() && (bytes + span > GROUP_BYTES_MAX || group.len() == GROUP_ENTRIES_MAX) {
+            break;
+        }
+        bytes += span;
+        let order = pipes.len();
+        let (order, run) = pipes.entry(next.header.pipe).or_insert((order, 0));
+        let is_fact = u32::from(next.header.kind == Kind::Fact);
+        *run += is_fact;
+        let key = (*order, *run, next.header.item);
+        *run += is_fact;
+        group.extend(state.queue.pop_front().map(|queued| (key, queued)));
+    }
+    group.sort_by_key(|(key, _)| *key);
+    group.into_iter().map(|(_, queued)| queued).collect()
+}
+
+/// Encodes the headers of a group, each behind the zeros that fill up the entry before; returns where each entry stands and where
+/// the next group begins.
+fn encode(group: &[Queued], head: &OpenHead, out: &mut Vec<u8>) -> (Vec<u64>, u64) {
+    out.clear();
+    let mut offsets = Vec::with_capacity(group.len());
+    let mut at = head.end;
+    for queued in group {
+        let offset = aligned(at);
+        out.resize(out.len() + (offset - at) as usize, 0);
+        Header { group: head.end, ..queued.header }.encode(head.seed, offset, out);
+        offsets.push(offset);
+        at = offset + HEADER_BYTES as u64 + queued.payload.len() as u64;
+    }
+    (offsets, aligned(at))
+}
+
+/// Headers and payloads in turn, none of them copied.
+fn interleave<'a>(group: &'a [Queued], offsets: &[u64], headers: &'a [u8]) -> Vec<IoSlice<'a>> {
+    let mut buffers = Vec::with_capacity(group.len() * 2);
+    let mut rest = headers;
+    let mut at = offsets.first().copied().unwrap_or(0);
+    for (queued, &offset) in group.iter().zip(offsets) {
+        let (header, behind) = rest.split_at((offset - at) as usize + HEADER_BYTES);
+        rest = behind;
+        at = offset + HEADER_BYTES as u64 + queued.payload.len() as u64;
+        buffers.push(IoSlice::new(header));
+        buffers.push(IoSlice::new(&queued.payload));
+    }
+    buffers
+}
+
+fn failure(what: &str, error: io::Error) -> WriteError {
+    if is_full(&error) { WriteError::Full(storage(what, error)) } else { failed(what, error) }
+}
+
+fn failed(what: &str, error: io::Error) -> WriteError {
+    WriteError::Failed(Error::new(Code::Storage, format!("{what}: {error}")).because(error))
+}

@@ -1,0 +1,555 @@
+//! What stands where, in memory: at most one span for each item in each segment, however many batches it has there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use super::format::{FLAG_START, Header, Kind};
+use crate::id::{ItemNo, PipeId, Seq};
+
+/// What the facts of a pipe are taken to need when they are restated, until it was done once: in bytes.
+const SNAPSHOT_GUESS_BYTES: u64 = 512;
+
+/// Where everything stands, and what of it is still wanted.
+#[derive(Default)]
+pub(super) struct Index {
+    pipes: HashMap<PipeId, PipeIndex>,
+    segments: BTreeMap<u64, SegmentIndex>,
+    /// Places from which a reader is likely to go on.
+    hints: HashMap<(PipeId, ItemNo, Seq), (u64, u64)>,
+    /// Bytes of all segments, of all batches still wanted, and of facts as if they were restated now.
+    bytes: u64,
+    live: u64,
+    facts: u64,
+}
+
+/// Most hints that are kept: one for each of so many readers that read from disk at the same time.
+const HINTS_MAX: usize = 4096;
+
+#[derive(Default)]
+struct SegmentIndex {
+    bytes: u64,
+    live: u64,
+    /// Pipes whose oldest needed fact stands here.
+    fact_pipes: u64,
+    damaged: bool,
+}
+
+#[derive(Default)]
+struct PipeIndex {
+    items: BTreeMap<ItemNo, ItemIndex>,
+    facts: Option<Facts>,
+    live: u64,
+    /// Entries that are appended and not yet on disk.
+    pending: u64,
+    /// Whether one of them is a fact, so that the next one is not the first.
+    begun: bool,
+    /// Whether `items` has some that were forgotten while entries were pending.
+    forgotten: bool,
+    gone: bool,
+}
+
+/// The facts of one pipe that are still needed.
+#[derive(Clone, Copy)]
+struct Facts {
+    oldest: u64,
+    bytes: u64,
+    first_bytes: u64,
+}
+
+impl Facts {
+    fn restated(&self) -> u64 {
+        self.bytes.min(self.first_bytes.max(SNAPSHOT_GUESS_BYTES))
+    }
+}
+
+#[derive(Default)]
+struct ItemIndex {
+    spans: BTreeMap<Seq, Span>,
+    below: Seq,
+    live: u64,
+}
+
+/// Consecutive numbers of one item within one segment. Entries of others may stand between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) next: Seq,
+    pub(super) segment: u64,
+    /// Where its first entry stands, or something before it.
+    pub(super) start: u64,
+    /// Where its last entry ends.
+    pub(super) end: u64,
+    bytes: u64,
+}
+
+/// What is known of a number.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Located {
+    /// It is in this span, which is read from `start` on.
+    Here(Span),
+    /// It is not there, but this one is.
+    Gap(Seq),
+    /// Neither it nor anything behind it is there.
+    End,
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+}
+
+impl Index {
+    /// Counts an appended entry that is not yet on disk. True if it is a fact and the pipe's first.
+    pub(super) fn appended(&mut self, pipe: PipeId, fact: bool) -> bool {
+        let pipe = self.pipes.entry(pipe).or_default();
+        pipe.pending += 1;
+        let first = fact && !pipe.begun && pipe.facts.is_none();
+        pipe.begun |= fact;
+        first
+    }
+
+    /// An appended entry is on disk now.
+    pub(super) fn committed(&mut self, place: Place, header: &Header) {
+        self.place(place, header);
+        let Some(pipe) = self.pipes.get_mut(&header.pipe) else { return };
+        pipe.pending = pipe.pending.saturating_sub(1);
+        if pipe.pending > 0 {
+            return;
+        }
+        if std::mem::take(&mut pipe.forgotten) {
+            pipe.items.retain(|_, item| item.below < Seq(u64::MAX));
+        }
+        if pipe.gone {
+            self.pipes.remove(&header.pipe);
+        }
+    }
+
+    /// An entry stands here.
+    pub(super) fn place(&mut self, place: Place, header: &Header) {
+        self.grow(place.segment, place.offset + header.span());
+        match header.kind {
+            Kind::Fact => self.place_fact(place, header),
+            Kind::Batch => self.place_batch(place, header, header.first..header.next()),
+            Kind::Segment | Kind::Closed => {}
+        }
+    }
+
+    /// Segment `segment` reaches up to `end`.
+    pub(super) fn grow(&mut self, segment: u64, end: u64) {
+        let entry = self.segments.entry(segment).or_default();
+        self.bytes += end.saturating_sub(entry.bytes);
+        entry.bytes = entry.bytes.max(end);
+    }
+
+    /// A batch was copied from `old` to `new`.
+    pub(super) fn moved(&mut self, old: Place, new: Place, header: &Header) {
+        self.grow(new.segment, new.offset + header.span());
+        for part in self.take_out(old, header) {
+            self.place_batch(new, header, part);
+        }
+    }
+
+    /// Whether some number of the batch at this place is wanted and would be read from here.
+    pub(super) fn is_live(&self, place: Place, header: &Header) -> bool {
+        let spans = self.pipes.get(&header.pipe).and_then(|p| p.items.get(&header.item)).map(|i| &i.spans);
+        spans.is_some_and(|spans| overlapping(spans, header, place).next().is_some())
+    }
+
+    fn place_fact(&mut self, place: Place, header: &Header) {
+        let pipe = self.pipes.entry(header.pipe).or_default();
+        if pipe.gone {
+            return;
+        }
+        let old = pipe.facts;
+        let bytes = header.span();
+        let new = match old {
+            Some(old) if header.flags & FLAG_START == 0 => Facts { bytes: old.bytes + bytes, ..old },
+            _ => Facts { oldest: place.segment, bytes, first_bytes: bytes },
+        };
+        pipe.facts = Some(new);
+        self.count_facts(old, Some(new));
+    }
+
+    fn count_facts(&mut self, old: Option<Facts>, new: Option<Facts>) {
+        if let Some(old) = old {
+            self.facts = self.facts.saturating_sub(old.restated());
+            if let Some(segment) = self.segments.get_mut(&old.oldest) {
+                segment.fact_pipes = segment.fact_pipes.saturating_sub(1);
+            }
+        }
+        if let Some(new) = new {
+            self.facts += new.restated();
+            self.segments.entry(new.oldest).or_default().fact_pipes += 1;
+        }
+    }
+
+    /// Adds `numbers` of the batch at `place`, as far as they are wanted and not there already.
+    fn place_batch(&mut self, place: Place, header: &Header, numbers: Range<Seq>) {
+        let pipe = self.pipes.entry(header.pipe).or_default();
+        if pipe.gone {
+            return;
+        }
+        let item = pipe.items.entry(header.item).or_default();
+        let Some(numbers) = item.missing_of(numbers) else { return };
+        let bytes = header.span();
+        item.add(place, bytes, numbers);
+        item.live += bytes;
+        pipe.live += bytes;
+        self.live += bytes;
+        self.segments.entry(place.segment).or_default().live += bytes;
+    }
+
+    /// Takes the numbers of the batch at `old` out of the spans that read them from there, and returns them.
+    fn take_out(&mut self, old: Place, header: &Header) -> Vec<Range<Seq>> {
+        let Some(pipe) = self.pipes.get_mut(&header.pipe) else { return Vec::new() };
+        let Some(item) = pipe.items.get_mut(&header.item) else { return Vec::new() };
+        let hit: Vec<(Seq, Span)> = overlapping(&item.spans, header, old).collect();
+        let mut parts = Vec::new();
+        for (first, span) in hit {
+            let part = first.max(header.first)..span.next.min(header.next());
+            let left_bytes = share(span.bytes, first, part.start, span.next);
+            let right_bytes = match part.end < span.next {
+                true => (span.bytes - left_bytes).saturating_sub(header.span()),
+                false => 0,
+            };
+            item.spans.remove(&first);
+            if first < part.start {
+                item.spans.insert(first, Span { next: part.start, bytes: left_bytes, ..span });
+            }
+            if part.end < span.next {
+                let start = old.offset + header.span();
+                item.spans.insert(part.end, Span { start, bytes: right_bytes, ..span });
+            }
+            let taken = span.bytes - left_bytes - right_bytes;
+            item.live -= taken;
+            pipe.live -= taken;
+            self.live -= taken;
+            if let Some(segment) = self.segments.get_mut(&old.segment) {
+                segment.live -= taken;
+            }
+            parts.push(part);
+        }
+        parts
+    }
+
+    /// Batches wholly below `below` are not wanted any more.
+    pub(super) fn forget(&mut self, pipe_id: PipeId, item_no: ItemNo, below: Seq) {
+        let Some(pipe) = self.pipes.get_mut(&pipe_id) else { return };
+        let Some(item) = pipe.items.get_mut(&item_no) else {
+            if pipe.pending > 0 {
+                pipe.forgotten = true;
+                pipe.items.insert(item_no, ItemIndex { below, ..ItemIndex::default() });
+            }
+            return;
+        };
+        item.below = item.below.max(below);
+        while let Some((&first, &span)) = item.spans.first_key_value().filter(|&(&first, _)| first < below) {
+            item.spans.remove(&first);
+            let dead = share(span.bytes, first, below.min(span.next), span.next);
+            if below < span.next {
+                item.spans.insert(below, Span { bytes: span.bytes - dead, ..span });
+            }
+            item.live -= dead;
+            pipe.live -= dead;
+            self.live -= dead;
+            if let Some(segment) = self.segments.get_mut(&span.segment) {
+                segment.live -= dead;
+            }
+        }
+        if below == Seq(u64::MAX) {
+            if pipe.pending == 0 {
+                pipe.items.remove(&item_no);
+            }
+            pipe.forgotten = true;
+        }
+    }
+
+    /// Nothing of this pipe is wanted any more.
+    pub(super) fn forget_pipe(&mut self, id: PipeId) {
+        for item in self.items(id) {
+            self.forget(id, item, Seq(u64::MAX));
+        }
+        let Some(pipe) = self.pipes.get_mut(&id) else { return };
+        let facts = pipe.facts.take();
+        pipe.gone = true;
+        if pipe.pending == 0 {
+            self.pipes.remove(&id);
+        }
+        self.count_facts(facts, None);
+    }
+
+    /// Where `from` is, or what comes instead.
+    pub(super) fn locate(&mut self, pipe: PipeId, item: ItemNo, from: Seq) -> Located {
+        let Some(spans) = self.pipes.get(&pipe).and_then(|p| p.items.get(&item)).map(|i| &i.spans) else {
+            return Located::End;
+        };
+        if let Some((_, &span)) = spans.range(..=from).next_back().filter(|(_, s)| from < s.next) {
+            let start = match self.hints.remove(&(pipe, item, from)) {
+                Some((segment, at)) if segment == span.segment && (span.start..=span.end).contains(&at) => at,
+                _ => span.start,
+            };
+            return Located::Here(Span { start, ..span });
+        }
+        match spans.range(from..).next() {
+            Some((&first, _)) => Located::Gap(first),
+            None => Located::End,
+        }
+    }
+
+    /// A reader that goes on at `next` finds it in `segment` at `offset`.
+    pub(super) fn hint(&mut self, pipe: PipeId, item: ItemNo, next: Seq, segment: u64, offset: u64) {
+        if self.hints.len() >= HINTS_MAX {
+            self.hints.clear();
+        }
+        self.hints.insert((pipe, item, next), (segment, offset));
+    }
+
+    /// The numbers of an item that are on disk.
+    pub(super) fn extent(&self, pipe: PipeId, item: ItemNo) -> Vec<Range<Seq>> {
+        let mut ranges: Vec<Range<Seq>> = Vec::new();
+        let spans = self.pipes.get(&pipe).and_then(|p| p.items.get(&item)).map(|i| &i.spans);
+        for (&first, span) in spans.into_iter().flatten() {
+            match ranges.last_mut() {
+                Some(last) if last.end == first => last.end = span.next,
+                _ => ranges.push(first..span.next),
+            }
+        }
+        ranges
+    }
+
+    /// The pipes of which something is on disk, in order.
+    pub(super) fn pipes(&self) -> Vec<PipeId> {
+        let mut pipes: Vec<PipeId> = self.pipes.iter().filter(|(_, p)| !p.gone).map(|(&id, _)| id).collect();
+        pipes.sort_unstable();
+        pipes
+    }
+
+    /// The items of which something is on disk, in order.
+    pub(super) fn items(&self, pipe: PipeId) -> Vec<ItemNo> {
+        let items = self.pipes.get(&pipe).map(|p| &p.items);
+        items.into_iter().flatten().filter(|(_, i)| !i.spans.is_empty()).map(|(&no, _)| no).collect()
+    }
+
+    /// Bytes on disk that are wanted, of a pipe or of one item of it.
+    pub(super) fn live(&self, pipe: PipeId, item: Option<ItemNo>) -> u64 {
+        let Some(pipe) = self.pipes.get(&pipe) else { return 0 };
+        match item {
+            None => pipe.live,
+            Some(item) => pipe.items.get(&item).map_or(0, |i| i.live),
+        }
+    }
+
+    /// Bytes of all segments together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Something in this segment cannot be read.
+    pub(super) fn damaged(&mut self, segment: u64) {
+        self.segments.entry(segment).or_default().damaged = true;
+    }
+
+    /// Whether something in this segment cannot be read.
+    pub(super) fn is_damaged(&self, segment: u64) -> bool {
+        self.segments.get(&segment).is_some_and(|s| s.damaged)
+    }
+
+    /// The oldest segment, if nothing in it is wanted.
+    pub(super) fn dead(&self, head: u64) -> Option<u64> {
+        let (&number, segment) = self.segments.first_key_value()?;
+        (number != head && segment.live == 0 && segment.fact_pipes == 0).then_some(number)
+    }
+
+    /// The oldest segment, if it is worth moving what is wanted out of it: when it holds little of that, or the log as a whole
+    /// holds more that is not wanted than that is.
+    pub(super) fn worth_moving(&self, head: u64, spare: u64) -> Option<u64> {
+        let (&number, segment) = self.segments.first_key_value()?;
+        if number == head {
+            return None;
+        }
+        let wanted = segment.live + segment.fact_pipes * SNAPSHOT_GUESS_BYTES;
+        let all_wanted = self.live + self.facts;
+        let mostly_dead = wanted <= segment.bytes / 8;
+        let much_dead = self.bytes.saturating_sub(all_wanted) > all_wanted + spare;
+        (mostly_dead || much_dead).then_some(number)
+    }
+
+    /// The pipes whose oldest needed fact stands in this segment.
+    pub(super) fn fact_pipes(&self, segment: u64) -> Vec<PipeId> {
+        let needs = |p: &PipeIndex| p.facts.is_some_and(|f| f.oldest == segment);
+        self.pipes.iter().filter(|(_, p)| needs(p)).map(|(&id, _)| id).collect()
+    }
+
+    /// Whether no fact in this segment is needed.
+    pub(super) fn facts_done(&self, segment: u64) -> bool {
+        self.segments.get(&segment).is_none_or(|s| s.fact_pipes == 0)
+    }
+
+    /// The segment is gone. What was still wanted of it could not be read.
+    pub(super) fn drop_segment(&mut self, number: u64) {
+        let Some(segment) = self.segments.remove(&number) else { return };
+        self.bytes = self.bytes.saturating_sub(segment.bytes);
+        self.live = self.live.saturating_sub(segment.live);
+        if segment.live == 0 {
+            return;
+        }
+        for pipe in self.pipes.values_mut() {
+            for item in pipe.items.values_mut() {
+                let lost: u64 = item.spans.values().filter(|s| s.segment == number).map(|s| s.bytes).sum();
+                item.spans.retain(|_, s| s.segment != number);
+                item.live -= lost;
+                pipe.live -= lost;
+            }
+        }
+    }
+}
+
+impl ItemIndex {
+    /// The part of `numbers` that is wanted and not there yet. Where only a middle is there, what stands behind it is left out.
+    fn missing_of(&self, numbers: Range<Seq>) -> Option<Range<Seq>> {
+        let mut start = numbers.start.max(self.below);
+        let mut end = numbers.end;
+        while let Some((_, span)) = self.spans.range(..=start).next_back().filter(|(_, s)| start < s.next) {
+            start = span.next;
+        }
+        if let Some((&first, _)) = self.spans.range(start..).next() {
+            end = end.min(first);
+        }
+        (start < end).then_some(start..end)
+    }
+
+    fn add(&mut self, place: Place, bytes: u64, numbers: Range<Seq>) {
+        let end = place.offset + bytes;
+        let before = self.spans.range_mut(..numbers.start).next_back().map(|(_, span)| span);
+        let goes_on = |s: &&mut Span| s.next == numbers.start && s.segment == place.segment && s.end <= place.offset;
+        if let Some(last) = before.filter(goes_on) {
+            *last = Span { next: numbers.end, end, bytes: last.bytes + bytes, ..*last };
+            return;
+        }
+        let span = Span { next: numbers.end, segment: place.segment, start: place.offset, end, bytes };
+        self.spans.insert(numbers.start, span);
+    }
+}
+
+/// The spans that read a number of the batch at `place` from there.
+fn overlapping<'a>(
+    spans: &'a BTreeMap<Seq, Span>,
+    header: &Header,
+    place: Place,
+) -> impl Iterator<Item = (Seq, Span)> + use<'a> {
+    let (first, next) = (header.first, header.next());
+    let before = spans.range(..first).next_back();
+    before.into_iter().chain(spans.range(first..next)).map(|(&f, &s)| (f, s)).filter(move |(_, s)| {
+        first < s.next && s.segment == place.segment && s.start <= place.offset && place.offset < s.end
+    })
+}
+
+/// The share of `bytes` that the numbers from `first` to `cut` have of those up to `next`.
+fn share(bytes: u64, first: Seq, cut: Seq, next: Seq) -> u64 {
+    let part = u128::from(cut.0.saturating_sub(first.0));
+    let all = u128::from(next.0.saturating_sub(first.0)).max(1);
+    u64::try_from(u128::from(bytes) * part / all).unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(first: u64, count: u32) -> Header {
+        Header {
+            kind: Kind::Batch,
+            length: 52,
+            count,
+            pipe: PipeId(1),
+            item: ItemNo(2),
+            first: Seq(first),
+            ..Header::closed()
+        }
+    }
+
+    fn at(segment: u64, offset: u64) -> Place {
+        Place { segment, offset }
+    }
+
+    fn span(index: &mut Index, from: u64) -> Span {
+        match index.locate(PipeId(1), ItemNo(2), Seq(from)) {
+            Located::Here(span) => span,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn numbers_in_one_segment_are_one_span() {
+        let mut index = Index::default();
+        index.place(at(1, 48), &batch(0, 10));
+        index.place(at(1, 500), &batch(10, 10));
+        index.place(at(2, 48), &batch(20, 10));
+        index.place(at(2, 900), &batch(5, 10));
+        assert_eq!(index.extent(PipeId(1), ItemNo(2)), [Seq(0)..Seq(30)]);
+        assert_eq!(span(&mut index, 15), Span { next: Seq(20), segment: 1, start: 48, end: 604, bytes: 208 });
+        assert_eq!(index.live(PipeId(1), None), 312, "a duplicate is not counted");
+        assert_eq!(index.locate(PipeId(1), ItemNo(2), Seq(30)), Located::End);
+    }
+
+    #[test]
+    fn forgetting_counts_exactly_in_the_end() {
+        let mut index = Index::default();
+        index.place(at(1, 48), &batch(0, 10));
+        index.place(at(1, 500), &batch(20, 10));
+        index.forget(PipeId(1), ItemNo(2), Seq(3));
+        assert_eq!(index.extent(PipeId(1), ItemNo(2)), [Seq(3)..Seq(10), Seq(20)..Seq(30)]);
+        assert_eq!(index.locate(PipeId(1), ItemNo(2), Seq(12)), Located::Gap(Seq(20)));
+        assert_eq!(index.dead(9), None);
+        index.forget(PipeId(1), ItemNo(2), Seq(u64::MAX));
+        assert_eq!(index.dead(9), Some(1));
+        assert_eq!((index.live, index.live(PipeId(1), None), index.items(PipeId(1)).len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn moving_keeps_every_number() {
+        let mut index = Index::default();
+        for n in 0..4 {
+            index.place(at(1, 48 + n * 104), &batch(n * 10, 10));
+        }
+        index.place(at(2, 48), &batch(40, 10));
+        index.forget(PipeId(1), ItemNo(2), Seq(15));
+        for n in 1..4 {
+            let old = at(1, 48 + n * 104);
+            assert!(index.is_live(old, &batch(n * 10, 10)), "{n}");
+            index.moved(old, at(3, 48 + n * 104), &batch(n * 10, 10));
+        }
+        assert!(!index.is_live(at(1, 48), &batch(0, 10)));
+        assert_eq!(index.extent(PipeId(1), ItemNo(2)), [Seq(15)..Seq(50)]);
+        assert_eq!(span(&mut index, 15).segment, 3);
+        assert_eq!(span(&mut index, 41).segment, 2);
+        assert_eq!(index.dead(9), Some(1));
+    }
+
+    #[test]
+    fn what_is_forgotten_before_it_is_on_disk_stays_forgotten() {
+        let mut index = Index::default();
+        for _ in 0..2 {
+            index.appended(PipeId(1), false);
+        }
+        index.forget(PipeId(1), ItemNo(2), Seq(u64::MAX));
+        index.committed(at(1, 48), &batch(0, 10));
+        assert_eq!(index.live(PipeId(1), None), 0);
+        index.forget_pipe(PipeId(1));
+        index.committed(at(1, 152), &batch(10, 10));
+        assert!(index.pipes.is_empty() && index.live == 0);
+    }
+
+    #[test]
+    fn facts_hold_their_segment_until_restated() {
+        let mut index = Index::default();
+        let fact = |flags| Header { kind: Kind::Fact, flags, ..batch(0, 0) };
+        index.place(at(1, 48), &fact(FLAG_START));
+        index.place(at(2, 48), &fact(0));
+        assert_eq!((index.dead(9), index.fact_pipes(1)), (None, vec![PipeId(1)]));
+        index.place(at(3, 48), &fact(FLAG_START));
+        assert_eq!((index.dead(9), index.facts_done(2)), (Some(1), true));
+        index.forget_pipe(PipeId(1));
+        assert_eq!(index.facts, 0);
+    }
+}

@@ -1,0 +1,284 @@
+//! Finds out, when a log is opened, what is in it.
+
+use std::collections::HashSet;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::commit::Head;
+use super::disk::{Disk, DiskFile, read_exact_at, read_whole, write_all_at};
+use super::format::{
+    FLAG_START, FORMAT_FILE, FORMAT_FILE_NEW, HEADER_BYTES, Header, Kind, QUARANTINE, aligned, format_text,
+    parse_format, seed_of, segment_name, segment_number,
+};
+use super::index::{Index, Place};
+use super::walk::{Step, Walker};
+use super::{LogOptions, batch_of, segment_salt, storage};
+use crate::error::{Code, Error};
+use crate::id::PipeId;
+
+/// What was found when a log was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Bytes at the end that were being written when the power went, and were never said to be stored.
+    pub torn_bytes: u64,
+    /// Where those bytes are kept, in the folder of the log.
+    pub quarantined: Option<String>,
+    /// Places in the middle where nothing could be read: segment, first byte, and the byte behind the last.
+    pub damaged: Vec<(u64, u64, u64)>,
+}
+
+/// Everything a log needs to go on.
+pub(super) struct Recovered {
+    pub(super) index: Index,
+    pub(super) salt: u64,
+    pub(super) head: Head,
+    pub(super) head_number: u64,
+    pub(super) recovery: Recovery,
+}
+
+/// Most of the `format` file that is read: it has two short lines.
+const FORMAT_BYTES_MAX: usize = 4096;
+/// How much of a torn tail is copied at a time.
+const COPY_BYTES: usize = 256 * 1024;
+
+/// Opens the log on `disk`, or begins one.
+pub(super) fn recover(
+    disk: &dyn Disk,
+    options: &LogOptions,
+    replay: &mut dyn FnMut(PipeId, Bytes),
+) -> Result<Recovered, Error> {
+    let names = disk.list().map_err(|e| storage("the data folder cannot be read", e))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|n| segment_number(n)).collect();
+    numbers.sort_unstable();
+    let salt = match names.iter().any(|n| n == FORMAT_FILE) {
+        true => {
+            let text = read_whole(disk, FORMAT_FILE, FORMAT_BYTES_MAX);
+            parse_format(&text.map_err(|e| storage("the file `format` of the data folder cannot be read", e))?)?
+        }
+        false if numbers.is_empty() => begin(disk, &names, options.salt)?,
+        false => {
+            return Err(Error::new(Code::Storage, "the data folder has lost its file `format`; nothing was changed"));
+        }
+    };
+    let mut scan =
+        Scan { disk, salt, index: Index::default(), recovery: Recovery::default(), started: HashSet::new(), replay };
+    let head = scan.all(&numbers).map_err(|e| storage("the log cannot be read", e))?;
+    let last = numbers.last().copied().unwrap_or(0);
+    let head = head.filter(|head| head.end < options.segment_bytes);
+    let head_number = head.as_ref().map_or(0, |h| h.number);
+    let head = Head { last, open: head };
+    Ok(Recovered { index: scan.index, salt, head, head_number, recovery: scan.recovery })
+}
+
+/// Writes the `format` file of a new log.
+fn begin(disk: &dyn Disk, names: &[String], salt: u64) -> Result<u64, Error> {
+    let write = || -> io::Result<()> {
+        if names.iter().any(|n| n == FORMAT_FILE_NEW) {
+            disk.remove(FORMAT_FILE_NEW)?;
+        }
+        let file = disk.create(FORMAT_FILE_NEW)?;
+        write_all_at(&*file, 0, &mut [IoSlice::new(format_text(salt).as_bytes())])?;
+        file.sync()?;
+        disk.rename(FORMAT_FILE_NEW, FORMAT_FILE)?;
+        disk.sync_folder()
+    };
+    write().map_err(|e| storage("no log can be begun in the data folder", e))?;
+    Ok(salt)
+}
+
+struct Scan<'a> {
+    disk: &'a dyn Disk,
+    salt: u64,
+    index: Index,
+    recovery: Recovery,
+    /// Pipes whose first needed fact was seen.
+    started: HashSet<PipeId>,
+    replay: &'a mut dyn FnMut(PipeId, Bytes),
+}
+
+/// The last segment, to go on in.
+pub(super) struct OpenHead {
+    pub(super) number: u64,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) seed: u32,
+    pub(super) end: u64,
+    pub(super) reserved: u64,
+}
+
+impl Scan<'_> {
+    fn all(&mut self, numbers: &[u64]) -> io::Result<Option<OpenHead>> {
+        let Some((&last, sealed)) = numbers.split_last() else { return Ok(None) };
+        for &number in sealed {
+            let file = self.disk.open(&segment_name(number))?;
+            let seed = self.seed(&*file, number)?;
+            let size = file.size()?;
+            self.segment(&*file, number, seed, size)?;
+        }
+        let file: Arc<dyn DiskFile> = self.disk.open(&segment_name(last))?.into();
+        let seed = seed_of(segment_salt(&*file)?.unwrap_or(self.salt), last);
+        let end = self.settle_tail(&*file, last, seed)?;
+        if end == 0 {
+            // Nothing was ever said to be stored in it.
+            self.disk.remove(&segment_name(last))?;
+            self.disk.sync_folder()?;
+            return Ok(None);
+        }
+        self.seed(&*file, last)?;
+        self.segment(&*file, last, seed, end)?;
+        Ok(Some(OpenHead { number: last, file, seed, end: aligned(end), reserved: 0 }))
+    }
+
+    /// The seed of a segment; a damaged first entry is noted.
+    fn seed(&mut self, file: &dyn DiskFile, number: u64) -> io::Result<u32> {
+        let salt = segment_salt(file)?;
+        if salt.is_none() {
+            self.damage(number, 0, HEADER_BYTES as u64);
+        }
+        Ok(seed_of(salt.unwrap_or(self.salt), number))
+    }
+
+    fn damage(&mut self, number: u64, from: u64, to: u64) {
+        self.index.damaged(number);
+        self.recovery.damaged.push((number, from, to));
+    }
+
+    /// Takes in all entries of a segment.
+    fn segment(&mut self, file: &dyn DiskFile, number: u64, seed: u32, end: u64) -> io::Result<()> {
+        let mut walker = Walker::new(file, seed, HEADER_BYTES as u64, end);
+        self.index.grow(number, end);
+        while let Some(step) = walker.next()? {
+            match step {
+                Step::Damage(from, to) => self.damage(number, from, to),
+                Step::Entry(offset, header) if header.kind == Kind::Fact => {
+                    let body = walker.payload(offset, &header)?;
+                    self.fact(Place { segment: number, offset }, &header, body);
+                }
+                Step::Entry(offset, header) => self.index.place(Place { segment: number, offset }, &header),
+            }
+        }
+        Ok(())
+    }
+
+    fn fact(&mut self, place: Place, header: &Header, body: Bytes) {
+        if crc32c::crc32c(&body) != header.checksum {
+            self.damage(place.segment, place.offset, place.offset + header.span());
+            return;
+        }
+        let starts = header.flags & FLAG_START != 0;
+        // What stands before the start was restated by it, and what came before may be gone. But where something is damaged,
+        // that may be the start itself: then the owner gets all there is.
+        if !starts && !self.started.contains(&header.pipe) && self.recovery.damaged.is_empty() {
+            return;
+        }
+        self.started.insert(header.pipe);
+        self.index.place(place, header);
+        (self.replay)(header.pipe, body);
+    }
+
+    /// Cuts what was being written when the power went off the last segment, makes the rest durable, and returns where it ends.
+    fn settle_tail(&mut self, file: &dyn DiskFile, number: u64, seed: u32) -> io::Result<u64> {
+        let size = file.size()?;
+        let (end, group) = find_end(file, seed, size)?;
+        if end < size {
+            self.cut(file, number, end, size)?;
+        }
+        // A process that was killed may have left bytes that can be read and are not on disk; and after a failed sync the system
+        // may take bytes for written that are not. Writing the last group once more settles both.
+        match rewrite(file, group.min(end), end) {
+            Err(e) if !super::disk::is_full(&e) => return Err(e),
+            _ => {}
+        }
+        file.sync()?;
+        self.disk.sync_folder()?;
+        Ok(end)
+    }
+
+    fn cut(&mut self, file: &dyn DiskFile, number: u64, end: u64, size: u64) -> io::Result<()> {
+        let name = format!("{QUARANTINE}/{number:012}-{end}");
+        self.recovery.torn_bytes = size - end;
+        match self.keep_aside(file, &name, end, size) {
+            Ok(()) => self.recovery.quarantined = Some(name),
+            // On a full disk the log must open, so that room can be made; nobody was told that these bytes are stored.
+            Err(e) if super::disk::is_full(&e) => {}
+            Err(e) => return Err(e),
+        }
+        file.truncate(end)
+    }
+
+    fn keep_aside(&self, file: &dyn DiskFile, name: &str, mut from: u64, size: u64) -> io::Result<()> {
+        let _ = self.disk.remove(name);
+        let copy = self.disk.create(name)?;
+        let start = from;
+        let mut buffer = vec![0; COPY_BYTES];
+        while from < size {
+            let part = usize::try_from(size - from).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+            read_exact_at(file, from, &mut buffer[..part])?;
+            write_all_at(&*copy, from - start, &mut [IoSlice::new(&buffer[..part])])?;
+            from += part as u64;
+        }
+        copy.sync()
+    }
+}
+
+/// Where the last entry ends that may have been said to be stored, and where its group begins.
+fn find_end(file: &dyn DiskFile, seed: u32, size: u64) -> io::Result<(u64, u64)> {
+    let first = HEADER_BYTES as u64;
+    if size < first {
+        return Ok((0, 0));
+    }
+    let mut walker = Walker::new(file, seed, first, size);
+    let mut holes: Vec<u64> = Vec::new();
+    let header_bad = segment_salt(file)?.is_none();
+    holes.extend(header_bad.then_some(0));
+    let mut last = (first, first);
+    while let Some(step) = walker.next()? {
+        match step {
+            Step::Damage(from, _) => holes.push(from),
+            Step::Entry(_, header) => {
+                // Its group was written after all before it was synced: holes there are damage, not a torn tail.
+                holes.retain(|&hole| hole >= header.group);
+                if holes.is_empty() {
+                    last = (walker.pos().min(size), header.group);
+                }
+            }
+        }
+    }
+    match holes.first() {
+        // Something was being written behind the last good entry, so that one was synced before, or is of the same group.
+        Some(&hole) if hole >= first => check_group(file, seed, last.1, hole),
+        Some(_) => Ok((0, 0)),
+        None => check_group(file, seed, last.1, last.0),
+    }
+}
+
+/// Looks at the payloads of the last group, which may be torn although its headers are good.
+fn check_group(file: &dyn DiskFile, seed: u32, group: u64, end: u64) -> io::Result<(u64, u64)> {
+    let mut walker = Walker::new(file, seed, group, end);
+    while let Some(step) = walker.next()? {
+        let Step::Entry(offset, header) = step else { break };
+        let payload = walker.payload(offset, &header)?;
+        let good = match header.kind {
+            Kind::Batch => batch_of(&header, payload).is_some(),
+            _ => crc32c::crc32c(&payload) == header.checksum,
+        };
+        if !good {
+            return Ok((offset, group));
+        }
+    }
+    Ok((end, group))
+}
+
+/// Writes `from..end` again, as it is.
+fn rewrite(file: &dyn DiskFile, mut from: u64, end: u64) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    while from < end {
+        let part = usize::try_from(end - from).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        read_exact_at(file, from, &mut buffer[..part])?;
+        write_all_at(file, from, &mut [IoSlice::new(&buffer[..part])])?;
+        from += part as u64;
+    }
+    Ok(())
+}
