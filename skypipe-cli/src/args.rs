@@ -24,39 +24,39 @@ Exit codes: 0 done, 2 usage, 3 not found, 4 item incomplete, 5 gap, 6 integrity,
 /// Named pipes in the sky: stored until read, then live to all who read.
 #[derive(Debug, Parser)]
 #[command(name = "skypipe", version, after_help = AFTER_HELP, subcommand_help_heading = "Verbs", disable_version_flag = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// The relay to use, such as unix:PATH [default: SKYPIPE_RELAY, the config file, your own local relay]
     #[arg(long, global = true, value_name = "URL")]
-    pub relay: Option<String>,
+    pub(crate) relay: Option<String>,
 
     /// Print the version
     #[arg(short = 'V', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
 
     #[command(flatten)]
-    pub bare: BareArgs,
+    pub(crate) bare: BareArgs,
 
     #[command(subcommand)]
-    pub verb: Option<Verb>,
+    pub(crate) verb: Option<Verb>,
 }
 
 /// The bare form: the verb is found by looking at stdin.
 #[derive(Args, Debug)]
-pub struct BareArgs {
+pub(crate) struct BareArgs {
     /// The pipe. Reads when stdin is a terminal, /dev/null or closed; writes when it is a pipe, a file or a socket
     #[arg(value_name = "NAME")]
-    pub name: Option<OsString>,
+    pub(crate) name: Option<OsString>,
     #[command(flatten)]
-    pub shared: SharedArgs,
+    pub(crate) shared: SharedArgs,
     #[command(flatten)]
-    pub write: WriteOnlyArgs,
+    pub(crate) write: WriteOnlyArgs,
     #[command(flatten)]
-    pub read: ReadOnlyArgs,
+    pub(crate) read: ReadOnlyArgs,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Write stdin, or each TEXT, to a pipe
     Write(WriteArgs),
     /// Read a pipe to stdout; never touches stdin
@@ -84,50 +84,50 @@ pub enum Verb {
 
 /// Options of writing and reading alike.
 #[derive(Args, Debug, Default)]
-pub struct SharedArgs {
+pub(crate) struct SharedArgs {
     /// End the whole command after this time, such as 5, 500ms or 2h, with exit code 124
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// Do not wait: read what is there now, or else exit 3; write only if there is room
     #[arg(long)]
-    pub no_wait: bool,
+    pub(crate) no_wait: bool,
     /// Write: the whole input is one record. Read: exactly one item, waiting for its end
     #[arg(long)]
-    pub item: bool,
+    pub(crate) item: bool,
     /// Show bytes and rate on stderr, where that is a terminal
     #[arg(short, long)]
-    pub progress: bool,
+    pub(crate) progress: bool,
     #[command(flatten)]
     later: LaterModes,
 }
 
 /// Options of writing.
 #[derive(Args, Debug, Default)]
-pub struct WriteOnlyArgs {
+pub(crate) struct WriteOnlyArgs {
     /// What to wait for at the end
     #[arg(long, value_name = "WHEN", value_enum)]
-    pub until: Option<UntilArg>,
+    pub(crate) until: Option<UntilArg>,
     /// Records end with NUL instead of a newline
     #[arg(short = '0', long)]
-    pub null: bool,
+    pub(crate) null: bool,
 }
 
 /// Options of reading.
 #[derive(Args, Debug, Default)]
-pub struct ReadOnlyArgs {
+pub(crate) struct ReadOnlyArgs {
     /// Go on when an item has ended, for ever
     #[arg(short, long)]
-    pub keep: bool,
+    pub(crate) keep: bool,
     /// End after so many records; the rest stays in the pipe
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     #[command(flatten)]
     later: LaterReads,
 }
 
 /// What a writer waits for before it exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum UntilArg {
+pub(crate) enum UntilArg {
     /// Everything is on the relay's disk, or was delivered
     Stored,
     /// Every reader it was owed to has it
@@ -136,84 +136,84 @@ pub enum UntilArg {
 
 /// `skypipe write`
 #[derive(Args, Debug)]
-pub struct WriteArgs {
+pub(crate) struct WriteArgs {
     /// The pipe
     #[arg(value_name = "NAME")]
-    pub name: OsString,
+    pub(crate) name: OsString,
     /// Each is one record, a newline added; stdin is not read
     #[arg(value_name = "TEXT")]
-    pub texts: Vec<OsString>,
+    pub(crate) texts: Vec<OsString>,
     #[command(flatten)]
-    pub shared: SharedArgs,
+    pub(crate) shared: SharedArgs,
     #[command(flatten)]
-    pub only: WriteOnlyArgs,
+    pub(crate) only: WriteOnlyArgs,
 }
 
 /// `skypipe read`
 #[derive(Args, Debug)]
-pub struct ReadArgs {
+pub(crate) struct ReadArgs {
     /// The pipe
     #[arg(value_name = "NAME")]
-    pub name: OsString,
+    pub(crate) name: OsString,
     #[command(flatten)]
-    pub shared: SharedArgs,
+    pub(crate) shared: SharedArgs,
     #[command(flatten)]
-    pub only: ReadOnlyArgs,
+    pub(crate) only: ReadOnlyArgs,
 }
 
 /// `skypipe ls`
 #[derive(Args, Debug)]
-pub struct LsArgs {
+pub(crate) struct LsArgs {
     /// Only pipes that match: `*` is any one level, `**` any number of them
     #[arg(value_name = "PATTERN")]
-    pub pattern: Option<OsString>,
+    pub(crate) pattern: Option<OsString>,
     #[command(flatten)]
-    pub json: JsonArgs,
+    pub(crate) json: JsonArgs,
 }
 
 /// A verb about one pipe.
 #[derive(Args, Debug)]
-pub struct NameArgs {
+pub(crate) struct NameArgs {
     /// The pipe
     #[arg(value_name = "NAME")]
-    pub name: OsString,
+    pub(crate) name: OsString,
     #[command(flatten)]
-    pub json: JsonArgs,
+    pub(crate) json: JsonArgs,
 }
 
 /// A verb that can answer programs.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct JsonArgs {
+pub(crate) struct JsonArgs {
     /// One JSON object a line
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// `skypipe relay`
 #[derive(Args, Debug)]
-pub struct RelayArgs {
+pub(crate) struct RelayArgs {
     /// Listen here as well, such as unix:PATH
     #[arg(long, value_name = "URL")]
-    pub listen: Vec<String>,
+    pub(crate) listen: Vec<String>,
     /// A relay of its own in this folder, instead of your local one
     #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Started by another command, to stay behind it.
     #[arg(long, hide = true)]
-    pub detached: bool,
+    pub(crate) detached: bool,
     /// Stop when nobody was attached for so long.
     #[arg(long, hide = true, value_name = "DURATION", value_parser = duration)]
-    pub idle: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
     #[arg(long, hide = true, value_name = "ADDR:PORT")]
     ssh: Option<OsString>,
 }
 
 /// `skypipe completions`
 #[derive(Args, Debug)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// Which shell
     #[arg(value_enum)]
-    pub shell: clap_complete::Shell,
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// Modes of later versions: known, so that they are told from a misspelling.
@@ -239,12 +239,12 @@ struct LaterReads {
 }
 
 /// The command as clap sees it, the verbs of later versions left out: what the manual and the completions show.
-pub fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     Cli::command()
 }
 
 /// Parses the command line, or says on the terminal what is wrong with it or what was asked.
-pub fn parse() -> Result<Cli, ExitCode> {
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
     parse_from(std::env::args_os()).map_err(|refusal| match refusal {
         Refusal::Shown(error) => {
             let _ = error.print();
@@ -290,9 +290,9 @@ fn refusal(error: clap::Error) -> Refusal {
     }
     let text = error.render().to_string();
     let lines: Vec<&str> = text.lines().take_while(|l| !l.starts_with("Usage:")).map(str::trim).collect();
-    let joined = lines.iter().filter(|l| !l.is_empty()).copied().collect::<Vec<_>>().join(" ");
+    let told = |l: &&str| !l.is_empty() && !l.starts_with("For more information");
+    let joined = lines.iter().copied().filter(told).collect::<Vec<_>>().join("; ");
     let line = joined.strip_prefix("error: ").unwrap_or(&joined);
-    let line = line.split(" For more information").next().unwrap_or(line);
     Refusal::Wrong(Error::new(Code::Usage, format!("{line}; see `skypipe --help`")))
 }
 
@@ -328,14 +328,14 @@ impl SharedArgs {
 
 impl WriteOnlyArgs {
     /// Whether any of them was given.
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.until.is_some() || self.null
     }
 }
 
 impl ReadOnlyArgs {
     /// Whether any of them was given.
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.keep || self.count.is_some() || self.later.used().is_some()
     }
 }
@@ -428,8 +428,15 @@ mod tests {
 
     #[test]
     fn later_options_are_told_from_misspellings() {
-        for line in ["-q x", "x --queue", "read x -b", "write x --retain 5d", "read x --from -5", "read x --as me", "x --exec y"]
-        {
+        for line in [
+            "-q x",
+            "x --queue",
+            "read x -b",
+            "write x --retain 5d",
+            "read x --from -5",
+            "read x --as me",
+            "x --exec y",
+        ] {
             assert_eq!(code(&format!("skypipe {line}")), Code::Unsupported, "{line}");
         }
         assert_eq!(code("skypipe relay --listen quic://[::]:1"), Code::Unsupported);
@@ -438,7 +445,17 @@ mod tests {
 
     #[test]
     fn wrong_lines_are_usage() {
-        for line in ["read", "write", "rm", "a b", "-k read x", "read x -n 0", "read x --timeout soon", "--relay", "x --until now"] {
+        for line in [
+            "read",
+            "write",
+            "rm",
+            "a b",
+            "-k read x",
+            "read x -n 0",
+            "read x --timeout soon",
+            "--relay",
+            "x --until now",
+        ] {
             assert_eq!(code(&format!("skypipe {line}")), Code::Usage, "{line}");
         }
     }

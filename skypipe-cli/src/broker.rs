@@ -11,14 +11,14 @@ use crate::starter::Detached;
 
 /// The relay of this command.
 #[derive(Clone)]
-pub struct Relay {
+pub(crate) struct Relay {
     /// The relay itself. Nothing is connected until it is asked something.
-    pub broker: Arc<RemoteBroker>,
+    pub(crate) broker: Arc<RemoteBroker>,
 }
 
 impl Relay {
     /// The first that is set: `--relay`, the environment, the config file; else the user's local relay.
-    pub fn find(option: Option<&str>) -> Result<Self, Error> {
+    pub(crate) fn find(option: Option<&str>) -> Result<Self, Error> {
         // Read in any case: a config file that is wrong is said to be, not passed over.
         let config = Config::load()?;
         let variable = std::env::var_os(RELAY_VARIABLE);
@@ -36,7 +36,7 @@ impl Relay {
     }
 
     /// A pipe there.
-    pub fn pipe(&self, name: PipeName) -> BrokerPipe {
+    pub(crate) fn pipe(&self, name: PipeName) -> BrokerPipe {
         BrokerPipe::new(self.broker.clone(), Caller::in_process(), name)
     }
 }
@@ -53,17 +53,17 @@ fn choose(option: Option<&str>, variable: Option<&OsStr>, config: Option<&str>) 
 }
 
 /// The name of a pipe to write to.
-pub fn name_to_write(text: &OsStr) -> Result<PipeName, Error> {
+pub(crate) fn name_to_write(text: &OsStr) -> Result<PipeName, Error> {
     PipeName::new(utf8(text)?)
 }
 
 /// The name of a pipe to read from.
-pub fn name_to_read(text: &OsStr) -> Result<PipeName, Error> {
+pub(crate) fn name_to_read(text: &OsStr) -> Result<PipeName, Error> {
     PipeName::for_readers(utf8(text)?)
 }
 
 /// A word of the command line as text.
-pub fn utf8(text: &OsStr) -> Result<&str, Error> {
+pub(crate) fn utf8(text: &OsStr) -> Result<&str, Error> {
     let shown = || text.as_encoded_bytes().iter().take(80).copied().collect::<Vec<u8>>().escape_ascii().to_string();
     text.to_str().ok_or_else(|| Error::new(Code::Name, format!("not a pipe name: {}: it is not UTF-8", shown())))
 }

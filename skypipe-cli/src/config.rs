@@ -9,14 +9,14 @@ use skypipe_core::{Code, Error};
 /// What may stand in it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// The URL of the relay to use.
-    pub relay: Option<String>,
+    pub(crate) relay: Option<String>,
 }
 
 impl Config {
     /// Reads the user's; one that is missing is an empty one.
-    pub fn load() -> Result<Self, Error> {
+    pub(crate) fn load() -> Result<Self, Error> {
         match etcetera::choose_base_strategy() {
             Ok(folders) => Self::load_from(&folders.config_dir().join("skypipe").join("config.toml")),
             // A user without home has no config.
@@ -70,9 +70,11 @@ mod tests {
 
     #[test]
     fn an_unknown_key_a_wrong_type_and_bad_syntax_name_line_and_key() {
-        for (text, line, key) in
-            [("\nrely = \"x\"\n", "line 2", "rely"), ("relay = 5\n", "line 1", "relay"), ("\n\nrelay = \"\n", "line 3", "relay")]
-        {
+        for (text, line, key) in [
+            ("\nrely = \"x\"\n", "line 2", "rely"),
+            ("relay = 5\n", "line 1", "relay"),
+            ("\n\nrelay = \"\n", "line 3", "relay"),
+        ] {
             let fault = fault(text);
             assert!(fault.contains(line) && fault.contains(key) && !fault.contains('\n'), "{fault}");
         }

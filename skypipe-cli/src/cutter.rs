@@ -3,23 +3,23 @@
 use skypipe_core::PIECE_BYTES_MAX;
 
 /// Longest record made of a line, in bytes: one piece, so that it is never torn.
-pub const RECORD_BYTES_MAX: usize = PIECE_BYTES_MAX;
+pub(crate) const RECORD_BYTES_MAX: usize = PIECE_BYTES_MAX;
 
 /// Cuts bytes behind each delimiter, and behind each [`RECORD_BYTES_MAX`] bytes without one. What has no end yet is kept.
 #[derive(Debug)]
-pub struct Cutter {
+pub(crate) struct Cutter {
     delimiter: u8,
     open: Vec<u8>,
 }
 
 impl Cutter {
     /// Cuts behind each `delimiter`.
-    pub fn new(delimiter: u8) -> Self {
+    pub(crate) fn new(delimiter: u8) -> Self {
         Self { delimiter, open: Vec::new() }
     }
 
     /// Whether bytes wait for their end.
-    pub fn has_open(&self) -> bool {
+    pub(crate) fn has_open(&self) -> bool {
         !self.open.is_empty()
     }
 
@@ -27,7 +27,7 @@ impl Cutter {
     /// they lie in `input`, without a copy, except one that began in an earlier input.
     ///
     /// Returns the record and how much of `input` is used up.
-    pub fn next<'a>(&'a mut self, input: &'a [u8]) -> (Option<Record<'a>>, usize) {
+    pub(crate) fn next<'a>(&'a mut self, input: &'a [u8]) -> (Option<Record<'a>>, usize) {
         let room = RECORD_BYTES_MAX - self.open.len();
         let within = &input[..input.len().min(room)];
         let end = match memchr::memchr(self.delimiter, within) {
@@ -46,14 +46,14 @@ impl Cutter {
     }
 
     /// What waits for its end, to be sent as it is.
-    pub fn take_open(&mut self) -> Option<Record<'_>> {
+    pub(crate) fn take_open(&mut self) -> Option<Record<'_>> {
         (!self.open.is_empty()).then_some(Record::Joined(&mut self.open))
     }
 }
 
 /// One record. Dropping it uses it up.
 #[derive(Debug)]
-pub enum Record<'a> {
+pub(crate) enum Record<'a> {
     /// Whole in the input.
     Lying(&'a [u8]),
     /// Joined from several inputs.
@@ -62,7 +62,7 @@ pub enum Record<'a> {
 
 impl Record<'_> {
     /// Its bytes.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Lying(bytes) => bytes,
             Self::Joined(bytes) => bytes,

@@ -4,7 +4,7 @@ use rustix::fs::FileType;
 
 /// What stdin is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stdin {
+pub(crate) enum Stdin {
     /// A person types there.
     Terminal,
     /// `/dev/null`, or closed: the standard library puts `/dev/null` in place of a closed one before `main`.
@@ -21,7 +21,7 @@ pub enum Stdin {
 
 /// What a bare command does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// As `skypipe read NAME`.
     Read,
     /// As `skypipe write NAME`.
@@ -30,7 +30,7 @@ pub enum Direction {
 
 impl Stdin {
     /// What this process got.
-    pub fn look() -> Self {
+    pub(crate) fn look() -> Self {
         let fd = rustix::stdio::stdin();
         // It can be looked at whenever it is open: an error means that it is closed.
         let Ok(about) = rustix::fs::fstat(fd) else { return Self::Null };
@@ -51,7 +51,7 @@ impl Stdin {
     }
 
     /// The rule.
-    pub fn direction(self) -> Direction {
+    pub(crate) fn direction(self) -> Direction {
         match self {
             Self::Terminal | Self::Null => Direction::Read,
             Self::Pipe | Self::Socket | Self::File | Self::Device => Direction::Write,
@@ -59,12 +59,12 @@ impl Stdin {
     }
 
     /// Whether an empty input may mean that nobody meant to write: so it is under cron and `ssh`.
-    pub fn may_be_nobody(self) -> bool {
+    pub(crate) fn may_be_nobody(self) -> bool {
         matches!(self, Self::Pipe | Self::Socket)
     }
 
     /// What it is, for people.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Terminal => "a terminal",
             Self::Null => "/dev/null or closed",

@@ -14,7 +14,7 @@ fn escape_into(out: &mut String, text: &str, keep: &[char]) {
 }
 
 /// One line for stderr: newlines are written out as well.
-pub fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     escape_into(&mut out, text, &[]);
     out
@@ -27,14 +27,14 @@ fn is_bidi(c: char) -> bool {
 
 /// Escapes a stream of bytes for a terminal. Newlines and tabs stay; a character that lies across two inputs stays whole.
 #[derive(Debug, Default)]
-pub struct Escaper {
+pub(crate) struct Escaper {
     /// The first bytes of a character whose rest has not come yet: three at most.
     open: Vec<u8>,
 }
 
 impl Escaper {
     /// The next bytes, made harmless.
-    pub fn push(&mut self, bytes: &[u8]) -> String {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> String {
         let mut joined = std::mem::take(&mut self.open);
         joined.extend_from_slice(bytes);
         let (ready, open) = joined.split_at(joined.len() - open_bytes(&joined));
@@ -43,7 +43,7 @@ impl Escaper {
     }
 
     /// What is left when nothing follows.
-    pub fn finish(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         escaped(&std::mem::take(&mut self.open))
     }
 }

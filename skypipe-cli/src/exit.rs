@@ -9,7 +9,7 @@ use crate::escape;
 
 /// How a command ended without an error of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// All was done.
     Done,
     /// An item that was read lacks its end.
@@ -26,7 +26,7 @@ pub enum Exit {
 
 impl Exit {
     /// The number of the process.
-    pub const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Incomplete => Code::Incomplete.exit(),
@@ -39,7 +39,7 @@ impl Exit {
 }
 
 /// The exit code of a result; an error is told on stderr.
-pub fn code(result: Result<Exit, Error>) -> ExitCode {
+pub(crate) fn code(result: Result<Exit, Error>) -> ExitCode {
     let number = match result {
         Ok(exit) => exit.number(),
         Err(error) => {
@@ -51,7 +51,7 @@ pub fn code(result: Result<Exit, Error>) -> ExitCode {
 }
 
 /// One line for people on stderr. Whoever closed it does not want it.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = std::io::stderr().write_all(format!("skypipe: {}\n", escape::line(text)).as_bytes());
 }
 

@@ -13,7 +13,7 @@ use crate::exit::say;
 const SAY_AWAY_AFTER: Duration = Duration::from_secs(60);
 
 /// Says each event that people want to know.
-pub fn events() -> Events {
+pub(crate) fn events() -> Events {
     let lines = Lines { is_terminal: std::io::stderr().is_terminal(), said_away: AtomicBool::new(false) };
     Arc::new(move |event| {
         if let Some(line) = lines.line(&event) {
@@ -71,7 +71,9 @@ fn notice_line(notice: &Notice) -> Option<String> {
 fn end_line(kind: EndKind, alone: bool) -> Option<String> {
     match (kind, alone) {
         (EndKind::Aborted, _) => Some("an item is incomplete: its writer vanished (E_INCOMPLETE)".into()),
-        (EndKind::Interrupted, true) => Some("the item is incomplete: its writer was interrupted (E_INCOMPLETE)".into()),
+        (EndKind::Interrupted, true) => {
+            Some("the item is incomplete: its writer was interrupted (E_INCOMPLETE)".into())
+        }
         (EndKind::Interrupted, false) => Some("a writer was interrupted; all it sent is here".into()),
         _ => None,
     }

@@ -11,14 +11,14 @@ use rustix::fs::FileType;
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 /// Counts bytes, and shows them while it lives.
-pub struct Progress {
+pub(crate) struct Progress {
     bytes: Arc<AtomicU64>,
     shown: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Progress {
     /// Shows if stderr is a terminal, and it was asked for or `total` is known.
-    pub fn new(asked: bool, total: Option<u64>) -> Self {
+    pub(crate) fn new(asked: bool, total: Option<u64>) -> Self {
         let bytes = Arc::new(AtomicU64::new(0));
         let wanted = (asked || total.is_some()) && std::io::stderr().is_terminal();
         let shown = wanted.then(|| tokio::spawn(show(Arc::clone(&bytes), total)));
@@ -26,7 +26,7 @@ impl Progress {
     }
 
     /// So many more bytes went through.
-    pub fn add(&self, bytes: usize) {
+    pub(crate) fn add(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
@@ -41,7 +41,7 @@ impl Drop for Progress {
 }
 
 /// How long stdin is, where it is a file.
-pub fn stdin_bytes() -> Option<u64> {
+pub(crate) fn stdin_bytes() -> Option<u64> {
     let about = rustix::fs::fstat(rustix::stdio::stdin()).ok()?;
     let is_file = FileType::from_raw_mode(about.st_mode) == FileType::RegularFile;
     is_file.then(|| u64::try_from(about.st_size).ok()).flatten()
@@ -59,12 +59,13 @@ async fn show(bytes: Arc<AtomicU64>, total: Option<u64>) {
 
 fn line(bytes: u64, total: Option<u64>, elapsed: Duration) -> String {
     let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
-    let of = total.filter(|&t| t > 0).map_or(String::new(), |t| format!(" of {} ({} %)", size(t as f64), bytes * 100 / t));
+    let of =
+        total.filter(|&t| t > 0).map_or(String::new(), |t| format!(" of {} ({} %)", size(t as f64), bytes * 100 / t));
     format!("{}{of}, {}/s", size(bytes as f64), size(rate))
 }
 
 /// A number of bytes for people: `1.5 MiB`.
-pub fn size(bytes: f64) -> String {
+pub(crate) fn size(bytes: f64) -> String {
     let mut value = bytes;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {

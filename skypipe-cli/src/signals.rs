@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep_until};
 use crate::exit::Exit;
 
 /// After the first signal a writer has so long to send what it has read.
-pub const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// Why a command stops before its work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// SIGINT.
     Interrupt,
     /// SIGTERM or SIGHUP.
@@ -24,7 +24,7 @@ pub enum Stop {
 
 impl Stop {
     /// What the command ends with; `count` tells what is known of its work.
-    pub fn exit(self, count: &str) -> Result<Exit, Error> {
+    pub(crate) fn exit(self, count: &str) -> Result<Exit, Error> {
         match self {
             Self::Interrupt => Ok(Exit::Interrupted),
             Self::Terminate => Ok(Exit::Terminated),
@@ -34,7 +34,7 @@ impl Stop {
 }
 
 /// Watches for the end of a command while it works.
-pub struct Watch {
+pub(crate) struct Watch {
     interrupt: Option<unix::Signal>,
     terminate: Option<unix::Signal>,
     hangup: Option<unix::Signal>,
@@ -44,7 +44,7 @@ pub struct Watch {
 
 impl Watch {
     /// From now on signals are caught, except those that were ignored when the process started: `nohup` means it.
-    pub fn new(timeout: Option<Duration>) -> Result<Self, Error> {
+    pub(crate) fn new(timeout: Option<Duration>) -> Result<Self, Error> {
         let ignored = ignored();
         let catch = |kind: SignalKind| -> Result<Option<unix::Signal>, Error> {
             let is_ignored = ignored & (1 << (kind.as_raw_value() - 1)) != 0;
@@ -64,12 +64,12 @@ impl Watch {
     }
 
     /// The first stop there was.
-    pub fn stopped(&self) -> Option<Stop> {
+    pub(crate) fn stopped(&self) -> Option<Stop> {
         self.stopped.map(|(stop, _)| stop)
     }
 
     /// Waits for something that may be dropped: any stop ends the wait.
-    pub async fn idle<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
+    pub(crate) async fn idle<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
         tokio::select! {
             biased;
             stop = self.next() => {
@@ -81,7 +81,7 @@ impl Watch {
     }
 
     /// Waits for something that should be done: the first signal leaves it [`GRACE`], the second ends it.
-    pub async fn finish<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
+    pub(crate) async fn finish<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
         tokio::pin!(work);
         loop {
             let until = self.stopped.map(|(_, until)| until);
@@ -101,7 +101,7 @@ impl Watch {
     }
 
     /// When the grace of the first signal ends.
-    pub fn grace_left(&self) -> Duration {
+    pub(crate) fn grace_left(&self) -> Duration {
         self.stopped.map_or(GRACE, |(_, until)| until.saturating_duration_since(Instant::now()))
     }
 

@@ -15,7 +15,7 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 /// Starts `skypipe relay --detached`: in a session of its own, in the folder `/`, with no descriptor of ours, so that `$(…)`
 /// and `ssh host '…'` return when the command does.
 #[derive(Debug, Default)]
-pub struct Detached {
+pub(crate) struct Detached {
     /// The last one started, so that one which lost the race for the lock does not stay behind as a zombie.
     child: Mutex<Option<Child>>,
 }

@@ -14,7 +14,7 @@ const READ_BYTES: usize = 256 * 1024;
 const CHUNKS_READY_MAX: usize = 2;
 
 /// stdin. Bytes that were read are not lost: they wait here.
-pub struct StdinChunks {
+pub(crate) struct StdinChunks {
     chunks: mpsc::Receiver<io::Result<Chunk>>,
     spent: mpsc::Sender<Vec<u8>>,
     /// Set while the thread has bytes that are not in `chunks` yet.
@@ -22,21 +22,21 @@ pub struct StdinChunks {
 }
 
 /// Some bytes of stdin, in a buffer that goes back to be filled again.
-pub struct Chunk {
+pub(crate) struct Chunk {
     buffer: Vec<u8>,
     length: usize,
 }
 
 impl Chunk {
     /// The bytes, at least one.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
 }
 
 impl StdinChunks {
     /// Begins to read.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let (ready, chunks) = mpsc::channel(CHUNKS_READY_MAX);
         let (spent, empty) = mpsc::channel(CHUNKS_READY_MAX + 2);
         let holds = Arc::new(AtomicBool::new(false));
@@ -46,12 +46,12 @@ impl StdinChunks {
     }
 
     /// The next chunk; `None` at the end. May be dropped.
-    pub async fn next(&mut self) -> Option<io::Result<Chunk>> {
+    pub(crate) async fn next(&mut self) -> Option<io::Result<Chunk>> {
         self.chunks.recv().await
     }
 
     /// A chunk that was read already, and nothing that is still to come.
-    pub async fn next_read(&mut self) -> Option<io::Result<Chunk>> {
+    pub(crate) async fn next_read(&mut self) -> Option<io::Result<Chunk>> {
         match self.chunks.try_recv() {
             Ok(chunk) => Some(chunk),
             Err(_) if self.holds.load(Ordering::Acquire) => self.chunks.recv().await,
@@ -61,7 +61,7 @@ impl StdinChunks {
     }
 
     /// Takes a buffer back.
-    pub fn give_back(&self, chunk: Chunk) {
+    pub(crate) fn give_back(&self, chunk: Chunk) {
         let _ = self.spent.try_send(chunk.buffer);
     }
 }

@@ -15,7 +15,7 @@ use crate::escape::Escaper;
 const PIPE_ROOM_BYTES: usize = 4096;
 
 /// stdout of this process.
-pub struct Stdout {
+pub(crate) struct Stdout {
     kind: Kind,
     escaper: Option<Escaper>,
     thread: Option<Thread>,
@@ -23,7 +23,7 @@ pub struct Stdout {
 
 /// Why bytes could not be written.
 #[derive(Debug)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// Nobody reads any more.
     Closed,
     /// It failed.
@@ -46,7 +46,7 @@ impl Stdout {
     ///
     /// The standard library puts `/dev/null`, open for reading and writing, in place of a closed one before `main`. A shell's
     /// `>/dev/null` is open for writing alone.
-    pub fn look() -> Option<Self> {
+    pub(crate) fn look() -> Option<Self> {
         let fd = rustix::stdio::stdout();
         let about = rustix::fs::fstat(fd).ok()?;
         let is_null = rustix::fs::stat("/dev/null").is_ok_and(|n| n.st_rdev == about.st_rdev);
@@ -70,7 +70,7 @@ impl Stdout {
     ///
     /// # Cancel safety
     /// A dropped call may have written some of it.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), WriteError> {
+    pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<(), WriteError> {
         let bytes = match &mut self.escaper {
             Some(escaper) => escaper.push(&bytes).into(),
             None => bytes,
@@ -79,7 +79,7 @@ impl Stdout {
     }
 
     /// Writes what is left of a character whose end never came.
-    pub async fn finish(&mut self) -> Result<(), WriteError> {
+    pub(crate) async fn finish(&mut self) -> Result<(), WriteError> {
         match self.escaper.as_mut().map(Escaper::finish).filter(|rest| !rest.is_empty()) {
             Some(rest) => self.write_raw(rest.into()).await,
             None => Ok(()),

@@ -11,7 +11,7 @@ use crate::direction::{Direction, Stdin};
 use crate::exit::Exit;
 use crate::words::LATER;
 
-pub fn run(relay: Option<&str>, args: BareArgs) -> Result<Exit, Error> {
+pub(crate) fn run(relay: Option<&str>, args: BareArgs) -> Result<Exit, Error> {
     let stdin = Stdin::look();
     let name = args.name.as_deref();
     match stdin.direction() {

@@ -36,7 +36,7 @@ struct Checked {
     relay_version: String,
 }
 
-pub fn run(relay: Option<&str>, args: JsonArgs) -> Result<Exit, Error> {
+pub(crate) fn run(relay: Option<&str>, args: JsonArgs) -> Result<Exit, Error> {
     let relay = Relay::find(relay)?;
     on_this_thread(async move {
         let checked = check(&relay.broker).await?;

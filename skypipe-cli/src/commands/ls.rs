@@ -8,7 +8,7 @@ use crate::args::LsArgs;
 use crate::broker::{Relay, utf8};
 use crate::exit::Exit;
 
-pub fn run(relay: Option<&str>, args: LsArgs) -> Result<Exit, Error> {
+pub(crate) fn run(relay: Option<&str>, args: LsArgs) -> Result<Exit, Error> {
     let pattern = match &args.pattern {
         Some(text) => Pattern::parse(utf8(text)?)?,
         None => Pattern::all(),

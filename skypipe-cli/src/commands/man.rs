@@ -6,7 +6,7 @@ use super::print;
 use crate::args::command;
 use crate::exit::Exit;
 
-pub fn run() -> Result<Exit, Error> {
+pub(crate) fn run() -> Result<Exit, Error> {
     let mut page = Vec::new();
     let mut command = command();
     command.build();

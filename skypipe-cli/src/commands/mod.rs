@@ -18,7 +18,7 @@ use crate::args::{Cli, Verb};
 use crate::exit::Exit;
 
 /// Runs what the command line says.
-pub fn run(cli: Cli) -> Result<Exit, Error> {
+pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
     let relay = cli.relay.as_deref();
     match cli.verb {
         None => bare::run(relay, cli.bare),

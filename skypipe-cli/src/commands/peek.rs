@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::signals::{Stop, Watch};
 use crate::stdout::{Stdout, WriteError};
 
-pub fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
+pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
     let name = name_to_read(&args.name)?;
     let relay = Relay::find(relay)?;
     on_this_thread(async move {

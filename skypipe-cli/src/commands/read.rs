@@ -17,20 +17,20 @@ use crate::stdout::{Stdout, WriteError};
 /// A reader that stops tells the relay, so that its item goes back at once; a relay that does not answer finds out by itself.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
-pub fn run(relay: Option<&str>, args: ReadArgs) -> Result<Exit, Error> {
+pub(crate) fn run(relay: Option<&str>, args: ReadArgs) -> Result<Exit, Error> {
     let name = name_to_read(&args.name)?;
     let relay = Relay::find(relay)?;
     on_this_thread(read(relay, Job { name, shared: args.shared, only: args.only }))
 }
 
 /// What to read.
-pub struct Job {
-    pub name: PipeName,
-    pub shared: SharedArgs,
-    pub only: ReadOnlyArgs,
+pub(crate) struct Job {
+    pub(crate) name: PipeName,
+    pub(crate) shared: SharedArgs,
+    pub(crate) only: ReadOnlyArgs,
 }
 
-pub async fn read(relay: Relay, job: Job) -> Result<Exit, Error> {
+pub(crate) async fn read(relay: Relay, job: Job) -> Result<Exit, Error> {
     // Whoever cannot write takes nothing.
     let Some(mut stdout) = Stdout::look() else { return Ok(Exit::StdoutClosed) };
     let mut watch = Watch::new(job.shared.timeout)?;
@@ -158,7 +158,7 @@ fn exit(outcome: Outcome) -> Exit {
 }
 
 /// What stdout's failure makes of the command.
-pub fn write_failed(error: WriteError) -> Result<Exit, Error> {
+pub(crate) fn write_failed(error: WriteError) -> Result<Exit, Error> {
     match error {
         WriteError::Closed => Ok(Exit::StdoutClosed),
         WriteError::Failed(e) => Err(Error::new(Code::Internal, format!("stdout cannot be written: {e}")).because(e)),

@@ -14,7 +14,7 @@ use crate::signals::Watch;
 /// Threads of a relay: enough that one pipe's disk does not hold up another's socket, few enough for a small machine.
 const WORKERS: usize = 2;
 
-pub fn run(args: RelayArgs) -> Result<Exit, Error> {
+pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
     if args.detached {
         leave_the_terminal();
     }

@@ -16,7 +16,7 @@ struct Removed {
     removed: String,
 }
 
-pub fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
+pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
     let name = name_to_read(&args.name)?;
     let relay = Relay::find(relay)?;
     on_this_thread(async move {

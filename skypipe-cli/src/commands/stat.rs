@@ -8,7 +8,7 @@ use crate::args::NameArgs;
 use crate::broker::{Relay, name_to_read};
 use crate::exit::Exit;
 
-pub fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
+pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
     let name = name_to_read(&args.name)?;
     let relay = Relay::find(relay)?;
     on_this_thread(async move {
@@ -20,21 +20,21 @@ pub fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
 
 /// A pipe as programs see it. The names of the fields are a promise.
 #[derive(Debug, Serialize)]
-pub struct PipeLine {
+pub(crate) struct PipeLine {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// `default`, `queue` or `broadcast`.
-    pub mode: &'static str,
+    pub(crate) mode: &'static str,
     /// Items that are not wholly taken.
-    pub items: u64,
+    pub(crate) items: u64,
     /// Those of them that have ended.
-    pub ended: u64,
+    pub(crate) ended: u64,
     /// Bytes that wait.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Writers attached or away.
-    pub writers: u32,
+    pub(crate) writers: u32,
     /// Readers attached or away.
-    pub readers: u32,
+    pub(crate) readers: u32,
 }
 
 impl From<&PipeStat> for PipeLine {
@@ -53,7 +53,7 @@ impl From<&PipeStat> for PipeLine {
 
 impl PipeLine {
     /// One JSON object on a line.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         json_line(self)
     }
 
@@ -67,7 +67,7 @@ impl PipeLine {
 }
 
 /// One JSON object on a line.
-pub fn json_line(object: &impl Serialize) -> String {
+pub(crate) fn json_line(object: &impl Serialize) -> String {
     // Structs of text and numbers have no way to fail.
     serde_json::to_string(object).unwrap_or_default() + "\n"
 }

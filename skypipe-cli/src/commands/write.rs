@@ -21,7 +21,7 @@ use crate::stdin::{Chunk, StdinChunks};
 /// A line whose end does not come is sent without it after so long: whoever watches sees the prompt that waits for an answer.
 const OPEN_LINE_WAITS: Duration = Duration::from_millis(100);
 
-pub fn run(relay: Option<&str>, args: WriteArgs) -> Result<Exit, Error> {
+pub(crate) fn run(relay: Option<&str>, args: WriteArgs) -> Result<Exit, Error> {
     let name = name_to_write(&args.name)?;
     let relay = Relay::find(relay)?;
     let input = if args.texts.is_empty() { From::Stdin { only_with_data: false } } else { From::Texts(args.texts) };
@@ -29,15 +29,15 @@ pub fn run(relay: Option<&str>, args: WriteArgs) -> Result<Exit, Error> {
 }
 
 /// What to write where.
-pub struct Job {
-    pub name: PipeName,
-    pub input: From,
-    pub shared: SharedArgs,
-    pub only: WriteOnlyArgs,
+pub(crate) struct Job {
+    pub(crate) name: PipeName,
+    pub(crate) input: From,
+    pub(crate) shared: SharedArgs,
+    pub(crate) only: WriteOnlyArgs,
 }
 
 /// Where the records come from.
-pub enum From {
+pub(crate) enum From {
     /// The command line: one record each.
     Texts(Vec<OsString>),
     /// stdin, up to its end.
@@ -47,7 +47,7 @@ pub enum From {
     },
 }
 
-pub async fn write(relay: Relay, job: Job) -> Result<Exit, Error> {
+pub(crate) async fn write(relay: Relay, job: Job) -> Result<Exit, Error> {
     let mut watch = Watch::new(job.shared.timeout)?;
     match job.input {
         From::Texts(ref texts) => write_texts(&relay, &job, texts, &mut watch).await,
