@@ -16,9 +16,12 @@ use crate::time::Time;
 pub const READER_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 /// The smallest window: a batch in the application's hands and one on its way.
 pub const READER_WINDOW_BYTES_MIN: u64 = 2 * BATCH_BYTES_MAX as u64;
-/// Most writers whose items are not known to be taken: as many as a broker's pipe can hold items, so that a broker that never
-/// says so does not fill the reader's memory.
+/// Most writers whose items are not known to be taken: a broker that never says so does not fill the reader's memory. From half
+/// of it on no more is asked for; the other half is room for what is on its way.
 const CURSORS_MAX: usize = 256 * 1024;
+/// Most writers named when the reader resumes: what the wire carries in one frame. Of a writer not named the broker sends
+/// again what it does not know to be acknowledged, and the reader knows what it has.
+const RESUME_MAX: usize = 16 * 1024;
 /// Most messages waiting for the application: what a window holds of the smallest batches, and the ends between them.
 const INBOX_MAX: usize = 256 * 1024;
 
@@ -361,7 +364,8 @@ impl ReaderSession {
         let promised = self.granted.saturating_add(i64::try_from(self.held).unwrap_or(i64::MAX));
         let room = i64::try_from(self.wants.window_bytes).unwrap_or(i64::MAX).saturating_sub(promised);
         let room = u64::try_from(room).unwrap_or(0);
-        (self.leave.is_none() && !self.closing && room >= self.wants.window_bytes / 2).then_some(room)
+        let wants_more = self.leave.is_none() && !self.closing && self.cursors.len() < CURSORS_MAX / 2;
+        (wants_more && room >= self.wants.window_bytes / 2).then_some(room)
     }
 
     fn take_batch(&mut self, from: Seq, batch: Batch) -> Result<(), Error> {
@@ -386,6 +390,7 @@ impl ReaderSession {
         let cursor = |(&writer, cursor): (&SessionId, &Cursor)| ReaderCursor { writer, next: cursor.received };
         let mut all: Vec<ReaderCursor> = self.cursors.iter().map(cursor).collect();
         all.sort_by_key(|cursor| Some(cursor.writer) != self.heard);
+        all.truncate(RESUME_MAX);
         all
     }
 
