@@ -6,6 +6,7 @@ use std::io::{PipeWriter, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -107,8 +108,10 @@ impl Command {
     pub fn start(self) -> Running {
         let shown = format!("{:?} {:?}", self.program, self.arguments);
         let mut command = self.with_closed_streams();
+        // A group of its own, as a shell gives each job: signals to the group do not reach the tests.
+        command.process_group(0);
+        command.env_remove("SKYPIPE_RELAY");
         command.current_dir(&self.folder).envs(self.environment.iter().cloned());
-        command.env_remove("SKYPIPE_RELAY").env_remove("XDG_DATA_HOME");
         let feed = self.connect_stdin(&mut command);
         let (watch_stdout, unread) = self.connect_stdout(&mut command);
         command.stderr(Stdio::piped());

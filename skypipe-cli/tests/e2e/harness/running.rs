@@ -66,6 +66,11 @@ impl Running {
         self
     }
 
+    /// How many bytes wait in its stdout, which is [`Out::Unread`](super::Out::Unread).
+    pub fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(self.unread.as_ref().expect("a stdout that is not read")).unwrap()
+    }
+
     pub fn send(&self, signal: Signal) -> &Self {
         process::send(self.pid(), signal);
         self
@@ -167,7 +172,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        if self.is_running() {
+            // Of a line for the shell, the commands in it too.
+            let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
+        }
         let _ = self.child.wait();
     }
 }
