@@ -275,8 +275,6 @@ pub enum ReaderDown {
         alone: bool,
         /// The number behind its end mark, which the reader acknowledges.
         next: Seq,
-        /// Whether the reader took the item alone: an interrupted one is then incomplete too, not only an aborted one.
-        alone: bool,
     },
     /// Records of this writer, `from` up to but not including `to`, are gone; `to` comes next.
     Gap {

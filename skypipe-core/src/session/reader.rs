@@ -16,9 +16,12 @@ use crate::time::Time;
 pub const READER_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 /// The smallest window: a batch in the application's hands and one on its way.
 pub const READER_WINDOW_BYTES_MIN: u64 = 2 * BATCH_BYTES_MAX as u64;
-/// Ended writers still told apart: the broker may not have heard yet that their end was acknowledged, and would send
-/// their items again after a broken link.
-const ENDED_MAX: usize = 1024;
+/// Most writers whose items are not known to be taken: a broker that never says so does not fill the reader's memory. From half
+/// of it on no more is asked for; the other half is room for what is on its way.
+const CURSORS_MAX: usize = 256 * 1024;
+/// Most writers named when the reader resumes: what the wire carries in one frame. Of a writer not named the broker sends
+/// again what it does not know to be acknowledged, and the reader knows what it has.
+const RESUME_MAX: usize = 16 * 1024;
 /// Most messages waiting for the application: what a window holds of the smallest batches, and the ends between them.
 const INBOX_MAX: usize = 256 * 1024;
 
@@ -98,9 +101,10 @@ pub struct ReaderSession {
     wants: ReaderWants,
     connection: Connection,
     session: SessionId,
+    /// By writer, until its item is known to be taken.
     cursors: HashMap<SessionId, Cursor>,
-    /// Writers that ended, oldest first.
-    ended: VecDeque<SessionId>,
+    /// The writer heard last: the broker goes on with it first, so that no long record is torn.
+    heard: Option<SessionId>,
     /// Writers whose acknowledgement must be sent.
     dirty: VecDeque<SessionId>,
     inbox: VecDeque<Arrival>,
@@ -138,7 +142,7 @@ impl ReaderSession {
             connection: Connection::new(wants.patience, now),
             session,
             cursors: HashMap::new(),
-            ended: VecDeque::new(),
+            heard: None,
             dirty: VecDeque::new(),
             inbox: VecDeque::new(),
             held: 0,
@@ -240,9 +244,7 @@ impl ReaderSession {
         let epoch = self.connection.begin(now);
         let credit = self.wants.window_bytes.saturating_sub(self.held);
         self.granted = i64::try_from(credit).unwrap_or(i64::MAX);
-        let resume = (epoch.0 > 1).then(|| {
-            self.cursors.iter().map(|(&writer, cursor)| ReaderCursor { writer, next: cursor.received }).collect()
-        });
+        let resume = (epoch.0 > 1).then(|| self.resume());
         ReaderAttach {
             session: self.session,
             epoch,
@@ -275,8 +277,13 @@ impl ReaderSession {
             ReaderDown::Batch { from, batch, .. } => self.take_batch(from, batch),
             ReaderDown::ItemEnd { writer, kind, next, alone } => self.take_end(writer, kind, next, alone),
             ReaderDown::Gap { writer, from, to } => self.take_gap(writer, from, to),
+            ReaderDown::Notice(Notice::Middle { writer, from }) => self.take_middle(writer, from),
             ReaderDown::Notice(notice) => {
                 self.take_notice(notice);
+                Ok(())
+            }
+            ReaderDown::Taken { writer } => {
+                self.cursors.remove(&writer);
                 Ok(())
             }
             ReaderDown::Finished => {
@@ -287,7 +294,7 @@ impl ReaderSession {
         };
         match taken {
             Err(error) => self.fail(&error),
-            Ok(()) if self.inbox.len() > INBOX_MAX => {
+            Ok(()) if self.inbox.len() > INBOX_MAX || self.cursors.len() > CURSORS_MAX => {
                 self.fail(&Error::new(Code::Protocol, "the broker sends more than this reader asked for"));
             }
             Ok(()) => {}
@@ -357,7 +364,8 @@ impl ReaderSession {
         let promised = self.granted.saturating_add(i64::try_from(self.held).unwrap_or(i64::MAX));
         let room = i64::try_from(self.wants.window_bytes).unwrap_or(i64::MAX).saturating_sub(promised);
         let room = u64::try_from(room).unwrap_or(0);
-        (self.leave.is_none() && !self.closing && room >= self.wants.window_bytes / 2).then_some(room)
+        let wants_more = self.leave.is_none() && !self.closing && self.cursors.len() < CURSORS_MAX / 2;
+        (wants_more && room >= self.wants.window_bytes / 2).then_some(room)
     }
 
     fn take_batch(&mut self, from: Seq, batch: Batch) -> Result<(), Error> {
@@ -377,9 +385,19 @@ impl ReaderSession {
         Ok(())
     }
 
+    /// Where to go on, the writer heard last first.
+    fn resume(&self) -> Vec<ReaderCursor> {
+        let cursor = |(&writer, cursor): (&SessionId, &Cursor)| ReaderCursor { writer, next: cursor.received };
+        let mut all: Vec<ReaderCursor> = self.cursors.iter().map(cursor).collect();
+        all.sort_by_key(|cursor| Some(cursor.writer) != self.heard);
+        all.truncate(RESUME_MAX);
+        all
+    }
+
     /// Notes a batch at its writer's cursor. Gives the first number that is new, or nothing when none is.
     fn receive(&mut self, from: Seq, batch: &Batch) -> Result<Option<Seq>, Error> {
         let (writer, start) = (batch.session(), from.max(batch.first()));
+        self.heard = Some(writer);
         let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(start));
         if cursor.ended || batch.next() <= cursor.received {
             return Ok(None);
@@ -401,7 +419,8 @@ impl ReaderSession {
         if self.leave.is_some() {
             return Ok(());
         }
-        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(Seq(0)));
+        // Of an item without a record nothing came before; the mark itself may have been another reader's.
+        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(Seq(next.0.saturating_sub(1))));
         if cursor.ended {
             // Sent again after a broken link: the acknowledgement got lost, or is on its way.
             if cursor.acked >= next {
@@ -409,27 +428,25 @@ impl ReaderSession {
             }
             return Ok(());
         }
-        if kind != EndKind::Aborted && cursor.received != next {
+        if cursor.received.plus(1) < next {
             return Err(hole(writer, cursor.received, next));
         }
         cursor.received = cursor.received.max(next);
         cursor.ended = true;
         self.inbox.push_back(Arrival::End { writer, kind, next, alone });
-        self.ended.push_back(writer);
-        self.forget_ended();
         Ok(())
     }
 
-    /// Forgets the oldest ended writers whose end the application has passed.
-    fn forget_ended(&mut self) {
-        while self.ended.len() > ENDED_MAX {
-            let Some(oldest) = self.ended.front() else { return };
-            if self.cursors.get(oldest).is_some_and(|cursor| cursor.acked < cursor.received || cursor.dirty) {
-                return;
+    /// What lies between is another reader's: told, so no hole.
+    fn take_middle(&mut self, writer: SessionId, from: Seq) -> Result<(), Error> {
+        if self.leave.is_none() {
+            let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(from));
+            if from > cursor.received {
+                (cursor.received, cursor.digest) = (from, None);
             }
-            self.cursors.remove(oldest);
-            self.ended.pop_front();
+            self.events.push(Event::Notice(Notice::Middle { writer, from }));
         }
+        Ok(())
     }
 
     fn take_gap(&mut self, writer: SessionId, from: Seq, to: Seq) -> Result<(), Error> {
