@@ -22,7 +22,7 @@ use crate::transport::{Link, LinkStream, Listener, Transport};
 
 mod process;
 
-pub use process::process_id;
+pub use process::{is_alive, process_id};
 
 /// The scheme before the colon.
 pub const SCHEME: &str = "unix";

@@ -275,7 +275,7 @@ async fn a_stream_ends_with_the_brokers_last_message(make: Make) {
     let rig = Rig::new(make);
     let mut reader = rig.reader().await;
     let mut broker = rig.toy.to_reader.lock().unwrap().take().unwrap();
-    let end = ReaderDown::ItemEnd { writer: SessionId([1; 16]), kind: EndKind::Aborted, next: Seq(9) };
+    let end = ReaderDown::ItemEnd { writer: SessionId([1; 16]), kind: EndKind::Aborted, alone: false, next: Seq(9) };
     for message in [end.clone(), ReaderDown::Notice(Notice::HasRoom), ReaderDown::Finished] {
         broker.send(message).await.unwrap();
     }
