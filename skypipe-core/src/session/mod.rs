@@ -5,6 +5,7 @@
 
 mod connection;
 mod count;
+mod cursor;
 #[cfg(feature = "host")]
 pub(crate) mod drive;
 #[cfg(all(test, feature = "host"))]

@@ -24,6 +24,8 @@ pub(crate) struct Item {
 pub(crate) struct Toy {
     pub(crate) items: Vec<Item>,
     writer_epoch: Epoch,
+    /// Bytes a writer may have on its way beyond [`TOY_CREDIT`].
+    pub(crate) extra_credit: u64,
     writer_credit: i64,
     writer_grant: u64,
     writer_told: Ack,
@@ -74,12 +76,13 @@ impl Toy {
         }
         assert!(attach.epoch > self.writer_epoch, "an epoch came twice");
         self.writer_epoch = attach.epoch;
-        (self.writer_credit, self.writer_grant) = (TOY_CREDIT as i64, 0);
+        let credit = TOY_CREDIT + self.extra_credit;
+        (self.writer_credit, self.writer_grant) = (credit as i64, 0);
         self.writer_told = self.ack();
         let next = self.items.last().map_or(Seq(0), Item::next);
         let resume = attach.resume.unwrap_or_default();
         assert!(resume.settled <= next && resume.stored <= next, "it claims what was never acknowledged");
-        Ok(WriterWelcome { next, ack: self.writer_told, credit: TOY_CREDIT, readers: 0 })
+        Ok(WriterWelcome { next, ack: self.writer_told, credit, readers: 0 })
     }
 
     pub(crate) fn writer_up(&mut self, up: WriterUp) {
