@@ -144,8 +144,7 @@ async fn a_record_over_the_bound_is_an_error() {
     let pipe = pipe_over(&broker);
     let mut writer = pipe.writer().await.expect("a writer");
     writer.send(&vec![0; 2 * PIECE_BYTES_MAX]).await.expect("room");
-    let mut options = ReaderOptions::default();
-    options.record_bytes_max = PIECE_BYTES_MAX;
+    let options = ReaderOptions { record_bytes_max: PIECE_BYTES_MAX, ..ReaderOptions::default() };
     let mut reader = pipe.reader_with(options).await.expect("a reader");
     assert_eq!(reader.next().await.expect_err("too long").code(), Code::FrameSize);
 }
@@ -229,8 +228,7 @@ async fn records_are_acknowledged_when_the_next_is_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn try_send_stops_at_the_window_and_ready_says_when() {
     let broker = ToyBroker::default();
-    let mut options = WriterOptions::default();
-    options.window_bytes = 1000;
+    let options = WriterOptions { window_bytes: 1000, ..WriterOptions::default() };
     let mut writer = pipe_over(&broker).writer_with(options).await.expect("a writer");
     broker.lock().is_down = true;
     broker.lock().cut();

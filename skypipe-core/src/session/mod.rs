@@ -8,7 +8,8 @@ mod count;
 mod cursor;
 #[cfg(feature = "host")]
 pub(crate) mod drive;
-#[cfg(all(test, feature = "host"))]
+#[cfg(feature = "host")]
+#[cfg(test)]
 mod driver_tests;
 mod reader;
 #[cfg(test)]

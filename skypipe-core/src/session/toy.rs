@@ -103,7 +103,7 @@ impl Toy {
         item.batches.push(batch);
     }
 
-    pub(crate) fn to_writer(&mut self) -> Option<WriterDown> {
+    pub(crate) fn next_for_writer(&mut self) -> Option<WriterDown> {
         let ack = self.ack();
         if ack != self.writer_told {
             self.writer_told = ack;
@@ -143,8 +143,8 @@ impl Toy {
         }
     }
 
-    pub(crate) fn to_reader(&mut self) -> Option<ReaderDown> {
-        if let Some(down) = self.items.iter_mut().find_map(|item| item.to_reader(&mut self.reader_credit)) {
+    pub(crate) fn next_for_reader(&mut self) -> Option<ReaderDown> {
+        if let Some(down) = self.items.iter_mut().find_map(|item| item.next_for_reader(&mut self.reader_credit)) {
             return Some(down);
         }
         let last_ended = self.items.last().is_some_and(|item| matches!(item.end, Some(EndKind::Finished)));
@@ -164,7 +164,7 @@ impl Toy {
 }
 
 impl Item {
-    fn to_reader(&mut self, credit: &mut i64) -> Option<ReaderDown> {
+    fn next_for_reader(&mut self, credit: &mut i64) -> Option<ReaderDown> {
         if let Some(batch) = self.batches.iter().find(|batch| batch.next() > self.sent) {
             if *credit <= 0 {
                 return None;
@@ -308,7 +308,7 @@ pub(crate) mod host {
                 }
                 (welcome, inside.links)
             };
-            Ok(WriterHalves { welcome, up: self.up(link, Toy::writer_up), down: self.down(link, Toy::to_writer) })
+            Ok(WriterHalves { welcome, up: self.up(link, Toy::writer_up), down: self.down(link, Toy::next_for_writer) })
         }
 
         async fn attach_reader(&self, _: &Caller, _: &PipeRef, attach: ReaderAttach) -> Result<ReaderHalves, Error> {
@@ -321,7 +321,7 @@ pub(crate) mod host {
                 }
                 inside.links
             };
-            Ok(ReaderHalves { up: self.up(link, Toy::reader_up), down: self.down(link, Toy::to_reader) })
+            Ok(ReaderHalves { up: self.up(link, Toy::reader_up), down: self.down(link, Toy::next_for_reader) })
         }
 
         async fn list(&self, _: &Caller, _: ListQuery) -> Result<ListPage, Error> {
