@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::caller::Peer;
 use crate::error::Error;
+use crate::mem::FrameChannel;
 
 /// A way to reach relays. The crate that implements it installs a URL scheme in [`crate::registry`].
 #[async_trait]
@@ -41,10 +42,22 @@ pub trait Listener: Send + Sync {
 #[async_trait]
 pub trait Link: Send + Sync {
     /// Opens a stream to the peer.
-    async fn open(&self) -> Result<Box<dyn Duplex>, Error>;
+    ///
+    /// # Errors
+    /// `E_DISCONNECTED` when the link broke, and what [`Transport::connect`] may find.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves at most a stream that is closed at once.
+    async fn open(&self) -> Result<LinkStream, Error>;
 
     /// The next stream the peer opens; `None` when the link is closed.
-    async fn accept(&self) -> Result<Option<Box<dyn Duplex>>, Error>;
+    ///
+    /// # Errors
+    /// `E_DISCONNECTED` when the link broke.
+    ///
+    /// # Cancel safety
+    /// A dropped call loses no stream.
+    async fn accept(&self) -> Result<Option<LinkStream>, Error>;
 
     /// What is at the other end.
     fn peer(&self) -> Peer;
@@ -55,6 +68,22 @@ pub trait Link: Send + Sync {
     /// Bytes that both ends of the secured channel derive alike and nobody else can, where there is such a channel.
     fn exporter(&self) -> Option<[u8; 32]> {
         None
+    }
+}
+
+/// What a [`Link`] opens and accepts.
+#[non_exhaustive]
+pub enum LinkStream {
+    /// Bytes, as every transport between processes has them.
+    Bytes(Box<dyn Duplex>),
+    /// Frames as objects, within one process: a batch crosses without a copy.
+    Frames(FrameChannel),
+}
+
+impl LinkStream {
+    /// A stream of bytes.
+    pub fn bytes(duplex: impl Duplex + 'static) -> Self {
+        Self::Bytes(Box::new(duplex))
     }
 }
 

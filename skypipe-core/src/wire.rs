@@ -1,1 +1,42 @@
-//! The frames on the wire.
+//! The frames on the wire: what [`RemoteBroker`](crate::RemoteBroker) and [`Relay`](crate::Relay) say to each other.
+//!
+//! ```text
+//!   client                          relay
+//!     │ Hello, Request ───────────▶  │        one flight
+//!     │ ◀─────────── Hello, Answer   │        one flight
+//!     │ WriterUp / ReaderUp ──────▶  │  ┐ only after an attach,
+//!     │ ◀─── WriterDown / ReaderDown │  ┘ until either side closes
+//! ```
+//!
+//! `docs/wire.md` draws every frame byte by byte; its numbers are in [`constants`]. All of this is plain computing: bytes in,
+//! messages out. Only the carriers of frames over sockets and channels need the `host` feature.
+
+pub mod constants;
+
+mod answer;
+mod decoder;
+mod fields;
+mod frame;
+mod hello;
+mod message;
+mod outbox;
+mod reader;
+mod request;
+mod writer;
+
+#[cfg(feature = "host")]
+mod carry;
+#[cfg(test)]
+mod snapshots;
+
+pub use answer::Answer;
+#[cfg(feature = "host")]
+pub(crate) use carry::{FrameSink, FrameSource, MessageSink, MessageStream, carry};
+pub use decoder::Decoder;
+pub use frame::Frame;
+pub use hello::{Hello, SoftwareVersion};
+pub use message::Message;
+#[cfg(feature = "host")]
+pub(crate) use message::{error_frame, refused_frame};
+pub use outbox::Outbox;
+pub use request::Request;

@@ -105,6 +105,17 @@ impl Writer {
         self.wait(|machine| machine.has_room()).await
     }
 
+    /// Waits until the session ends with an error, which may be never: for whoever has nothing to send now and wants to know.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn failed(&self) -> Error {
+        match poll_fn(|cx| self.poll(cx, |_| false)).await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => error,
+        }
+    }
+
     /// Waits until all was handed to the link. No acknowledgement is waited for.
     ///
     /// # Errors

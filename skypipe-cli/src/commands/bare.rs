@@ -1,0 +1,50 @@
+//! `skypipe [NAME]`: reads or writes, as stdin says.
+
+use std::ffi::OsStr;
+
+use skypipe_core::{Code, Error, PipeName};
+
+use super::{on_this_thread, read, write};
+use crate::args::BareArgs;
+use crate::broker::{Relay, name_to_read, name_to_write};
+use crate::direction::{Direction, Stdin};
+use crate::exit::Exit;
+use crate::words::LATER;
+
+pub(crate) fn run(relay: Option<&str>, args: BareArgs) -> Result<Exit, Error> {
+    let stdin = Stdin::look();
+    let name = args.name.as_deref();
+    match stdin.direction() {
+        Direction::Read => read_bare(relay, stdin, parsed(name, name_to_read)?, args),
+        Direction::Write => write_bare(relay, stdin, parsed(name, name_to_write)?, args),
+    }
+}
+
+fn read_bare(relay: Option<&str>, stdin: Stdin, name: PipeName, args: BareArgs) -> Result<Exit, Error> {
+    if args.write.is_used() {
+        return Err(wrong_way("--until and --null are for writing", stdin, "reads", "write", &name));
+    }
+    let relay = Relay::find(relay)?;
+    on_this_thread(read::read(relay, read::Job { name, shared: args.shared, only: args.read }))
+}
+
+fn write_bare(relay: Option<&str>, stdin: Stdin, name: PipeName, args: BareArgs) -> Result<Exit, Error> {
+    if args.read.is_used() {
+        return Err(wrong_way("--keep and --count are for reading", stdin, "writes", "read", &name));
+    }
+    let relay = Relay::find(relay)?;
+    let input = write::From::Stdin { only_with_data: stdin.may_be_nobody() };
+    on_this_thread(write::write(relay, write::Job { name, input, shared: args.shared, only: args.write }))
+}
+
+fn parsed(name: Option<&OsStr>, parse: impl Fn(&OsStr) -> Result<PipeName, Error>) -> Result<PipeName, Error> {
+    let Some(text) = name else { return Ok(PipeName::default()) };
+    // Words that are verbs never get here: clap took them.
+    debug_assert!(!LATER.iter().any(|w| text == *w));
+    parse(text)
+}
+
+fn wrong_way(what: &str, stdin: Stdin, does: &str, verb: &str, name: &PipeName) -> Error {
+    let text = format!("{what}; stdin is {}, so this {does}: use `skypipe {verb} {name}`", stdin.word());
+    Error::new(Code::Usage, text)
+}

@@ -1,0 +1,54 @@
+//! One verb, one file.
+
+mod bare;
+mod check;
+mod completions;
+mod ls;
+mod man;
+mod peek;
+mod read;
+mod relay;
+mod rm;
+mod stat;
+mod write;
+
+use skypipe_core::{Code, Error};
+
+use crate::args::{Cli, Verb};
+use crate::exit::Exit;
+
+/// Runs what the command line says.
+pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
+    let relay = cli.relay.as_deref();
+    match cli.verb {
+        None => bare::run(relay, cli.bare),
+        Some(Verb::Write(args)) => write::run(relay, args),
+        Some(Verb::Read(args)) => read::run(relay, args),
+        Some(Verb::Ls(args)) => ls::run(relay, args),
+        Some(Verb::Stat(args)) => stat::run(relay, args),
+        Some(Verb::Peek(args)) => peek::run(relay, args),
+        Some(Verb::Rm(args)) => rm::run(relay, args),
+        Some(Verb::Relay(args)) => relay::run(args),
+        Some(Verb::Check(args)) => check::run(relay, args),
+        Some(Verb::Completions(args)) => completions::run(args),
+        Some(Verb::Man) => man::run(),
+        Some(Verb::Version) => print(&format!("skypipe {}\n", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+/// Runs a command on this thread alone: it starts in no time, and one pipe needs no more.
+fn on_this_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Error::new(Code::Internal, "no runtime").because(e))?.block_on(command)
+}
+
+/// Prints what a command was asked for. A reader of it that has seen enough is a quiet end.
+fn print(text: &str) -> Result<Exit, Error> {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(Exit::Done),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::StdoutClosed),
+        Err(e) => Err(Error::new(Code::Internal, format!("stdout cannot be written: {e}")).because(e)),
+    }
+}

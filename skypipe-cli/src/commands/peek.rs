@@ -1,0 +1,99 @@
+//! `skypipe peek NAME`
+
+use serde::Serialize;
+use skypipe_core::{Error, Pipe as _, Reader, ReaderOptions, Record, Take};
+
+use super::on_this_thread;
+use super::read::write_failed;
+use super::stat::json_line;
+use crate::args::NameArgs;
+use crate::broker::{Relay, name_to_read};
+use crate::exit::Exit;
+use crate::signals::{Stop, Watch};
+use crate::stdout::{Stdout, WriteError};
+
+pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
+    let name = name_to_read(&args.name)?;
+    let relay = Relay::find(relay)?;
+    on_this_thread(async move {
+        let Some(mut stdout) = Stdout::look() else { return Ok(Exit::StdoutClosed) };
+        let mut watch = Watch::new(None)?;
+        let mut options = ReaderOptions::default();
+        options.take = Take::Peek;
+        options.no_wait = true;
+        let shown = async {
+            let mut reader = relay.pipe(name).reader_with(options).await?;
+            let written = if args.json.json {
+                records(&mut reader, &mut stdout).await?
+            } else {
+                bytes(&mut reader, &mut stdout).await?
+            };
+            written.map_or_else(write_failed, |()| Ok(Exit::Done))
+        };
+        watch.idle(shown).await.unwrap_or_else(|stop: Stop| stop.exit("nothing was taken"))
+    })
+}
+
+/// A record as programs see it. The names of the fields are a promise.
+#[derive(Serialize)]
+struct RecordLine<'a> {
+    /// Which item: the first digits of its session's id.
+    item: String,
+    /// Its number within the item.
+    number: u64,
+    /// The record, if it is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// The record in hexadecimal digits, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+}
+
+impl<'a> From<&'a Record> for RecordLine<'a> {
+    fn from(record: &'a Record) -> Self {
+        let text = std::str::from_utf8(&record.body).ok();
+        let hex = || record.body.iter().map(|b| format!("{b:02x}")).collect();
+        Self {
+            item: record.writer.to_string(),
+            number: record.seq.0,
+            hex: if text.is_none() { Some(hex()) } else { None },
+            text,
+        }
+    }
+}
+
+async fn bytes(reader: &mut Reader, stdout: &mut Stdout) -> Result<Result<(), WriteError>, Error> {
+    while let Some(chunk) = reader.next_chunk().await? {
+        if let Err(error) = stdout.write(chunk.bodies()).await {
+            return Ok(Err(error));
+        }
+    }
+    Ok(stdout.finish().await)
+}
+
+async fn records(reader: &mut Reader, stdout: &mut Stdout) -> Result<Result<(), WriteError>, Error> {
+    while let Some(record) = reader.next().await? {
+        let line = json_line(&RecordLine::from(&record));
+        if let Err(error) = stdout.write(line.into()).await {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use skypipe_core::{Seq, SessionId};
+
+    use super::*;
+
+    #[test]
+    fn records_are_text_or_digits() {
+        let line = |body: &'static [u8]| {
+            let record = Record { writer: SessionId([0xab; 16]), seq: Seq(3), body: body.into() };
+            json_line(&RecordLine::from(&record))
+        };
+        assert_eq!(line(b"a\n"), "{\"item\":\"abababab\",\"number\":3,\"text\":\"a\\n\"}\n");
+        assert_eq!(line(b"\xff\x00"), "{\"item\":\"abababab\",\"number\":3,\"hex\":\"ff00\"}\n");
+    }
+}

@@ -1,0 +1,73 @@
+//! `skypipe stat NAME`
+
+use serde::Serialize;
+use skypipe_core::{Error, Pipe as _, PipeStat};
+
+use super::{on_this_thread, print};
+use crate::args::NameArgs;
+use crate::broker::{Relay, name_to_read};
+use crate::exit::Exit;
+
+pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
+    let name = name_to_read(&args.name)?;
+    let relay = Relay::find(relay)?;
+    on_this_thread(async move {
+        let stat = relay.pipe(name).stat().await?;
+        let line = PipeLine::from(&stat);
+        print(&if args.json.json { line.json() } else { line.text() })
+    })
+}
+
+/// A pipe as programs see it. The names of the fields are a promise.
+#[derive(Debug, Serialize)]
+pub(crate) struct PipeLine {
+    /// Its name.
+    pub(crate) name: String,
+    /// `default`, `queue` or `broadcast`.
+    pub(crate) mode: &'static str,
+    /// Items that are not wholly taken.
+    pub(crate) items: u64,
+    /// Those of them that have ended.
+    pub(crate) ended: u64,
+    /// Bytes that wait.
+    pub(crate) bytes: u64,
+    /// Writers attached or away.
+    pub(crate) writers: u32,
+    /// Readers attached or away.
+    pub(crate) readers: u32,
+}
+
+impl From<&PipeStat> for PipeLine {
+    fn from(stat: &PipeStat) -> Self {
+        Self {
+            name: stat.path.display(),
+            mode: stat.mode.word(),
+            items: stat.items,
+            ended: stat.ended,
+            bytes: stat.bytes,
+            writers: stat.writers,
+            readers: stat.readers,
+        }
+    }
+}
+
+impl PipeLine {
+    /// One JSON object on a line.
+    pub(crate) fn json(&self) -> String {
+        json_line(self)
+    }
+
+    fn text(&self) -> String {
+        let Self { mode, items, ended, bytes, writers, readers, .. } = self;
+        let name = crate::escape::line(&self.name);
+        format!(
+            "name     {name}\nmode     {mode}\nitems    {items}, {ended} of them ended\nbytes    {bytes}\nwriters  {writers}\nreaders  {readers}\n"
+        )
+    }
+}
+
+/// One JSON object on a line.
+pub(crate) fn json_line(object: &impl Serialize) -> String {
+    // Structs of text and numbers have no way to fail.
+    serde_json::to_string(object).unwrap_or_default() + "\n"
+}

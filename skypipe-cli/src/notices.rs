@@ -1,0 +1,115 @@
+//! What a session has to say, as lines on stderr.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use skypipe_core::{EndKind, Event, Events, Notice};
+
+use crate::exit::say;
+
+/// Away from a terminal a lost connection is worth a line only when it lasts.
+const SAY_AWAY_AFTER: Duration = Duration::from_secs(60);
+
+/// Says each event that people want to know.
+pub(crate) fn events() -> Events {
+    let lines = Lines { is_terminal: std::io::stderr().is_terminal(), said_away: AtomicBool::new(false) };
+    Arc::new(move |event| {
+        if let Some(line) = lines.line(&event) {
+            say(&line);
+        }
+    })
+}
+
+struct Lines {
+    is_terminal: bool,
+    /// Whether a line said that the connection is lost: only then its return is told.
+    said_away: AtomicBool,
+}
+
+impl Lines {
+    fn line(&self, event: &Event) -> Option<String> {
+        Some(match event {
+            Event::Notice(notice) => return notice_line(notice),
+            Event::ItemEnded { kind, alone, .. } => return end_line(*kind, *alone),
+            Event::NotConnected { away, reason } => return self.away_line(*away, reason),
+            Event::Connected { away } if self.said_away.swap(false, Ordering::Relaxed) => {
+                format!("connected again after {} s", away.as_secs())
+            }
+            Event::NewItem { .. } => "the relay had given this writer up; it goes on with a new item".into(),
+            Event::NewReader => "the relay had given this reader up; it goes on as a new one".into(),
+            Event::Gap { from, to, .. } => {
+                format!("{} records of one writer are gone, numbers {} to {}", to.0 - from.0, from.0, to.0 - 1)
+            }
+            _ => return None,
+        })
+    }
+
+    fn away_line(&self, away: Duration, reason: &str) -> Option<String> {
+        if !self.is_terminal && away < SAY_AWAY_AFTER {
+            return None;
+        }
+        // One line for each time away, whatever the session tells later.
+        let said = self.said_away.swap(true, Ordering::Relaxed);
+        (!said).then(|| format!("not connected for {} s, still trying: {reason}", away.as_secs()))
+    }
+}
+
+fn notice_line(notice: &Notice) -> Option<String> {
+    Some(match notice {
+        Notice::Middle { .. } => "this reads from the middle of an item".into(),
+        Notice::SecondWriter => "more than one writer writes here now".into(),
+        Notice::WaitsForRoom(text) => format!("waiting for room: {text}"),
+        Notice::HasRoom => "there is room again".into(),
+        Notice::Other(text) => text.clone(),
+        // The session tells the same as an event of its own.
+        _ => return None,
+    })
+}
+
+fn end_line(kind: EndKind, alone: bool) -> Option<String> {
+    match (kind, alone) {
+        (EndKind::Aborted, _) => Some("an item is incomplete: its writer vanished (E_INCOMPLETE)".into()),
+        (EndKind::Interrupted, true) => {
+            Some("the item is incomplete: its writer was interrupted (E_INCOMPLETE)".into())
+        }
+        (EndKind::Interrupted, false) => Some("a writer was interrupted; all it sent is here".into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skypipe_core::SessionId;
+
+    use super::*;
+
+    fn lines(is_terminal: bool) -> Lines {
+        Lines { is_terminal, said_away: AtomicBool::new(false) }
+    }
+
+    fn away(seconds: u64) -> Event {
+        Event::NotConnected { away: Duration::from_secs(seconds), reason: "gone".into() }
+    }
+
+    #[test]
+    fn a_lost_connection_is_one_line() {
+        let terminal = lines(true);
+        assert!(terminal.line(&away(2)).is_some() && terminal.line(&away(60)).is_none());
+        assert!(terminal.line(&Event::Connected { away: Duration::from_secs(61) }).is_some());
+        let elsewhere = lines(false);
+        assert!(elsewhere.line(&away(2)).is_none());
+        assert!(elsewhere.line(&Event::Connected { away: Duration::from_secs(3) }).is_none());
+        assert!(elsewhere.line(&away(60)).is_some());
+    }
+
+    #[test]
+    fn ends_that_are_whole_say_nothing() {
+        let end = |kind, alone| lines(true).line(&Event::ItemEnded { writer: SessionId([0; 16]), kind, alone });
+        assert!(end(EndKind::Finished, true).is_none());
+        assert!(end(EndKind::Aborted, false).is_some_and(|l| l.contains("E_INCOMPLETE")));
+        assert!(end(EndKind::Interrupted, true).is_some_and(|l| l.contains("E_INCOMPLETE")));
+        assert!(end(EndKind::Interrupted, false).is_some_and(|l| !l.contains("E_INCOMPLETE")));
+    }
+}

@@ -1,0 +1,117 @@
+//! What the streams of one relay share: its phase, and counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::limits::RelayLimits;
+
+/// How far a relay is with stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// It serves.
+    Serving,
+    /// Nothing new is accepted; the broker drains.
+    Closed,
+    /// Clients are told.
+    GoingAway,
+    /// Time is up.
+    Gone,
+}
+
+pub(super) struct State {
+    phase: watch::Sender<Phase>,
+    streams: watch::Sender<usize>,
+    attached: watch::Sender<usize>,
+    step_down: watch::Sender<bool>,
+    half_open: Arc<Semaphore>,
+    streams_max: usize,
+}
+
+impl State {
+    pub(super) fn new(limits: &RelayLimits) -> Self {
+        Self {
+            phase: watch::Sender::new(Phase::Serving),
+            streams: watch::Sender::new(0),
+            attached: watch::Sender::new(0),
+            step_down: watch::Sender::new(false),
+            half_open: Arc::new(Semaphore::new(limits.half_open.min(Semaphore::MAX_PERMITS))),
+            streams_max: limits.streams,
+        }
+    }
+
+    pub(super) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Goes to a later phase, never back.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let later = phase > *now;
+            *now = phase.max(*now);
+            later
+        });
+    }
+
+    /// A place among the streams that have not asked for anything yet; waits for one. None when the relay is torn down.
+    pub(super) async fn half_open(&self) -> Option<OwnedSemaphorePermit> {
+        self.half_open.clone().acquire_owned().await.ok()
+    }
+
+    /// Counts a stream until the guard is dropped; none when there are too many.
+    pub(super) fn stream(self: &Arc<Self>) -> Option<Counted> {
+        let counted = Counted::new(self, |state| &state.streams);
+        (*self.streams.borrow() <= self.streams_max).then_some(counted)
+    }
+
+    /// Counts an attach until the guard is dropped.
+    pub(super) fn attach(self: &Arc<Self>) -> Counted {
+        Counted::new(self, |state| &state.attached)
+    }
+
+    pub(super) fn attached(&self) -> usize {
+        *self.attached.borrow()
+    }
+
+    pub(super) async fn no_stream(&self) {
+        let _ = self.streams.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    pub(super) async fn idle_for(&self, quiet: Duration) {
+        let mut attached = self.attached.subscribe();
+        loop {
+            let _ = attached.wait_for(|count| *count == 0).await;
+            if tokio::time::timeout(quiet, attached.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn ask_step_down(&self) {
+        self.step_down.send_replace(true);
+    }
+
+    pub(super) async fn step_down_asked(&self) {
+        let _ = self.step_down.subscribe().wait_for(|asked| *asked).await;
+    }
+}
+
+/// One of a count, until dropped.
+pub(super) struct Counted {
+    state: Arc<State>,
+    which: fn(&State) -> &watch::Sender<usize>,
+}
+
+impl Counted {
+    fn new(state: &Arc<State>, which: fn(&State) -> &watch::Sender<usize>) -> Self {
+        which(state).send_modify(|count| *count += 1);
+        Self { state: state.clone(), which }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        (self.which)(&self.state).send_modify(|count| *count -= 1);
+    }
+}

@@ -1,0 +1,327 @@
+//! One stream of a relay: hello, request, answer, and the frames of an attach.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use futures::{SinkExt, Stream as Messages, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::Relay;
+use super::limits::RelayLimits;
+use super::pump::{Stopped, pump};
+use super::state::{Phase, State};
+use crate::broker::{Broker, DownStream, ReaderAttach, UpSink, WriterAttach};
+use crate::caller::{Caller, Peer};
+use crate::error::{Code, Error};
+use crate::name::PipeRef;
+use crate::remote::next;
+use crate::transport::LinkStream;
+use crate::wire::{
+    Answer, FrameSink, FrameSource, Hello, Message, MessageSink, MessageStream, Request, SoftwareVersion, carry,
+    error_frame, refused_frame,
+};
+
+/// Serves one stream, in one task.
+pub(super) struct Stream {
+    broker: Arc<dyn Broker>,
+    limits: RelayLimits,
+    software: SoftwareVersion,
+    state: Arc<State>,
+    phase: watch::Receiver<Phase>,
+    /// None where nobody is known.
+    caller: Option<Caller>,
+    half_open: Option<OwnedSemaphorePermit>,
+}
+
+impl Stream {
+    pub(super) fn new(relay: &Relay, caller: Option<Caller>, half_open: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            broker: relay.broker.clone(),
+            limits: relay.limits,
+            software: relay.software,
+            state: relay.state.clone(),
+            phase: relay.state.phase(),
+            caller,
+            half_open,
+        }
+    }
+
+    pub(super) async fn serve(mut self, stream: LinkStream) {
+        let counted = self.state.stream();
+        let mut phase = self.phase.clone();
+        let (sink, source) = carry(stream);
+        let gone = phase.wait_for(|p| *p >= Phase::Gone);
+        let serving = self.converse(sink, source, counted.is_some());
+        select(std::pin::pin!(serving), std::pin::pin!(gone)).await;
+    }
+
+    async fn converse(&mut self, mut sink: FrameSink, mut source: FrameSource, has_room: bool) {
+        let asked = tokio::time::timeout(self.limits.handshake, self.asked(&mut source)).await;
+        self.half_open = None;
+        let asked = asked.unwrap_or_else(|_| Err(Error::new(Code::Timeout, "no request came in time")));
+        match asked {
+            Ok(Some((hello, request))) => self.answer(sink, source, &hello, request, has_room).await,
+            // A link that was closed before it asked for anything is no news to anybody.
+            Ok(None) => {}
+            Err(error) => {
+                // Even who could not be understood hears which versions are spoken here.
+                let _ = sink.feed(self.hello().into_frame()).await;
+                farewell(&mut sink, error_frame(&error), self.limits.farewell).await;
+            }
+        }
+    }
+
+    async fn asked(&self, source: &mut FrameSource) -> Result<Option<(Hello, Request)>, Error> {
+        let Some(hello) = next::<Hello>(source).await? else { return Ok(None) };
+        hello.shared_version()?;
+        if self.caller.is_some() {
+            source.trust();
+        }
+        let request = next::<Request>(source).await?;
+        Ok(request.map(|request| (hello, request)))
+    }
+
+    fn hello(&self) -> Hello {
+        Hello::new(self.software, self.broker.features())
+    }
+
+    async fn answer(&mut self, mut sink: FrameSink, mut source: FrameSource, hello: &Hello, request: Request, has_room: bool) {
+        let answered = match &self.caller {
+            _ if !has_room => Err(Error::new(Code::Busy, "the relay serves as many streams as it may; try later")),
+            _ if *self.phase.borrow() >= Phase::Closed => Err(going_away()),
+            None => Err(Error::new(Code::Access, "nobody is known to this relay over this link")),
+            Some(caller) => {
+                let caller = caller.clone();
+                match request {
+                    Request::AttachWriter(pipe, attach) => return self.writer(sink, source, &caller, &pipe, attach).await,
+                    Request::AttachReader(pipe, attach) => return self.reader(sink, source, &caller, &pipe, attach).await,
+                    call => match unless_gone(&mut source, self.call(&caller, hello, call)).await {
+                        Some(answered) => answered,
+                        None => return,
+                    },
+                }
+            }
+        };
+        let _ = sink.feed(self.hello().into_frame()).await;
+        let frame = answered.map_or_else(|e| refused_frame(&e), Answer::into_frame);
+        farewell(&mut sink, frame, self.limits.farewell).await;
+    }
+
+    async fn call(&self, caller: &Caller, hello: &Hello, request: Request) -> Result<Answer, Error> {
+        match request {
+            Request::List(query) => self.broker.list(caller, query).await.map(Answer::Page),
+            Request::Stat(pipe) => self.broker.stat(caller, &pipe).await.map(Answer::Stat),
+            Request::Remove(pipe) => self.broker.remove(caller, &pipe).await.map(|()| Answer::Done),
+            Request::Ping(bytes) => Ok(Answer::Pong(bytes)),
+            Request::StepDown => self.step_down(caller, hello.software),
+            Request::AttachWriter(..) | Request::AttachReader(..) => {
+                Err(Error::new(Code::Internal, "an attach is not a call"))
+            }
+        }
+    }
+
+    /// A local relay makes way for a newer program of the same user, never for an older.
+    fn step_down(&self, caller: &Caller, asks: SoftwareVersion) -> Result<Answer, Error> {
+        if matches!(caller.peer, Peer::Network(_)) {
+            return Err(Error::new(Code::Access, "only this machine may ask the relay to step down"));
+        }
+        if asks <= self.software {
+            let text = format!("the relay is skypipe {}, and {asks} is not newer", self.software);
+            return Err(Error::new(Code::Version, text));
+        }
+        self.state.ask_step_down();
+        Ok(Answer::Done)
+    }
+
+    async fn writer(
+        &mut self,
+        mut sink: FrameSink,
+        mut source: FrameSource,
+        caller: &Caller,
+        pipe: &PipeRef,
+        attach: WriterAttach,
+    ) {
+        let _attached = self.state.attach();
+        let attaching = self.broker.attach_writer(caller, pipe, attach);
+        match unless_gone(&mut source, attaching).await {
+            None => {}
+            Some(Err(error)) => self.refuse(sink, &error).await,
+            Some(Ok(halves)) => {
+                if self.welcome(&mut sink, Answer::WriterWelcome(halves.welcome)).await {
+                    self.pass(sink, source, halves.up, halves.down).await;
+                }
+            }
+        }
+    }
+
+    async fn reader(
+        &mut self,
+        mut sink: FrameSink,
+        mut source: FrameSource,
+        caller: &Caller,
+        pipe: &PipeRef,
+        attach: ReaderAttach,
+    ) {
+        let _attached = self.state.attach();
+        let attaching = self.broker.attach_reader(caller, pipe, attach);
+        match unless_gone(&mut source, attaching).await {
+            None => {}
+            Some(Err(error)) => self.refuse(sink, &error).await,
+            Some(Ok(halves)) => {
+                if self.welcome(&mut sink, Answer::ReaderWelcome).await {
+                    self.pass(sink, source, halves.up, halves.down).await;
+                }
+            }
+        }
+    }
+
+    async fn refuse(&self, mut sink: FrameSink, error: &Error) {
+        let _ = sink.feed(self.hello().into_frame()).await;
+        farewell(&mut sink, refused_frame(error), self.limits.farewell).await;
+    }
+
+    /// Says hello and welcome; the first frames of the broker may leave with them.
+    async fn welcome(&self, sink: &mut FrameSink, answer: Answer) -> bool {
+        sink.feed(self.hello().into_frame()).await.is_ok() && sink.feed(answer.into_frame()).await.is_ok()
+    }
+
+    /// Passes frames on in both directions until one side ends. The broker's halves are dropped first: that is the
+    /// broken link it hears of, however long the client takes to hear why.
+    async fn pass<U: Message, D: Message>(
+        &mut self,
+        sink: FrameSink,
+        source: FrameSource,
+        mut up: UpSink<U>,
+        mut down: DownStream<D>,
+    ) {
+        let mut to_client = MessageSink::new(sink);
+        let mut from_client = Paced::new(MessageStream::new(source), self.limits.frames_per_second);
+        let ended = tokio::select! {
+            stopped = pump(&mut from_client, &mut up) => Ended::upward(stopped),
+            stopped = pump(&mut down, &mut to_client) => Ended::downward(stopped),
+            _ = self.phase.wait_for(|p| *p >= Phase::GoingAway) => Ended::Because(going_away()),
+        };
+        if let Ended::Because(error) = &ended
+            && error.code() == Code::GoingAway
+        {
+            last_words(&mut down, &mut to_client, self.limits.farewell).await;
+        }
+        drop((up, down));
+        match ended {
+            Ended::ClientLeft => {}
+            Ended::Over => bounded(to_client.frames().close(), self.limits.farewell).await,
+            Ended::Because(error) => farewell(to_client.frames(), error_frame(&error), self.limits.farewell).await,
+        }
+    }
+}
+
+/// How an attach ended.
+enum Ended {
+    /// The client closed, or its link broke.
+    ClientLeft,
+    /// The broker said all it had to say.
+    Over,
+    /// The client must be told.
+    Because(Error),
+}
+
+impl Ended {
+    fn upward(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Ended => Self::ClientLeft,
+            Stopped::Stream(error) if error.code() == Code::Disconnected => Self::ClientLeft,
+            Stopped::Stream(error) | Stopped::Sink(error) => Self::Because(error),
+        }
+    }
+
+    fn downward(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Ended => Self::Over,
+            Stopped::Stream(error) => Self::Because(error),
+            Stopped::Sink(error) if error.code() == Code::Disconnected => Self::ClientLeft,
+            Stopped::Sink(error) => Self::Because(error),
+        }
+    }
+}
+
+/// The result, or none if the client is gone before.
+async fn unless_gone<T>(source: &mut FrameSource, work: impl Future<Output = T>) -> Option<T> {
+    match select(std::pin::pin!(work), std::pin::pin!(source.gone())).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
+
+/// Sends a last frame and closes, within a time.
+async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, limit: Duration) {
+    let leaving = async {
+        sink.feed(frame).await?;
+        sink.close().await
+    };
+    bounded(leaving, limit).await;
+}
+
+async fn bounded(leaving: impl Future<Output = Result<(), Error>>, limit: Duration) {
+    // A client that does not listen to the last word loses it; its link says the rest.
+    let _ = tokio::time::timeout(limit, leaving).await;
+}
+
+/// Passes on what the broker had ready when it drained, such as the last acknowledgements.
+async fn last_words<D: Message>(down: &mut DownStream<D>, to_client: &mut MessageSink<D>, limit: Duration) {
+    let passing = async {
+        while let Some(Some(Ok(message))) = futures::FutureExt::now_or_never(down.next()) {
+            to_client.feed(message).await?;
+        }
+        Ok(())
+    };
+    bounded(passing, limit).await;
+}
+
+fn going_away() -> Error {
+    Error::new(Code::GoingAway, "the relay is stopping")
+}
+
+/// A stream of messages that is read no faster than so many a second.
+struct Paced<S> {
+    stream: S,
+    per_second: u32,
+    taken: u32,
+    since: tokio::time::Instant,
+    pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl<S> Paced<S> {
+    fn new(stream: S, per_second: u32) -> Self {
+        Self { stream, per_second: per_second.max(1), taken: 0, since: tokio::time::Instant::now(), pause: None }
+    }
+
+    /// Counts one; begins a pause until a second is over when it was the last of that second. The clock is read once in
+    /// so many messages, not for each.
+    fn count(&mut self) {
+        self.taken += 1;
+        if self.taken >= self.per_second {
+            let end = self.since + Duration::from_secs(1);
+            self.pause = (tokio::time::Instant::now() < end).then(|| Box::pin(tokio::time::sleep_until(end)));
+            self.taken = 0;
+            self.since = end.max(tokio::time::Instant::now());
+        }
+    }
+}
+
+impl<S: Messages + Unpin> Messages for Paced<S> {
+    type Item = S::Item;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        if let Some(pause) = &mut self.pause {
+            std::task::ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        let next = std::task::ready!(self.stream.poll_next_unpin(cx));
+        self.count();
+        std::task::Poll::Ready(next)
+    }
+}

@@ -1,0 +1,115 @@
+//! What a relay answers, once on each stream.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::constants::{PAYLOAD_BYTES_MAX, kind};
+use super::fields::{ack, payload, put_ack, put_stat, seq, stat};
+use super::frame::Frame;
+use super::message::{Message, carried_error};
+use crate::broker::{LIST_PAGE_MAX, ListPage, PipeStat, WriterWelcome};
+use crate::codec::{Fields, put_short};
+use crate::error::{Code, Error};
+
+/// The answer to a [`Request`](super::Request). A refusal is the error it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The writer is attached.
+    WriterWelcome(WriterWelcome),
+    /// The reader is attached.
+    ReaderWelcome,
+    /// A page of pipes. One too long for a frame is cut, and says that there are more.
+    Page(ListPage),
+    /// One pipe's figures.
+    Stat(PipeStat),
+    /// It is done.
+    Done,
+    /// The bytes of the ping.
+    Pong(Bytes),
+}
+
+impl Message for Answer {
+    fn into_frame(self) -> Frame {
+        match self {
+            Self::WriterWelcome(welcome) => {
+                Frame::new(kind::WRITER_WELCOME, payload(|out| put_welcome(out, &welcome)))
+            }
+            Self::ReaderWelcome => Frame::new(kind::READER_WELCOME, Bytes::new()),
+            Self::Page(page) => Frame::new(kind::PAGE, put_page(&page)),
+            Self::Stat(stat) => Frame::new(kind::STAT_OF, payload(|out| put_stat(out, &stat))),
+            Self::Done => Frame::new(kind::DONE, Bytes::new()),
+            Self::Pong(bytes) => Frame::new(kind::PONG, payload(|out| put_short(out, &bytes))),
+        }
+    }
+
+    fn from_frame(frame: Frame) -> Result<Option<Self>, Error> {
+        let answer = match frame.kind {
+            kind::WRITER_WELCOME => Self::WriterWelcome(welcome(&mut frame.open().0)?),
+            kind::READER_WELCOME => Self::ReaderWelcome,
+            kind::PAGE => Self::Page(page(&mut frame.open().0)?),
+            kind::STAT_OF => Self::Stat(stat(&mut frame.open().0)?),
+            kind::DONE => Self::Done,
+            kind::PONG => Self::Pong(frame.open().0.short()?),
+            kind::REFUSED | kind::ERROR => return Err(carried_error(frame)),
+            _ => return frame.unknown(),
+        };
+        Ok(Some(answer))
+    }
+}
+
+fn put_welcome(out: &mut BytesMut, welcome: &WriterWelcome) {
+    out.put_u64_le(welcome.next.0);
+    put_ack(out, &welcome.ack);
+    out.put_u64_le(welcome.credit);
+    out.put_u32_le(welcome.readers);
+}
+
+fn welcome(fields: &mut Fields) -> Result<WriterWelcome, Error> {
+    Ok(WriterWelcome { next: seq(fields)?, ack: ack(fields)?, credit: fields.u64()?, readers: fields.u32()? })
+}
+
+fn put_page(page: &ListPage) -> Bytes {
+    let (mut stats, mut count) = (BytesMut::new(), 0u32);
+    for stat in &page.pipes {
+        let before = stats.len();
+        put_stat(&mut stats, stat);
+        // One byte and the count of four stand before the stats.
+        if stats.len() + 5 > PAYLOAD_BYTES_MAX {
+            stats.truncate(before);
+            break;
+        }
+        count += 1;
+    }
+    let more = page.more || (count as usize) < page.pipes.len();
+    payload(|out| {
+        out.put_u8(u8::from(more));
+        out.put_u32_le(count);
+        out.put_slice(&stats);
+    })
+}
+
+fn page(fields: &mut Fields) -> Result<ListPage, Error> {
+    let (more, count) = (fields.u8()? != 0, fields.u32()?);
+    if count > LIST_PAGE_MAX {
+        return Err(Error::new(Code::Protocol, format!("a page of {count} pipes is over {LIST_PAGE_MAX}")));
+    }
+    let pipes = (0..count).map(|_| stat(fields)).collect::<Result<_, _>>()?;
+    Ok(ListPage { pipes, more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Mode;
+    use crate::name::PipePath;
+
+    #[test]
+    fn a_page_too_long_is_cut_and_says_so() {
+        let path = |i: u32| PipePath::from_segments([&i.to_be_bytes()[..], &[b'x'; 250], &[b'y'; 250]]);
+        let pipes: Vec<_> = (1..=1000).map(|i| PipeStat::empty(path(i), Mode::Default)).collect();
+        let frame = Answer::Page(ListPage { pipes: pipes.clone(), more: false }).into_frame();
+        assert!(frame.payload_bytes() <= PAYLOAD_BYTES_MAX);
+        let Some(Answer::Page(page)) = Answer::from_frame(frame).unwrap() else { panic!("not a page") };
+        assert!(page.more && page.pipes.len() > 900 && page.pipes[..] == pipes[..page.pipes.len()]);
+    }
+}

@@ -1,0 +1,132 @@
+//! The numbers of the wire, beside `docs/wire.md`.
+
+use crate::batch::BATCH_BYTES_MAX;
+
+/// The first four bytes of the first payload each way.
+pub const MAGIC: [u8; 4] = *b"skyp";
+/// Lowest protocol version spoken here.
+pub const VERSION_MIN: u16 = 1;
+/// Highest protocol version spoken here.
+pub const VERSION_MAX: u16 = 1;
+
+/// Bytes of a frame's header: `u32` payload length, `u8` kind, `u8` flags, `u16` reserved.
+pub const HEADER_BYTES: usize = 8;
+/// A receiver that does not know the frame's kind passes it over.
+pub const FLAG_SKIPPABLE: u8 = 1;
+
+/// Most bytes a frame puts before the batch it carries: a number and a position.
+pub const BATCH_PREFIX_BYTES_MAX: usize = 1024;
+/// Longest payload in bytes: a batch and what stands before it.
+pub const PAYLOAD_BYTES_MAX: usize = BATCH_BYTES_MAX + BATCH_PREFIX_BYTES_MAX;
+/// Longest payload before the hello was understood: a stranger gets no larger buffer.
+pub const HELLO_BYTES_MAX: usize = 4096;
+/// Longest payload of a ping, in bytes: it measures a path, it carries nothing.
+pub const PING_BYTES_MAX: usize = 1024;
+/// Most cursors a returning reader names: with 24 bytes each they fit one payload.
+pub const CURSORS_MAX: usize = 16 * 1024;
+
+/// Read at once from a stream that says little: an idle stream costs no more than this.
+pub const READ_BYTES_MIN: usize = 4 * 1024;
+/// Read at once from a stream of many small frames. A longer frame gets a buffer of its own length.
+pub const READ_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that may wait to be written before a sender waits: one whole batch is always on its way while the next is made.
+pub const OUTBOX_BYTES_MAX: usize = BATCH_BYTES_MAX;
+/// Slices given to one write: two for each of 64 batches.
+pub const WRITE_SLICES_MAX: usize = 128;
+
+/// The pipe or call has no mode of its own to ask for.
+pub const MODE_ANY: u8 = 255;
+
+/// Reader's attach: go on after the end.
+pub const ATTACH_KEEP: u8 = 1;
+/// Reader's attach: do not wait.
+pub const ATTACH_NO_WAIT: u8 = 2;
+/// Reader's attach: cursors follow.
+pub const ATTACH_RESUME: u8 = 4;
+
+/// Feature bit of a hello: queues.
+pub const FEATURE_QUEUE: u64 = 1;
+/// Feature bit of a hello: broadcasts.
+pub const FEATURE_BROADCAST: u64 = 2;
+/// Feature bit of a hello: says `stored`.
+pub const FEATURE_STORED: u64 = 4;
+/// Feature bit of a hello: says `delivered`.
+pub const FEATURE_DELIVERED: u64 = 8;
+
+/// Extension of a hello, kept for keys: the sender's fresh challenge.
+pub const EXTENSION_CHALLENGE: u16 = 1;
+/// Extension of a hello, kept for keys: the sender's public key.
+pub const EXTENSION_KEY: u16 = 2;
+/// Extension of a hello, kept for keys: the proof over both hellos.
+pub const EXTENSION_SIGNATURE: u16 = 3;
+
+/// The kinds of frames.
+pub mod kind {
+    /// First frame each way.
+    pub const HELLO: u8 = 0x01;
+
+    /// Request: attach a writer.
+    pub const ATTACH_WRITER: u8 = 0x10;
+    /// Request: attach a reader.
+    pub const ATTACH_READER: u8 = 0x11;
+    /// Request: a page of pipes.
+    pub const LIST: u8 = 0x12;
+    /// Request: one pipe's figures.
+    pub const STAT: u8 = 0x13;
+    /// Request: remove a pipe.
+    pub const REMOVE: u8 = 0x14;
+    /// Request: an echo.
+    pub const PING: u8 = 0x15;
+    /// Request: make way for a newer relay.
+    pub const STEP_DOWN: u8 = 0x16;
+
+    /// Answer: the writer is attached.
+    pub const WRITER_WELCOME: u8 = 0x20;
+    /// Answer: the reader is attached.
+    pub const READER_WELCOME: u8 = 0x21;
+    /// Answer: a page of pipes.
+    pub const PAGE: u8 = 0x22;
+    /// Answer: one pipe's figures.
+    pub const STAT_OF: u8 = 0x23;
+    /// Answer: done.
+    pub const DONE: u8 = 0x24;
+    /// Answer: the echo.
+    pub const PONG: u8 = 0x25;
+    /// Answer: no, and why.
+    pub const REFUSED: u8 = 0x2f;
+
+    /// Writer up: records.
+    pub const WRITER_BATCH: u8 = 0x30;
+    /// Writer up: gives its item up.
+    pub const WRITER_ABORT: u8 = 0x31;
+
+    /// Writer down: how far the records are.
+    pub const WRITER_ACK: u8 = 0x40;
+    /// Writer down: more may be sent.
+    pub const WRITER_CREDIT: u8 = 0x41;
+    /// Writer down: something for a person.
+    pub const WRITER_NOTICE: u8 = 0x42;
+
+    /// Reader up: more may be sent.
+    pub const READER_CREDIT: u8 = 0x50;
+    /// Reader up: taken this far.
+    pub const READER_ACK: u8 = 0x51;
+    /// Reader up: leaves.
+    pub const READER_LEAVE: u8 = 0x52;
+
+    /// Reader down: records.
+    pub const READER_BATCH: u8 = 0x60;
+    /// Reader down: an item is over.
+    pub const READER_ITEM_END: u8 = 0x61;
+    /// Reader down: records are gone.
+    pub const READER_GAP: u8 = 0x62;
+    /// Reader down: something for a person.
+    pub const READER_NOTICE: u8 = 0x63;
+    /// Reader down: done.
+    pub const READER_FINISHED: u8 = 0x64;
+    /// Down: that the reader took a writer's whole item is durable.
+    pub const READER_TAKEN: u8 = 0x65;
+
+    /// Either way: why the stream ends.
+    pub const ERROR: u8 = 0x7f;
+}

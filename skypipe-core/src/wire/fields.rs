@@ -1,0 +1,140 @@
+//! The nouns that several frames carry, as fields.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::constants::MODE_ANY;
+use crate::broker::{Ack, Mode, PipeStat, ReaderCursor};
+use crate::codec::{Fields, put_short};
+use crate::error::{Code, Error};
+use crate::id::{Seq, SessionId};
+use crate::name::{Owner, PATTERN_SEGMENTS_MAX, Pattern, PatternSegment, PipePath, PipeRef};
+
+const LITERAL: u8 = 0;
+const ONE: u8 = 1;
+const ANY: u8 = 2;
+
+pub(super) fn put_pipe(out: &mut BytesMut, pipe: &PipeRef) {
+    match pipe.owner {
+        Owner(None) => out.put_u8(0),
+        Owner(Some(key)) => {
+            out.put_u8(1);
+            out.put_slice(&key);
+        }
+    }
+    put_short(out, pipe.path.encoded());
+}
+
+pub(super) fn pipe(fields: &mut Fields) -> Result<PipeRef, Error> {
+    let owner = match fields.u8()? {
+        0 => Owner(None),
+        1 => Owner(Some(fields.array()?)),
+        _ => return Err(Error::new(Code::Protocol, "a pipe's owner is of no known kind")),
+    };
+    Ok(PipeRef { owner, path: PipePath::decode(fields.short()?, false)? })
+}
+
+pub(super) fn put_mode(out: &mut BytesMut, mode: Option<Mode>) {
+    out.put_u8(mode.map_or(MODE_ANY, |m| m as u8));
+}
+
+pub(super) fn mode(fields: &mut Fields) -> Result<Option<Mode>, Error> {
+    match fields.u8()? {
+        MODE_ANY => Ok(None),
+        number => known_mode(number).map(Some),
+    }
+}
+
+fn known_mode(number: u8) -> Result<Mode, Error> {
+    Mode::from_number(number).ok_or_else(|| Error::new(Code::Unsupported, format!("mode {number} is not known here")))
+}
+
+pub(super) fn session(fields: &mut Fields) -> Result<SessionId, Error> {
+    Ok(SessionId(fields.array()?))
+}
+
+pub(super) fn seq(fields: &mut Fields) -> Result<Seq, Error> {
+    Ok(Seq(fields.u64()?))
+}
+
+pub(super) fn put_ack(out: &mut BytesMut, ack: &Ack) {
+    out.put_u64_le(ack.settled.0);
+    out.put_u64_le(ack.stored.0);
+    out.put_u64_le(ack.delivered.0);
+}
+
+pub(super) fn ack(fields: &mut Fields) -> Result<Ack, Error> {
+    Ok(Ack { settled: seq(fields)?, stored: seq(fields)?, delivered: seq(fields)? })
+}
+
+pub(super) fn put_cursor(out: &mut BytesMut, cursor: &ReaderCursor) {
+    out.put_slice(&cursor.writer.0);
+    out.put_u64_le(cursor.next.0);
+}
+
+pub(super) fn cursor(fields: &mut Fields) -> Result<ReaderCursor, Error> {
+    Ok(ReaderCursor { writer: session(fields)?, next: seq(fields)? })
+}
+
+pub(super) fn put_pattern(out: &mut BytesMut, pattern: &Pattern) {
+    out.put_u16_le(pattern.0.len() as u16);
+    for segment in &pattern.0 {
+        match segment {
+            PatternSegment::Literal(bytes) => {
+                out.put_u8(LITERAL);
+                put_short(out, bytes);
+            }
+            PatternSegment::One => out.put_u8(ONE),
+            PatternSegment::Any => out.put_u8(ANY),
+        }
+    }
+}
+
+pub(super) fn pattern(fields: &mut Fields) -> Result<Pattern, Error> {
+    let count = fields.u16()? as usize;
+    if count > PATTERN_SEGMENTS_MAX {
+        return Err(Error::new(Code::Protocol, "a pattern has more segments than a path can have"));
+    }
+    (0..count).map(|_| pattern_segment(fields)).collect::<Result<_, _>>().map(Pattern)
+}
+
+fn pattern_segment(fields: &mut Fields) -> Result<PatternSegment, Error> {
+    match fields.u8()? {
+        LITERAL => Ok(PatternSegment::Literal(fields.short()?)),
+        ONE => Ok(PatternSegment::One),
+        ANY => Ok(PatternSegment::Any),
+        _ => Err(Error::new(Code::Protocol, "a pattern's segment is of no known kind")),
+    }
+}
+
+/// A pipe's figures behind their length, so that later ones can be added.
+pub(super) fn put_stat(out: &mut BytesMut, stat: &PipeStat) {
+    let mut fields = BytesMut::with_capacity(64 + stat.path.encoded().len());
+    put_short(&mut fields, stat.path.encoded());
+    fields.put_u8(stat.mode as u8);
+    fields.put_u64_le(stat.items);
+    fields.put_u64_le(stat.ended);
+    fields.put_u64_le(stat.bytes);
+    fields.put_u32_le(stat.writers);
+    fields.put_u32_le(stat.readers);
+    put_short(out, &fields);
+}
+
+pub(super) fn stat(fields: &mut Fields) -> Result<PipeStat, Error> {
+    let mut fields = Fields(fields.short()?);
+    Ok(PipeStat {
+        path: PipePath::decode(fields.short()?, false)?,
+        mode: known_mode(fields.u8()?)?,
+        items: fields.u64()?,
+        ended: fields.u64()?,
+        bytes: fields.u64()?,
+        writers: fields.u32()?,
+        readers: fields.u32()?,
+    })
+}
+
+/// A payload of these fields.
+pub(super) fn payload(put: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut out = BytesMut::with_capacity(64);
+    put(&mut out);
+    out.freeze()
+}

@@ -1,0 +1,148 @@
+//! What a client asks for, once on each stream.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::constants::{ATTACH_KEEP, ATTACH_NO_WAIT, ATTACH_RESUME, CURSORS_MAX, PING_BYTES_MAX, kind};
+use super::fields::{
+    cursor, mode, pattern, payload, pipe, put_cursor, put_mode, put_pattern, put_pipe, seq, session,
+};
+use super::frame::Frame;
+use super::message::{Message, carried_error};
+use crate::broker::{ListQuery, ReaderAttach, ReaderCursor, Take, WriterAttach, WriterResume};
+use crate::codec::{Fields, put_short};
+use crate::error::{Code, Error};
+use crate::id::Epoch;
+use crate::name::{PipePath, PipeRef};
+
+/// A call of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// Attach a writer.
+    AttachWriter(PipeRef, WriterAttach),
+    /// Attach a reader.
+    AttachReader(PipeRef, ReaderAttach),
+    /// A page of pipes.
+    List(ListQuery),
+    /// One pipe's figures.
+    Stat(PipeRef),
+    /// Remove a pipe.
+    Remove(PipeRef),
+    /// Say these bytes again.
+    Ping(Bytes),
+    /// Make way for the newer program that asks.
+    StepDown,
+}
+
+impl Message for Request {
+    fn into_frame(self) -> Frame {
+        match self {
+            Self::AttachWriter(pipe, attach) => {
+                Frame::new(kind::ATTACH_WRITER, payload(|out| put_writer(out, &pipe, &attach)))
+            }
+            Self::AttachReader(pipe, attach) => {
+                Frame::new(kind::ATTACH_READER, payload(|out| put_reader(out, &pipe, &attach)))
+            }
+            Self::List(query) => Frame::new(kind::LIST, payload(|out| put_query(out, &query))),
+            Self::Stat(pipe) => Frame::new(kind::STAT, payload(|out| put_pipe(out, &pipe))),
+            Self::Remove(pipe) => Frame::new(kind::REMOVE, payload(|out| put_pipe(out, &pipe))),
+            Self::Ping(bytes) => Frame::new(kind::PING, payload(|out| put_short(out, &bytes))),
+            Self::StepDown => Frame::new(kind::STEP_DOWN, Bytes::new()),
+        }
+    }
+
+    fn from_frame(frame: Frame) -> Result<Option<Self>, Error> {
+        let request = match frame.kind {
+            kind::ATTACH_WRITER => writer(&mut frame.open().0)?,
+            kind::ATTACH_READER => reader(&mut frame.open().0)?,
+            kind::LIST => Self::List(query(&mut frame.open().0)?),
+            kind::STAT => Self::Stat(pipe(&mut frame.open().0)?),
+            kind::REMOVE => Self::Remove(pipe(&mut frame.open().0)?),
+            kind::PING => Self::Ping(ping(&mut frame.open().0)?),
+            kind::STEP_DOWN => Self::StepDown,
+            kind::ERROR => return Err(carried_error(frame)),
+            _ => return frame.unknown(),
+        };
+        Ok(Some(request))
+    }
+}
+
+fn put_writer(out: &mut BytesMut, pipe: &PipeRef, attach: &WriterAttach) {
+    put_pipe(out, pipe);
+    out.put_slice(&attach.session.0);
+    out.put_u32_le(attach.epoch.0);
+    put_mode(out, attach.mode);
+    out.put_u8(u8::from(attach.resume.is_some()));
+    if let Some(resume) = attach.resume {
+        out.put_u64_le(resume.settled.0);
+        out.put_u64_le(resume.stored.0);
+    }
+}
+
+fn writer(fields: &mut Fields) -> Result<Request, Error> {
+    let pipe = pipe(fields)?;
+    let (session, epoch, mode) = (session(fields)?, Epoch(fields.u32()?), mode(fields)?);
+    let resume = match fields.u8()? {
+        0 => None,
+        _ => Some(WriterResume { settled: seq(fields)?, stored: seq(fields)? }),
+    };
+    Ok(Request::AttachWriter(pipe, WriterAttach { session, epoch, mode, resume }))
+}
+
+fn put_reader(out: &mut BytesMut, pipe: &PipeRef, attach: &ReaderAttach) {
+    put_pipe(out, pipe);
+    out.put_slice(&attach.session.0);
+    out.put_u32_le(attach.epoch.0);
+    put_mode(out, attach.mode);
+    out.put_u8(attach.take as u8);
+    let flags = [(attach.keep, ATTACH_KEEP), (attach.no_wait, ATTACH_NO_WAIT), (attach.resume.is_some(), ATTACH_RESUME)];
+    out.put_u8(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
+    out.put_u64_le(attach.credit);
+    if let Some(cursors) = &attach.resume {
+        out.put_u32_le(cursors.len() as u32);
+        cursors.iter().for_each(|c| put_cursor(out, c));
+    }
+}
+
+fn reader(fields: &mut Fields) -> Result<Request, Error> {
+    let pipe = pipe(fields)?;
+    let (session, epoch, mode) = (session(fields)?, Epoch(fields.u32()?), mode(fields)?);
+    let (take, flags, credit) = (take(fields.u8()?)?, fields.u8()?, fields.u64()?);
+    let resume = if flags & ATTACH_RESUME == 0 { None } else { Some(cursors(fields)?) };
+    let (keep, no_wait) = (flags & ATTACH_KEEP != 0, flags & ATTACH_NO_WAIT != 0);
+    Ok(Request::AttachReader(pipe, ReaderAttach { session, epoch, mode, take, keep, no_wait, credit, resume }))
+}
+
+fn take(number: u8) -> Result<Take, Error> {
+    Take::from_number(number)
+        .ok_or_else(|| Error::new(Code::Unsupported, format!("taking of kind {number} is not known here")))
+}
+
+fn cursors(fields: &mut Fields) -> Result<Vec<ReaderCursor>, Error> {
+    let count = fields.u32()? as usize;
+    if count > CURSORS_MAX {
+        return Err(Error::new(Code::FrameSize, format!("{count} cursors are over the {CURSORS_MAX} allowed")));
+    }
+    (0..count).map(|_| cursor(fields)).collect()
+}
+
+fn put_query(out: &mut BytesMut, query: &ListQuery) {
+    put_pattern(out, &query.pattern);
+    put_short(out, query.after.as_ref().map_or(&[], |path| &path.encoded()[..]));
+    out.put_u32_le(query.limit);
+}
+
+fn query(fields: &mut Fields) -> Result<ListQuery, Error> {
+    let pattern = pattern(fields)?;
+    let after = PipePath::decode(fields.short()?, true)?;
+    let after = (!after.encoded().is_empty()).then_some(after);
+    Ok(ListQuery { pattern, after, limit: fields.u32()? })
+}
+
+fn ping(fields: &mut Fields) -> Result<Bytes, Error> {
+    let bytes = fields.short()?;
+    if bytes.len() > PING_BYTES_MAX {
+        return Err(Error::new(Code::FrameSize, format!("a ping carries at most {PING_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}
