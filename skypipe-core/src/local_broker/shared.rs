@@ -134,7 +134,9 @@ impl Shared {
 
     fn to_all_writers(&self, notice: &Notice) {
         let cells = self.directory().all();
-        cells.iter().for_each(|cell| drop(cell.change(self, |pipe| pipe.say_to_writers(notice))));
+        for cell in cells {
+            cell.change(self, |pipe| pipe.say_to_writers(notice));
+        }
     }
 }
 
