@@ -29,6 +29,20 @@ pub async fn connect(name: &str) -> Result<BrokerPipe, Error> {
 }
 
 /// The pipes of one broker.
+///
+/// ```no_run
+/// use skypipe_core::{Client, Pipe, Until};
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), skypipe_core::Error> {
+///     let client = Client::at("unix:/run/skypipe/relay.sock")?;
+///     let mut writer = client.pipe("jobs/nightly")?.writer().await?;
+///     writer.send(b"go").await?;
+///     let receipt = writer.end(Until::Delivered).await?;
+///     println!("{} of {} records were read", receipt.progress.delivered, receipt.progress.records);
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     broker: Arc<dyn Broker>,

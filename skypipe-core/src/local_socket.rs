@@ -22,7 +22,7 @@ use crate::transport::{Link, LinkStream, Listener, Transport};
 
 mod process;
 
-pub use process::process_id;
+pub use process::{is_alive, process_id};
 
 /// The scheme before the colon.
 pub const SCHEME: &str = "unix";
@@ -214,7 +214,8 @@ fn length_fits(path: &Path) -> Result<(), Error> {
     if length <= SOCKET_PATH_BYTES_MAX {
         return Ok(());
     }
-    let text = format!("the socket path {} is {length} bytes long, at most {SOCKET_PATH_BYTES_MAX} work", path.display());
+    let text =
+        format!("the socket path {} is {length} bytes long, at most {SOCKET_PATH_BYTES_MAX} work", path.display());
     Err(Error::new(Code::SocketPath, text))
 }
 
@@ -269,9 +270,8 @@ fn bind_private(socket: &OwnedFd, path: &Path) -> io::Result<()> {
 
 async fn connect(path: &Path) -> Result<UnixStream, Error> {
     length_fits(path)?;
-    let nobody = |e: io::Error| {
-        Error::new(Code::Unreachable, format!("no relay answers at {}: {e}", path.display())).because(e)
-    };
+    let nobody =
+        |e: io::Error| Error::new(Code::Unreachable, format!("no relay answers at {}: {e}", path.display())).because(e);
     if !own_socket_at(path)? {
         return Err(nobody(io::ErrorKind::NotFound.into()));
     }

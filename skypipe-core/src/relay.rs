@@ -6,6 +6,7 @@
 //! ```
 
 mod limits;
+mod paced;
 mod pump;
 mod state;
 mod stream;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use crate::broker::Broker;
-use crate::caller::Caller;
+use crate::caller::{Caller, Peer};
 use crate::error::{Code, Error};
 use crate::transport::{Link, Listener};
 use crate::wire::SoftwareVersion;
@@ -169,7 +170,7 @@ impl Relay {
 /// until there are keys.
 fn caller_at(link: &dyn Link) -> Result<Caller, Error> {
     match link.peer() {
-        crate::caller::Peer::Network(_) => Err(Error::new(Code::Access, "this relay serves its own machine only")),
+        Peer::Network(_) => Err(Error::new(Code::Access, "this relay serves its own machine only")),
         peer => Ok(Caller::in_process().at(peer)),
     }
 }

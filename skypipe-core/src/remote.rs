@@ -14,7 +14,9 @@ use crate::caller::Caller;
 use crate::error::{Code, Error};
 use crate::name::PipeRef;
 use crate::transport::{Link, Transport};
-use crate::wire::{Answer, FrameSink, FrameSource, Hello, Message, MessageSink, MessageStream, Request, SoftwareVersion, carry};
+use crate::wire::{
+    Answer, FrameSink, FrameSource, Hello, Message, MessageSink, MessageStream, Request, SoftwareVersion, carry,
+};
 
 /// The pipes of a relay, reached over any [`Transport`]. Each call is a stream of one shared link, which is opened when it is
 /// first needed and again after it broke.

@@ -199,18 +199,17 @@ impl Writer {
     }
 
     async fn send_piece(&mut self, piece: &[u8], first: bool, last: bool) -> Result<(), Error> {
-        let mut may_yield = true;
-        poll_fn(|cx| {
-            self.poll(cx, |machine| {
-                // On a runtime of one thread the session's task runs only when this one lets it.
-                if std::mem::take(&mut may_yield) && machine.is_batch_waiting() {
-                    cx.waker().wake_by_ref();
-                    return false;
-                }
-                machine.push(piece, first, last)
-            })
-        })
-        .await
+        let at_once = self.shared.with(|machine| {
+            let is_behind = machine.is_batch_waiting();
+            (is_behind, !is_behind && machine.push(piece, first, last))
+        });
+        match at_once {
+            (_, true) => return Ok(()),
+            // On a runtime of one thread the session's task runs only when this one lets it.
+            (true, _) => tokio::task::yield_now().await,
+            (false, false) => {}
+        }
+        self.wait(|machine| machine.push(piece, first, last)).await
     }
 
     async fn end_as(&mut self, kind: EndKind, until: Until) -> Result<Receipt, Error> {

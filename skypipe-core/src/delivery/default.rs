@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 
 use crate::batch::{Batch, EndKind};
-use crate::broker::Mode;
+use crate::broker::{Mode, Notice};
 use crate::caller::ProcessId;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Seq, SessionId};
@@ -84,6 +84,8 @@ pub struct DefaultPipe {
     pub(super) effects: Vec<Effect>,
     /// The log knows of the pipe.
     pub(super) opened: bool,
+    /// A person removed the pipe.
+    pub(super) removed: bool,
     pub(super) gone: bool,
 }
 
@@ -131,6 +133,7 @@ impl DefaultPipe {
             watched: BTreeSet::new(),
             effects: Vec::new(),
             opened: false,
+            removed: false,
             gone: false,
         }
     }
@@ -168,6 +171,11 @@ impl DefaultPipe {
         self.writers.contains_key(&session) || self.readers.contains_key(&session)
     }
 
+    /// Whether the pipe has this item.
+    pub fn has_item(&self, item: ItemNo) -> bool {
+        self.items.contains_key(&item)
+    }
+
     /// Sessions that are away, with the process behind each where there is one.
     pub fn away(&self) -> Vec<(SessionId, Option<ProcessId>)> {
         let is_away = |link: Link| matches!(link, Link::Away(_));
@@ -175,6 +183,28 @@ impl DefaultPipe {
             self.items.values().filter(|i| i.end.is_none() && is_away(i.link)).map(|i| (i.session, i.process));
         let readers = self.readers.iter().filter(|(_, r)| is_away(r.link)).map(|(session, r)| (*session, r.process));
         writers.chain(readers).collect()
+    }
+
+    /// Whether this session is without a link.
+    pub fn is_away(&self, session: SessionId) -> bool {
+        let is_away = |link: Link| matches!(link, Link::Away(_));
+        let item = self.writers.get(&session).and_then(|no| self.items.get(no));
+        item.is_some_and(|item| is_away(item.link)) || self.readers.get(&session).is_some_and(|r| is_away(r.link))
+    }
+
+    /// Says something to every writer that has not ended.
+    pub fn say_to_writers(&mut self, notice: &Notice) {
+        let mut told = Vec::new();
+        for item in self.items.values_mut().filter(|item| item.end.is_none() || !item.heard_all()) {
+            item.notify(notice.clone());
+            told.push(item.session);
+        }
+        told.into_iter().for_each(|session| self.wake(session));
+    }
+
+    /// The error for a session that is not of this pipe, or not any more.
+    pub(super) fn unknown(&self) -> Error {
+        if self.removed { Error::new(Code::Access, "the pipe was removed") } else { expired() }
     }
 
     /// The next `count` entries given to the log are durable.
@@ -236,7 +266,9 @@ impl DefaultPipe {
     /// Ends everything: the pipe is removed by a person.
     pub fn remove(&mut self) {
         let sessions: Vec<SessionId> = self.writers.keys().chain(self.readers.keys()).copied().collect();
+        self.removed = true;
         self.items.clear();
+        self.watched.clear();
         self.writers.clear();
         self.readers.clear();
         self.vanish_if_empty();

@@ -4,7 +4,7 @@ use crate::batch::{Batch, EndKind};
 use crate::broker::{Notice, ReaderDown, WriterDown};
 use crate::id::{Epoch, ItemNo, Position, Seq, SessionId};
 
-use super::default::{DefaultPipe, Next, expired, fenced};
+use super::default::{DefaultPipe, Next, fenced};
 use super::item::Item;
 use super::reader::{Cursor, Holds, Reader};
 
@@ -26,7 +26,7 @@ impl DefaultPipe {
     /// The next message down to a writer.
     pub fn next_for_writer(&mut self, session: SessionId, epoch: Epoch) -> Next<WriterDown> {
         let durable = self.durable;
-        let Some(&no) = self.writers.get(&session) else { return Next::End(None) };
+        let Some(&no) = self.writers.get(&session) else { return Next::End(self.removed.then(|| self.unknown())) };
         let Some(item) = self.items.get_mut(&no) else { return Next::End(None) };
         if item.epoch != epoch {
             return Next::End(Some(fenced()));
@@ -48,7 +48,10 @@ impl DefaultPipe {
     /// The next message down to a reader.
     pub fn next_for_reader(&mut self, session: SessionId, epoch: Epoch) -> Next<ReaderDown> {
         let durable = self.durable;
-        let Some(reader) = self.readers.get_mut(&session) else { return Next::End(Some(expired())) };
+        if !self.readers.contains_key(&session) {
+            return Next::End(Some(self.unknown()));
+        }
+        let Some(reader) = self.readers.get_mut(&session) else { return Next::End(None) };
         if reader.epoch != epoch {
             return Next::End(Some(fenced()));
         }

@@ -95,7 +95,7 @@ impl DefaultPipe {
     }
 
     pub(super) fn attached_item(&self, session: SessionId, epoch: Epoch) -> Result<ItemNo, Error> {
-        let &no = self.writers.get(&session).ok_or_else(expired)?;
+        let &no = self.writers.get(&session).ok_or_else(|| self.unknown())?;
         if self.items[&no].epoch == epoch { Ok(no) } else { Err(fenced()) }
     }
 

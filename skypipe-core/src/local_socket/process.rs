@@ -7,11 +7,21 @@ pub fn process_id(pid: u32) -> ProcessId {
     ProcessId { pid, started: started(pid).unwrap_or(0), boot: boot().unwrap_or(0) }
 }
 
+/// Whether this very process still runs. Where that cannot be known it counts as running, and only time tells.
+pub fn is_alive(process: ProcessId) -> bool {
+    if process.started == 0 || process.boot == 0 {
+        return true;
+    }
+    process_id(process.pid) == process
+}
+
 /// Field 22 of `/proc/PID/stat`. The name in field 2 may hold blanks and brackets, so counting starts behind its last bracket.
 fn started(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let behind_name = &stat[stat.rfind(')')? + 1..];
-    behind_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut behind_name = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    // A process that is dead and not yet waited for still has an entry.
+    let state = behind_name.next()?;
+    if matches!(state, "Z" | "X") { None } else { behind_name.nth(18)?.parse().ok() }
 }
 
 /// The kernel's boot id, a random UUID, folded to 64 bits.
@@ -32,5 +42,6 @@ mod tests {
         assert!(own.started > 0 && own.boot != 0);
         assert_eq!(own, process_id(own.pid));
         assert_eq!(process_id(0).started, 0);
+        assert!(is_alive(own) && !is_alive(ProcessId { started: own.started + 1, ..own }));
     }
 }

@@ -62,7 +62,9 @@ impl State {
     /// Counts a stream until the guard is dropped; none when there are too many.
     pub(super) fn stream(self: &Arc<Self>) -> Option<Counted> {
         let counted = Counted::new(self, |state| &state.streams);
-        (*self.streams.borrow() <= self.streams_max).then_some(counted)
+        // The borrow must be over before the guard is dropped, which counts down under the same lock.
+        let count = *self.streams.borrow();
+        (count <= self.streams_max).then_some(counted)
     }
 
     /// Counts an attach until the guard is dropped.

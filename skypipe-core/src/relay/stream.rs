@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use futures::{SinkExt, Stream as Messages, StreamExt};
+use futures::{SinkExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Relay;
 use super::limits::RelayLimits;
+use super::paced::Paced;
 use super::pump::{Stopped, pump};
 use super::state::{Phase, State};
 use crate::broker::{Broker, DownStream, ReaderAttach, UpSink, WriterAttach};
@@ -86,7 +87,14 @@ impl Stream {
         Hello::new(self.software, self.broker.features())
     }
 
-    async fn answer(&mut self, mut sink: FrameSink, mut source: FrameSource, hello: &Hello, request: Request, has_room: bool) {
+    async fn answer(
+        &mut self,
+        mut sink: FrameSink,
+        mut source: FrameSource,
+        hello: &Hello,
+        request: Request,
+        has_room: bool,
+    ) {
         let answered = match &self.caller {
             _ if !has_room => Err(Error::new(Code::Busy, "the relay serves as many streams as it may; try later")),
             _ if *self.phase.borrow() >= Phase::Closed => Err(going_away()),
@@ -94,8 +102,12 @@ impl Stream {
             Some(caller) => {
                 let caller = caller.clone();
                 match request {
-                    Request::AttachWriter(pipe, attach) => return self.writer(sink, source, &caller, &pipe, attach).await,
-                    Request::AttachReader(pipe, attach) => return self.reader(sink, source, &caller, &pipe, attach).await,
+                    Request::AttachWriter(pipe, attach) => {
+                        return self.writer(sink, source, &caller, &pipe, attach).await;
+                    }
+                    Request::AttachReader(pipe, attach) => {
+                        return self.reader(sink, source, &caller, &pipe, attach).await;
+                    }
                     call => match unless_gone(&mut source, self.call(&caller, hello, call)).await {
                         Some(answered) => answered,
                         None => return,
@@ -136,7 +148,7 @@ impl Stream {
 
     async fn writer(
         &mut self,
-        mut sink: FrameSink,
+        sink: FrameSink,
         mut source: FrameSource,
         caller: &Caller,
         pipe: &PipeRef,
@@ -148,16 +160,14 @@ impl Stream {
             None => {}
             Some(Err(error)) => self.refuse(sink, &error).await,
             Some(Ok(halves)) => {
-                if self.welcome(&mut sink, Answer::WriterWelcome(halves.welcome)).await {
-                    self.pass(sink, source, halves.up, halves.down).await;
-                }
+                self.pass(sink, source, Answer::WriterWelcome(halves.welcome), halves.up, halves.down).await;
             }
         }
     }
 
     async fn reader(
         &mut self,
-        mut sink: FrameSink,
+        sink: FrameSink,
         mut source: FrameSource,
         caller: &Caller,
         pipe: &PipeRef,
@@ -169,9 +179,7 @@ impl Stream {
             None => {}
             Some(Err(error)) => self.refuse(sink, &error).await,
             Some(Ok(halves)) => {
-                if self.welcome(&mut sink, Answer::ReaderWelcome).await {
-                    self.pass(sink, source, halves.up, halves.down).await;
-                }
+                self.pass(sink, source, Answer::ReaderWelcome, halves.up, halves.down).await;
             }
         }
     }
@@ -190,11 +198,15 @@ impl Stream {
     /// broken link it hears of, however long the client takes to hear why.
     async fn pass<U: Message, D: Message>(
         &mut self,
-        sink: FrameSink,
+        mut sink: FrameSink,
         source: FrameSource,
+        welcome: Answer,
         mut up: UpSink<U>,
         mut down: DownStream<D>,
     ) {
+        if !self.welcome(&mut sink, welcome).await {
+            return;
+        }
         let mut to_client = MessageSink::new(sink);
         let mut from_client = Paced::new(MessageStream::new(source), self.limits.frames_per_second);
         let ended = tokio::select! {
@@ -280,48 +292,4 @@ async fn last_words<D: Message>(down: &mut DownStream<D>, to_client: &mut Messag
 
 fn going_away() -> Error {
     Error::new(Code::GoingAway, "the relay is stopping")
-}
-
-/// A stream of messages that is read no faster than so many a second.
-struct Paced<S> {
-    stream: S,
-    per_second: u32,
-    taken: u32,
-    since: tokio::time::Instant,
-    pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl<S> Paced<S> {
-    fn new(stream: S, per_second: u32) -> Self {
-        Self { stream, per_second: per_second.max(1), taken: 0, since: tokio::time::Instant::now(), pause: None }
-    }
-
-    /// Counts one; begins a pause until a second is over when it was the last of that second. The clock is read once in
-    /// so many messages, not for each.
-    fn count(&mut self) {
-        self.taken += 1;
-        if self.taken >= self.per_second {
-            let end = self.since + Duration::from_secs(1);
-            self.pause = (tokio::time::Instant::now() < end).then(|| Box::pin(tokio::time::sleep_until(end)));
-            self.taken = 0;
-            self.since = end.max(tokio::time::Instant::now());
-        }
-    }
-}
-
-impl<S: Messages + Unpin> Messages for Paced<S> {
-    type Item = S::Item;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        if let Some(pause) = &mut self.pause {
-            std::task::ready!(pause.as_mut().poll(cx));
-            self.pause = None;
-        }
-        let next = std::task::ready!(self.stream.poll_next_unpin(cx));
-        self.count();
-        std::task::Poll::Ready(next)
-    }
 }

@@ -93,7 +93,8 @@ impl Broker for Toy {
             let next = batch.next();
             let sent = acks.try_send(WriterDown::Ack(Ack { settled: next, ..Ack::default() })).map_err(gone);
             async move {
-                let down = ReaderDown::Batch { from: batch.first(), position: Position(Bytes::from_static(b"p")), batch };
+                let down =
+                    ReaderDown::Batch { from: batch.first(), position: Position(Bytes::from_static(b"p")), batch };
                 if let Some(reader) = &mut reader {
                     reader.send(down).await.map_err(gone)?;
                 }
@@ -109,10 +110,7 @@ impl Broker for Toy {
         }
         let (sender, receiver) = mpsc::channel(4);
         *self.to_reader.lock().unwrap() = Some(sender);
-        Ok(ReaderHalves {
-            up: Box::pin(self.reader_up.clone().sink_map_err(gone)),
-            down: down(receiver, self.hold()),
-        })
+        Ok(ReaderHalves { up: Box::pin(self.reader_up.clone().sink_map_err(gone)), down: down(receiver, self.hold()) })
     }
 
     async fn list(&self, _: &Caller, query: ListQuery) -> Result<ListPage, Error> {
@@ -163,7 +161,8 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let (listener, transport) = make(folder.path());
         let (url, toy) = (listener.url(), Toy::new());
-        let relay = Relay::new(toy.clone()).with_limits(limits).with_version(SoftwareVersion::new(1, 2, 3)).listen(listener);
+        let relay =
+            Relay::new(toy.clone()).with_limits(limits).with_version(SoftwareVersion::new(1, 2, 3)).listen(listener);
         let serving = relay.clone();
         tokio::spawn(async move { serving.serve().await });
         let remote = RemoteBroker::new(transport.clone(), &url);
@@ -275,7 +274,7 @@ async fn a_stream_ends_with_the_brokers_last_message(make: Make) {
     let rig = Rig::new(make);
     let mut reader = rig.reader().await;
     let mut broker = rig.toy.to_reader.lock().unwrap().take().unwrap();
-    let end = ReaderDown::ItemEnd { writer: SessionId([1; 16]), kind: EndKind::Aborted, next: Seq(9) };
+    let end = ReaderDown::ItemEnd { writer: SessionId([1; 16]), kind: EndKind::Aborted, alone: false, next: Seq(9) };
     for message in [end.clone(), ReaderDown::Notice(Notice::HasRoom), ReaderDown::Finished] {
         broker.send(message).await.unwrap();
     }
@@ -306,9 +305,8 @@ async fn draining_tells_everybody(make: Make) {
 
 async fn only_a_newer_program_takes_over(make: Make) {
     let rig = Rig::new(make);
-    let asks = |minor| {
-        RemoteBroker::new(rig.transport.clone(), &rig.url).with_version(SoftwareVersion::new(1, minor, 3))
-    };
+    let asks =
+        |minor| RemoteBroker::new(rig.transport.clone(), &rig.url).with_version(SoftwareVersion::new(1, minor, 3));
     for minor in [1, 2] {
         assert_eq!(asks(minor).step_down().await.unwrap_err().code(), Code::Version);
     }

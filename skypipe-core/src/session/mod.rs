@@ -5,9 +5,11 @@
 
 mod connection;
 mod count;
+mod cursor;
 #[cfg(feature = "host")]
 pub(crate) mod drive;
-#[cfg(all(test, feature = "host"))]
+#[cfg(feature = "host")]
+#[cfg(test)]
 mod driver_tests;
 mod reader;
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::batch::{BATCH_BYTES_MAX, Batch, EndKind, ItemDigest};
+use crate::batch::{BATCH_BYTES_MAX, Batch, EndKind};
 use crate::broker::{Mode, Notice, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, Take};
 use crate::error::{Code, Error};
 use crate::event::Event;
 use crate::id::{Seq, SessionId};
 use crate::record::Chunk;
 use crate::session::connection::{Connection, Draw, Patience};
+use crate::session::cursor::{Cursor, hole};
 use crate::time::Time;
 
 /// Encoded bytes on their way to a reader, or waiting in it, unless told otherwise: fills a link of 300 Mbit/s over
@@ -70,22 +71,6 @@ pub struct Outcome {
     pub incomplete: bool,
     /// Whether records are gone that this reader was owed.
     pub gap: bool,
-}
-
-/// How far it is with one writer.
-#[derive(Debug)]
-struct Cursor {
-    /// The next number not received.
-    received: Seq,
-    /// All below was acknowledged by the application.
-    acked: Seq,
-    /// Whether the broker must be told so.
-    dirty: bool,
-    /// Sums up the item, when it came from its start and without a hole.
-    digest: Option<ItemDigest>,
-    ended: bool,
-    /// The session was lost meanwhile: a hole is then a gap to be told, no fault.
-    may_skip: bool,
 }
 
 #[derive(Debug)]
@@ -519,34 +504,4 @@ impl ReaderSession {
         self.failure.get_or_insert_with(|| (error.code(), error.text().to_owned()));
         self.connection.close();
     }
-}
-
-impl Cursor {
-    fn at(start: Seq) -> Self {
-        let digest = (start == Seq(0)).then(ItemDigest::default);
-        Self { received: start, acked: Seq(0), dirty: false, digest, ended: false, may_skip: false }
-    }
-
-    fn sum_up(&mut self, batch: &Batch) -> Result<(), Error> {
-        if batch.first() != self.received {
-            self.digest = None;
-        }
-        let Some(digest) = &mut self.digest else { return Ok(()) };
-        if !batch.is_end() {
-            digest.add(batch);
-        } else if !digest.matches(batch) {
-            return Err(Error::new(
-                Code::Integrity,
-                format!("the item of writer {} is not the one that was written: its sum is wrong", batch.session()),
-            ));
-        }
-        Ok(())
-    }
-}
-
-fn hole(writer: SessionId, expected: Seq, got: Seq) -> Error {
-    Error::new(
-        Code::Integrity,
-        format!("records {} to {} of writer {writer} are missing and nobody said so", expected.0, got.0),
-    )
 }

@@ -129,7 +129,7 @@ impl World {
             }
             Link::Open { up, down } => {
                 up.extend(std::iter::from_fn(|| self.writer.next_up()));
-                down.extend(std::iter::from_fn(|| self.toy.to_writer()));
+                down.extend(std::iter::from_fn(|| self.toy.next_for_writer()));
                 if let Some(message) = up.pop_front() {
                     self.toy.writer_up(message);
                 } else if let Some(message) = down.pop_front() {
@@ -166,7 +166,7 @@ impl World {
             }
             Link::Open { up, down } => {
                 up.extend(std::iter::from_fn(|| self.reader.next_up()));
-                down.extend(std::iter::from_fn(|| self.toy.to_reader()));
+                down.extend(std::iter::from_fn(|| self.toy.next_for_reader()));
                 if let Some(message) = down.pop_front() {
                     self.reader.down(message);
                 } else if let Some(message) = up.pop_front() {

@@ -24,6 +24,8 @@ pub(crate) struct Item {
 pub(crate) struct Toy {
     pub(crate) items: Vec<Item>,
     writer_epoch: Epoch,
+    /// Bytes a writer may have on its way beyond [`TOY_CREDIT`].
+    pub(crate) extra_credit: u64,
     writer_credit: i64,
     writer_grant: u64,
     writer_told: Ack,
@@ -74,12 +76,13 @@ impl Toy {
         }
         assert!(attach.epoch > self.writer_epoch, "an epoch came twice");
         self.writer_epoch = attach.epoch;
-        (self.writer_credit, self.writer_grant) = (TOY_CREDIT as i64, 0);
+        let credit = TOY_CREDIT + self.extra_credit;
+        (self.writer_credit, self.writer_grant) = (credit as i64, 0);
         self.writer_told = self.ack();
         let next = self.items.last().map_or(Seq(0), Item::next);
         let resume = attach.resume.unwrap_or_default();
         assert!(resume.settled <= next && resume.stored <= next, "it claims what was never acknowledged");
-        Ok(WriterWelcome { next, ack: self.writer_told, credit: TOY_CREDIT, readers: 0 })
+        Ok(WriterWelcome { next, ack: self.writer_told, credit, readers: 0 })
     }
 
     pub(crate) fn writer_up(&mut self, up: WriterUp) {
@@ -100,7 +103,7 @@ impl Toy {
         item.batches.push(batch);
     }
 
-    pub(crate) fn to_writer(&mut self) -> Option<WriterDown> {
+    pub(crate) fn next_for_writer(&mut self) -> Option<WriterDown> {
         let ack = self.ack();
         if ack != self.writer_told {
             self.writer_told = ack;
@@ -140,8 +143,8 @@ impl Toy {
         }
     }
 
-    pub(crate) fn to_reader(&mut self) -> Option<ReaderDown> {
-        if let Some(down) = self.items.iter_mut().find_map(|item| item.to_reader(&mut self.reader_credit)) {
+    pub(crate) fn next_for_reader(&mut self) -> Option<ReaderDown> {
+        if let Some(down) = self.items.iter_mut().find_map(|item| item.next_for_reader(&mut self.reader_credit)) {
             return Some(down);
         }
         let last_ended = self.items.last().is_some_and(|item| matches!(item.end, Some(EndKind::Finished)));
@@ -161,7 +164,7 @@ impl Toy {
 }
 
 impl Item {
-    fn to_reader(&mut self, credit: &mut i64) -> Option<ReaderDown> {
+    fn next_for_reader(&mut self, credit: &mut i64) -> Option<ReaderDown> {
         if let Some(batch) = self.batches.iter().find(|batch| batch.next() > self.sent) {
             if *credit <= 0 {
                 return None;
@@ -305,7 +308,7 @@ pub(crate) mod host {
                 }
                 (welcome, inside.links)
             };
-            Ok(WriterHalves { welcome, up: self.up(link, Toy::writer_up), down: self.down(link, Toy::to_writer) })
+            Ok(WriterHalves { welcome, up: self.up(link, Toy::writer_up), down: self.down(link, Toy::next_for_writer) })
         }
 
         async fn attach_reader(&self, _: &Caller, _: &PipeRef, attach: ReaderAttach) -> Result<ReaderHalves, Error> {
@@ -318,7 +321,7 @@ pub(crate) mod host {
                 }
                 inside.links
             };
-            Ok(ReaderHalves { up: self.up(link, Toy::reader_up), down: self.down(link, Toy::to_reader) })
+            Ok(ReaderHalves { up: self.up(link, Toy::reader_up), down: self.down(link, Toy::next_for_reader) })
         }
 
         async fn list(&self, _: &Caller, _: ListQuery) -> Result<ListPage, Error> {

@@ -31,9 +31,7 @@ pub enum Answer {
 impl Message for Answer {
     fn into_frame(self) -> Frame {
         match self {
-            Self::WriterWelcome(welcome) => {
-                Frame::new(kind::WRITER_WELCOME, payload(|out| put_welcome(out, &welcome)))
-            }
+            Self::WriterWelcome(welcome) => Frame::new(kind::WRITER_WELCOME, payload(|out| put_welcome(out, &welcome))),
             Self::ReaderWelcome => Frame::new(kind::READER_WELCOME, Bytes::new()),
             Self::Page(page) => Frame::new(kind::PAGE, put_page(&page)),
             Self::Stat(stat) => Frame::new(kind::STAT_OF, payload(|out| put_stat(out, &stat))),

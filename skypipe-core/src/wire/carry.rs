@@ -117,7 +117,10 @@ pub(crate) struct FrameSource {
 enum Carrier {
     Bytes(ReadHalf<Box<dyn Duplex>>, Decoder),
     /// Holds the sending side too, so that this direction's end is not the other's.
-    Frames { receiving: mpsc::Receiver<Frame>, _open: mpsc::Sender<Frame> },
+    Frames {
+        receiving: mpsc::Receiver<Frame>,
+        _open: mpsc::Sender<Frame>,
+    },
 }
 
 impl FrameSource {
@@ -133,9 +136,8 @@ impl FrameSource {
         if self.peeked.is_none() {
             self.peeked = self.next().await;
         }
-        match self.peeked {
-            Some(Ok(_)) => std::future::pending().await,
-            Some(Err(_)) | None => {}
+        if let Some(Ok(_)) = self.peeked {
+            std::future::pending().await
         }
     }
 }

@@ -124,6 +124,8 @@ pub mod kind {
     pub const READER_NOTICE: u8 = 0x63;
     /// Reader down: done.
     pub const READER_FINISHED: u8 = 0x64;
+    /// Down: that the reader took a writer's whole item is durable.
+    pub const READER_TAKEN: u8 = 0x65;
 
     /// Either way: why the stream ends.
     pub const ERROR: u8 = 0x7f;

@@ -3,7 +3,9 @@
 use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
 
-use super::constants::{FLAG_SKIPPABLE, HEADER_BYTES, HELLO_BYTES_MAX, PAYLOAD_BYTES_MAX, READ_BYTES_MAX, READ_BYTES_MIN};
+use super::constants::{
+    FLAG_SKIPPABLE, HEADER_BYTES, HELLO_BYTES_MAX, PAYLOAD_BYTES_MAX, READ_BYTES_MAX, READ_BYTES_MIN,
+};
 use super::frame::Frame;
 use crate::error::{Code, Error};
 
@@ -165,7 +167,9 @@ mod tests {
 
     #[test]
     fn a_claimed_length_allocates_nothing() {
-        for (length, trusted) in [(HELLO_BYTES_MAX as u32 + 1, false), (PAYLOAD_BYTES_MAX as u32 + 1, true), (u32::MAX, true)] {
+        for (length, trusted) in
+            [(HELLO_BYTES_MAX as u32 + 1, false), (PAYLOAD_BYTES_MAX as u32 + 1, true), (u32::MAX, true)]
+        {
             let mut decoder = Decoder::new();
             if trusted {
                 decoder.trust();

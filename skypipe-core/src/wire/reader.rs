@@ -42,11 +42,12 @@ impl Message for ReaderDown {
                 });
                 Frame::new(kind::READER_BATCH, before).with_batch(batch)
             }
-            Self::ItemEnd { writer, kind, next } => {
+            Self::ItemEnd { writer, kind, alone, next } => {
                 let fields = payload(|out| {
                     out.put_slice(&writer.0);
                     out.put_u8(kind as u8);
                     out.put_u64_le(next.0);
+                    out.put_u8(u8::from(alone));
                 });
                 Frame::new(kind::READER_ITEM_END, fields)
             }
@@ -58,6 +59,7 @@ impl Message for ReaderDown {
                 });
                 Frame::new(kind::READER_GAP, fields)
             }
+            Self::Taken { writer } => Frame::new(kind::READER_TAKEN, payload(|out| out.put_slice(&writer.0))),
             Self::Notice(notice) => notice_frame(kind::READER_NOTICE, &notice),
             Self::Finished => Frame::new(kind::READER_FINISHED, Bytes::new()),
         }
@@ -68,6 +70,7 @@ impl Message for ReaderDown {
             kind::READER_BATCH => batch(frame).map(Some),
             kind::READER_ITEM_END => item_end(frame).map(Some),
             kind::READER_GAP => gap(frame).map(Some),
+            kind::READER_TAKEN => session(&mut frame.open().0).map(|writer| Some(Self::Taken { writer })),
             kind::READER_NOTICE => notice(&mut frame.open().0).map(Self::Notice).map(Some),
             kind::READER_FINISHED => Ok(Some(Self::Finished)),
             kind::ERROR => Err(carried_error(frame)),
@@ -89,9 +92,10 @@ fn batch(frame: Frame) -> Result<ReaderDown, Error> {
 fn item_end(frame: Frame) -> Result<ReaderDown, Error> {
     let mut fields = frame.open().0;
     let (writer, number, next) = (session(&mut fields)?, fields.u8()?, seq(&mut fields)?);
+    let alone = fields.u8()? != 0;
     let kind = EndKind::from_number(number)
         .ok_or_else(|| Error::new(Code::Protocol, format!("an item cannot end in the way {number}")))?;
-    Ok(ReaderDown::ItemEnd { writer, kind, next })
+    Ok(ReaderDown::ItemEnd { writer, kind, alone, next })
 }
 
 fn gap(frame: Frame) -> Result<ReaderDown, Error> {

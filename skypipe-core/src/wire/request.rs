@@ -3,9 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::constants::{ATTACH_KEEP, ATTACH_NO_WAIT, ATTACH_RESUME, CURSORS_MAX, PING_BYTES_MAX, kind};
-use super::fields::{
-    cursor, mode, pattern, payload, pipe, put_cursor, put_mode, put_pattern, put_pipe, seq, session,
-};
+use super::fields::{cursor, mode, pattern, payload, pipe, put_cursor, put_mode, put_pattern, put_pipe, seq, session};
 use super::frame::Frame;
 use super::message::{Message, carried_error};
 use crate::broker::{ListQuery, ReaderAttach, ReaderCursor, Take, WriterAttach, WriterResume};
@@ -95,7 +93,8 @@ fn put_reader(out: &mut BytesMut, pipe: &PipeRef, attach: &ReaderAttach) {
     out.put_u32_le(attach.epoch.0);
     put_mode(out, attach.mode);
     out.put_u8(attach.take as u8);
-    let flags = [(attach.keep, ATTACH_KEEP), (attach.no_wait, ATTACH_NO_WAIT), (attach.resume.is_some(), ATTACH_RESUME)];
+    let flags =
+        [(attach.keep, ATTACH_KEEP), (attach.no_wait, ATTACH_NO_WAIT), (attach.resume.is_some(), ATTACH_RESUME)];
     out.put_u8(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     out.put_u64_le(attach.credit);
     if let Some(cursors) = &attach.resume {

@@ -1,0 +1,264 @@
+//! Every frame's bytes, frozen. A test that fails here means that old and new programs no longer understand each other:
+//! change the protocol's version, not the bytes.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::message::{error_frame, refused_frame};
+use super::*;
+use crate::batch::{Batch, BatchBuilder, EndKind, EndMark};
+use crate::broker::{
+    Ack, Features, ListPage, ListQuery, Mode, Notice, PipeStat, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, Take,
+    WriterAttach, WriterDown, WriterResume, WriterUp, WriterWelcome,
+};
+use crate::error::{Code, Error};
+use crate::id::{Epoch, Position, Seq, SessionId};
+use crate::name::{Owner, Pattern, PipeName, PipeRef};
+
+fn hex(frame: Frame) -> String {
+    let mut outbox = Outbox::new();
+    outbox.push(frame).unwrap();
+    let mut text = String::new();
+    outbox.to_vec().iter().for_each(|b| text += &format!("{b:02x}"));
+    text
+}
+
+/// The frame as it comes out of a stream of bytes.
+fn over_bytes(frame: Frame) -> Frame {
+    let mut outbox = Outbox::new();
+    outbox.push(frame).unwrap();
+    let (mut decoder, bytes) = (Decoder::new(), outbox.to_vec());
+    decoder.trust();
+    let mut input = &bytes[..];
+    loop {
+        if let Some(frame) = decoder.frame().unwrap() {
+            assert!(input.is_empty() && !decoder.is_torn());
+            return frame;
+        }
+        decoder.feed(&mut input).unwrap();
+    }
+}
+
+/// The message has these bytes, and comes back from them.
+fn frozen<M: Message + Clone + PartialEq + std::fmt::Debug>(message: M, expected: &str) {
+    let expected: String = expected.split_whitespace().collect();
+    assert_eq!(hex(message.clone().into_frame()), expected, "{message:?}");
+    comes_back(message);
+}
+
+fn comes_back<M: Message + Clone + PartialEq + std::fmt::Debug>(message: M) {
+    assert_eq!(M::from_frame(message.clone().into_frame()).unwrap(), Some(message.clone()));
+    assert_eq!(M::from_frame(over_bytes(message.clone().into_frame())).unwrap(), Some(message));
+}
+
+const WRITER: SessionId = SessionId([0x11; 16]);
+const READER: SessionId = SessionId([0x22; 16]);
+
+fn pipe() -> PipeRef {
+    PipeRef::from(&PipeName::new("a/bc").unwrap())
+}
+
+fn batch() -> Batch {
+    let mut builder = BatchBuilder::new(WRITER, Epoch(1), Seq(5));
+    assert!(builder.push(b"hi\n", true, true));
+    builder.build(Some(EndMark { kind: EndKind::Finished, bytes: 3, digest: 0 }))
+}
+
+fn ack() -> Ack {
+    Ack { settled: Seq(3), stored: Seq(2), delivered: Seq(1) }
+}
+
+#[test]
+fn hello() {
+    let features = Features { stored: true, delivered: true, ..Features::default() };
+    let mut hello = Hello::new(SoftwareVersion::new(1, 2, 3), features);
+    frozen(hello.clone(), "16000000 01 00 0000 736b7970 0100 0100 0100 0200 0300 0c00000000000000");
+    hello.extensions.push((9, Bytes::from_static(b"x")));
+    frozen(hello, "1b000000 01 00 0000 736b7970 0100 0100 0100 0200 0300 0c00000000000000 0900 0100 78");
+}
+
+#[test]
+fn requests() {
+    let attach = WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None };
+    let session = "11111111111111111111111111111111";
+    frozen(
+        Request::AttachWriter(pipe(), attach.clone()),
+        &format!("1e000000 10 00 0000 00 0500 0161026263 {session} 01000000 ff 00"),
+    );
+    let resume = Some(WriterResume { settled: Seq(7), stored: Seq(6) });
+    let owned = PipeRef { owner: Owner(Some([0x33; 32])), ..pipe() };
+    frozen(
+        Request::AttachWriter(owned, WriterAttach { mode: Some(Mode::Default), resume, ..attach }),
+        &format!(
+            "4e000000 10 00 0000 01 {} 0500 0161026263 {session} 01000000 00 01 0700000000000000 0600000000000000",
+            "33".repeat(32)
+        ),
+    );
+    let resume = Some(vec![ReaderCursor { writer: WRITER, next: Seq(4) }]);
+    let attach = ReaderAttach {
+        session: READER,
+        epoch: Epoch(2),
+        mode: None,
+        take: Take::Item,
+        keep: true,
+        no_wait: false,
+        credit: 9,
+        resume,
+    };
+    frozen(
+        Request::AttachReader(pipe(), attach),
+        &format!(
+            "43000000 11 00 0000 00 0500 0161026263 {} 02000000 ff 01 05 0900000000000000 01000000 {session} 0400000000000000",
+            "22".repeat(16)
+        ),
+    );
+    frozen(
+        Request::List(ListQuery { pattern: Pattern::parse("a/*/**").unwrap(), after: Some(pipe().path), limit: 10 }),
+        "13000000 12 00 0000 0300 00 0100 61 01 02 0500 0161026263 0a000000",
+    );
+    frozen(
+        Request::List(ListQuery { pattern: Pattern::all(), after: None, limit: 10 }),
+        "09000000 12 00 0000 0100 02 0000 0a000000",
+    );
+    frozen(Request::Stat(pipe()), "08000000 13 00 0000 00 0500 0161026263");
+    frozen(Request::Remove(pipe()), "08000000 14 00 0000 00 0500 0161026263");
+    frozen(Request::Ping(Bytes::from_static(b"?")), "03000000 15 00 0000 0100 3f");
+    frozen(Request::StepDown, "00000000 16 00 0000");
+}
+
+#[test]
+fn answers() {
+    frozen(
+        Answer::WriterWelcome(WriterWelcome { next: Seq(4), ack: ack(), credit: 8, readers: 2 }),
+        "2c000000 20 00 0000 0400000000000000 0300000000000000 0200000000000000 0100000000000000 0800000000000000 02000000",
+    );
+    frozen(Answer::ReaderWelcome, "00000000 21 00 0000");
+    let stat = PipeStat {
+        items: 1,
+        ended: 2,
+        bytes: 3,
+        writers: 4,
+        readers: 5,
+        ..PipeStat::empty(pipe().path, Mode::Default)
+    };
+    let fields = "2800 0500 0161026263 00 0100000000000000 0200000000000000 0300000000000000 04000000 05000000";
+    frozen(
+        Answer::Page(ListPage { pipes: vec![stat.clone()], more: true }),
+        &format!("2f000000 22 00 0000 01 01000000 {fields}"),
+    );
+    frozen(Answer::Stat(stat), &format!("2a000000 23 00 0000 {fields}"));
+    frozen(Answer::Done, "00000000 24 00 0000");
+    frozen(Answer::Pong(Bytes::from_static(b"?")), "03000000 25 00 0000 0100 3f");
+}
+
+#[test]
+fn writers() {
+    let encoded = {
+        let mut text = String::new();
+        batch().encoded().iter().for_each(|b| text += &format!("{b:02x}"));
+        text
+    };
+    frozen(WriterUp::Batch(batch()), &format!("43000000 30 00 0000 {encoded}"));
+    frozen(WriterUp::Abort, "00000000 31 00 0000");
+    frozen(WriterDown::Ack(ack()), "18000000 40 00 0000 0300000000000000 0200000000000000 0100000000000000");
+    frozen(WriterDown::Credit(256), "08000000 41 00 0000 0001000000000000");
+    frozen(WriterDown::Notice(Notice::WaitsForRoom("disk".into())), "07000000 42 01 0000 02 0400 6469736b");
+    frozen(WriterDown::Notice(Notice::SecondWriter), "03000000 42 01 0000 01 0000");
+    frozen(WriterDown::Notice(Notice::HasRoom), "03000000 42 01 0000 03 0000");
+    frozen(
+        ReaderDown::Batch { from: Seq(5), position: Position(Bytes::from_static(b"p")), batch: batch() },
+        &format!("4e000000 60 00 0000 0500000000000000 0100 70 {encoded}"),
+    );
+}
+
+#[test]
+fn readers() {
+    let session = "11111111111111111111111111111111";
+    frozen(ReaderUp::Credit(1), "08000000 50 00 0000 0100000000000000");
+    frozen(
+        ReaderUp::Ack(ReaderCursor { writer: WRITER, next: Seq(2) }),
+        &format!("18000000 51 00 0000 {session} 0200000000000000"),
+    );
+    frozen(ReaderUp::Leave { part: true }, "01000000 52 00 0000 01");
+    frozen(
+        ReaderDown::ItemEnd { writer: WRITER, kind: EndKind::Aborted, next: Seq(3) },
+        &format!("19000000 61 00 0000 {session} 02 0300000000000000"),
+    );
+    frozen(
+        ReaderDown::Gap { writer: WRITER, from: Seq(1), to: Seq(4) },
+        &format!("20000000 62 00 0000 {session} 0100000000000000 0400000000000000"),
+    );
+    frozen(
+        ReaderDown::Notice(Notice::Middle { writer: WRITER, from: Seq(8) }),
+        &format!("1b000000 63 01 0000 00 0000 {session} 0800000000000000"),
+    );
+    frozen(ReaderDown::Notice(Notice::SessionLost), "03000000 63 01 0000 04 0000");
+    frozen(ReaderDown::Notice(Notice::Other("new".into())), "06000000 63 01 0000 ff 0300 6e6577");
+    frozen(ReaderDown::Finished, "00000000 64 00 0000");
+}
+
+#[test]
+fn errors() {
+    let error = Error::new(Code::Busy, "try later");
+    assert_eq!(hex(refused_frame(&error)), "0d0000002f0000005a000900747279206c61746572");
+    assert_eq!(hex(error_frame(&error)), "0d0000007f0000005a000900747279206c61746572");
+    let back = Answer::from_frame(over_bytes(refused_frame(&error))).unwrap_err();
+    assert_eq!((back.code(), back.text()), (Code::Busy, "try later"));
+    for back in [
+        Hello::from_frame(error_frame(&error)).err(),
+        Request::from_frame(error_frame(&error)).err(),
+        WriterUp::from_frame(error_frame(&error)).err(),
+        WriterDown::from_frame(error_frame(&error)).err(),
+        ReaderUp::from_frame(error_frame(&error)).err(),
+        ReaderDown::from_frame(error_frame(&error)).err(),
+    ] {
+        assert_eq!(back.unwrap().code(), Code::Busy);
+    }
+    let long = Error::new(Code::Internal, "ü".repeat(5000));
+    let back = Answer::from_frame(refused_frame(&long)).unwrap_err();
+    assert_eq!(back.text(), "ü".repeat(512));
+}
+
+#[test]
+fn unknown_kinds_are_passed_over_only_where_marked() {
+    assert_eq!(WriterUp::from_frame(over_bytes(Frame::skippable(0xee, vec![1]))).unwrap(), None);
+    let error = WriterUp::from_frame(over_bytes(Frame::new(0xee, vec![1]))).unwrap_err();
+    assert_eq!(error.code(), Code::Protocol);
+    let newer = Frame::skippable(constants::kind::READER_NOTICE, &b"\x63\x03\x00new"[..]);
+    assert_eq!(ReaderDown::from_frame(newer).unwrap(), Some(ReaderDown::Notice(Notice::Other("new".into()))));
+}
+
+proptest! {
+    #[test]
+    fn any_message_comes_back(number: u64, small: u32, flag: bool, id: [u8; 16], text in "\\PC{0,50}", segments in "[a-z]{1,20}(/[a-z*]{1,20}){0,3}") {
+        let cursor = ReaderCursor { writer: SessionId(id), next: Seq(number) };
+        let ack = Ack { settled: Seq(number), stored: Seq(small.into()), delivered: Seq(0) };
+        comes_back(WriterDown::Ack(ack));
+        comes_back(WriterDown::Notice(Notice::WaitsForRoom(text.clone())));
+        comes_back(ReaderUp::Ack(cursor));
+        comes_back(ReaderUp::Leave { part: flag });
+        comes_back(ReaderDown::Gap { writer: SessionId(id), from: Seq(number), to: Seq(small.into()) });
+        comes_back(ReaderDown::Notice(Notice::Other(text.clone())));
+        comes_back(Answer::WriterWelcome(WriterWelcome { next: Seq(number), ack, credit: number, readers: small }));
+        comes_back(Request::Ping(text.into_bytes().into()));
+        if let Ok(name) = PipeName::new(&segments) {
+            let resume = flag.then(|| vec![cursor; small as usize % 100]);
+            let pipe = PipeRef { owner: Owner(flag.then_some([7; 32])), ..PipeRef::from(&name) };
+            let (session, epoch, mode, take) = (SessionId(id), Epoch(small), Some(Mode::Broadcast), Take::Peek);
+            comes_back(Request::AttachReader(pipe, ReaderAttach { session, epoch, mode, take, keep: flag, no_wait: !flag, credit: number, resume }));
+            comes_back(Request::List(ListQuery { pattern: Pattern::all(), after: flag.then(|| name.path()), limit: small }));
+        }
+    }
+
+    #[test]
+    fn no_payload_makes_a_message_panic(kind in 0u8..0x80, skippable: bool, payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let frame = Frame { kind, skippable, payload: payload.into(), batch: None };
+        let _ = Hello::from_frame(frame.clone());
+        let _ = Request::from_frame(frame.clone());
+        let _ = Answer::from_frame(frame.clone());
+        let _ = WriterUp::from_frame(frame.clone());
+        let _ = WriterDown::from_frame(frame.clone());
+        let _ = ReaderUp::from_frame(frame.clone());
+        let _ = ReaderDown::from_frame(frame);
+    }
+}

@@ -1,0 +1,126 @@
+//! Attaching to a local broker.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use crate::broker::{Ack, Mode, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves, WriterWelcome};
+use crate::caller::{Caller, Peer, ProcessId};
+use crate::delivery::{Closed, DefaultPipe};
+use crate::error::{Code, Error};
+use crate::id::SessionId;
+use crate::name::PipeRef;
+
+use super::cell::SharedCell;
+use super::halves::{self, Attached, Party};
+use super::shared::Shared;
+
+/// Attaches a writer; see [`crate::Broker::attach_writer`].
+pub(super) async fn writer(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    pipe: &PipeRef,
+    attach: WriterAttach,
+) -> Result<WriterHalves, Error> {
+    check(shared, caller.rights.write, attach.mode, pipe)?;
+    let (session, epoch, process) = (attach.session, attach.epoch, process(caller));
+    if attach.resume.is_some()
+        && let Some(closed) = closed(shared, pipe, session)?
+    {
+        return Ok(halves::of_closed_writer(welcome_of(closed)));
+    }
+    let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, process))?;
+    let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
+    let welcome = poll_fn(|cx| match shared.failure() {
+        Some(error) => Poll::Ready(Err(error)),
+        None => match cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch)) {
+            Some(welcome) => Poll::Ready(welcome),
+            None => Poll::Pending,
+        },
+    })
+    .await?;
+    Ok(halves::of_writer(attached, welcome))
+}
+
+/// Attaches a reader; see [`crate::Broker::attach_reader`].
+pub(super) fn reader(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    pipe: &PipeRef,
+    attach: ReaderAttach,
+) -> Result<ReaderHalves, Error> {
+    check(shared, caller.rights.read, attach.mode, pipe)?;
+    let process = process(caller);
+    if attach.resume.is_some() && closed(shared, pipe, attach.session)?.is_some() {
+        return Ok(halves::of_closed_reader());
+    }
+    let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, process))?;
+    let attached = Attached::new(shared, &cell, caller, Party::Reader, attach.session, attach.epoch);
+    Ok(halves::of_reader(Arc::new(attached)))
+}
+
+/// What a stranger and a friend of an unknown pipe hear alike.
+pub(super) fn no_access() -> Error {
+    Error::new(Code::Access, "no such pipe, or no right to it")
+}
+
+fn check(shared: &Shared, right: bool, mode: Option<Mode>, pipe: &PipeRef) -> Result<(), Error> {
+    if let Some(error) = shared.failure() {
+        return Err(error);
+    }
+    if !right {
+        return Err(no_access());
+    }
+    match mode {
+        None | Some(Mode::Default) => Ok(()),
+        Some(mode) if shared.directory().get(pipe).is_some() => {
+            let text = format!("the pipe {} is a default pipe, not a {}", pipe.path.display(), mode.word());
+            Err(Error::new(Code::Mode, text))
+        }
+        Some(mode) => Err(Error::new(Code::Unsupported, format!("this broker has no {} pipes", mode.word()))),
+    }
+}
+
+/// What is known of a session that came to its end; an error when it is not known at all.
+fn closed(shared: &Shared, pipe: &PipeRef, session: SessionId) -> Result<Option<Closed>, Error> {
+    let known = shared.directory().get(pipe).is_some_and(|cell| cell.knows(session));
+    if known {
+        return Ok(None);
+    }
+    let closed = shared.closed().get(session).filter(|closed| closed.ended);
+    closed.map(Some).ok_or_else(|| Error::new(Code::SessionExpired, "the session is not known here any more"))
+}
+
+fn welcome_of(closed: Closed) -> WriterWelcome {
+    let ack = Ack { settled: closed.next, stored: closed.next, delivered: closed.next };
+    WriterWelcome { next: closed.next, ack, credit: 0, readers: 0 }
+}
+
+/// Changes the pipe of this name, which begins to exist if it does not.
+fn change(
+    shared: &Arc<Shared>,
+    pipe: &PipeRef,
+    mut change: impl FnMut(&mut DefaultPipe) -> Result<(), Error>,
+) -> Result<SharedCell, Error> {
+    loop {
+        let cell = {
+            let mut directory = shared.directory();
+            directory.get(pipe).unwrap_or_else(|| {
+                let cell = shared.new_cell(pipe);
+                directory.insert(cell.clone());
+                cell
+            })
+        };
+        // A pipe that ceased to exist meanwhile has left the directory: the next round makes a new one.
+        if let Some(result) = cell.change(shared, &mut change) {
+            return result.map(|()| cell);
+        }
+    }
+}
+
+fn process(caller: &Caller) -> Option<ProcessId> {
+    match caller.peer {
+        Peer::Process(process) => Some(process),
+        _ => None,
+    }
+}

@@ -1,0 +1,184 @@
+//! One pipe: its state machine behind a lock, and what its effects do.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use crate::broker::{Mode, PipeStat};
+use crate::delivery::{Closed, DefaultPipe, Effect};
+use crate::error::Error;
+use crate::id::{Lsn, PipeId, SessionId};
+use crate::log::Entry;
+use crate::name::PipeRef;
+use crate::time::Time;
+
+use super::shared::{Shared, lock};
+
+/// One pipe.
+pub(super) struct Cell {
+    pub(super) id: PipeId,
+    pub(super) pipe: PipeRef,
+    state: Mutex<State>,
+}
+
+struct State {
+    machine: DefaultPipe,
+    /// The numbers the log gave to the machine's entries that are not durable yet.
+    pending: VecDeque<Lsn>,
+    /// Who waits for something to get.
+    wakers: HashMap<SessionId, Waker>,
+    /// When the timers will wake the pipe.
+    timer: Option<Time>,
+}
+
+impl Cell {
+    pub(super) fn new(id: PipeId, machine: DefaultPipe) -> Self {
+        let pipe = machine.pipe().clone();
+        Self {
+            id,
+            pipe,
+            state: Mutex::new(State { machine, pending: VecDeque::new(), wakers: HashMap::new(), timer: None }),
+        }
+    }
+
+    /// Changes the machine and does what comes of it. `None` when the pipe is gone.
+    pub(super) fn change<R>(&self, shared: &Shared, change: impl FnOnce(&mut DefaultPipe) -> R) -> Option<R> {
+        let mut state = lock(&self.state);
+        if state.machine.is_gone() {
+            return None;
+        }
+        let result = change(&mut state.machine);
+        let woken = self.carry_out(shared, &mut state);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        Some(result)
+    }
+
+    /// As [`Cell::change`], also on a pipe that is gone, and keeps the waker of `session` if there is nothing to get.
+    pub(super) fn poll<R>(
+        &self,
+        shared: &Shared,
+        session: SessionId,
+        cx: &Context<'_>,
+        ask: impl FnOnce(&mut DefaultPipe) -> Option<R>,
+    ) -> Option<R> {
+        let mut state = lock(&self.state);
+        let result = ask(&mut state.machine);
+        if result.is_none() {
+            match state.wakers.get_mut(&session) {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => drop(state.wakers.insert(session, cx.waker().clone())),
+            }
+        }
+        let woken = self.carry_out(shared, &mut state);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// The log has all entries up to `upto`.
+    pub(super) fn stored(&self, shared: &Shared, upto: Lsn) {
+        let mut state = lock(&self.state);
+        let count = state.pending.partition_point(|lsn| *lsn <= upto);
+        state.pending.drain(..count);
+        state.machine.stored(count as u64);
+        let woken = self.carry_out(shared, &mut state);
+        if state.machine.is_gone() && state.pending.is_empty() {
+            shared.log.forget_pipe(self.id);
+            shared.directory().forget_id(self.id);
+        }
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Something may be due.
+    pub(super) fn tick(&self, shared: &Shared, now: Time) {
+        lock(&self.state).timer = None;
+        self.change(shared, |pipe| pipe.tick(now));
+    }
+
+    /// Waits until all that was appended so far is durable.
+    pub(super) async fn all_stored(&self, shared: &Shared) -> Result<(), Error> {
+        let upto = lock(&self.state).pending.back().copied();
+        loop {
+            let notified = shared.stored.notified();
+            if let Some(error) = shared.failure() {
+                return Err(error);
+            }
+            if lock(&self.state).pending.front().copied() > upto || lock(&self.state).pending.is_empty() {
+                return Ok(());
+            }
+            notified.await;
+        }
+    }
+
+    /// Wakes everybody: the broker has news for all.
+    pub(super) fn wake_all(&self) {
+        let wakers = std::mem::take(&mut lock(&self.state).wakers);
+        wakers.into_values().for_each(Waker::wake);
+    }
+
+    /// Drops what waits for this session.
+    pub(super) fn forget_waker(&self, session: SessionId) {
+        lock(&self.state).wakers.remove(&session);
+    }
+
+    pub(super) fn knows(&self, session: SessionId) -> bool {
+        lock(&self.state).machine.knows(session)
+    }
+
+    /// Numbers for people; none of a pipe that is gone.
+    pub(super) fn stat(&self, shared: &Shared) -> Option<PipeStat> {
+        let state = lock(&self.state);
+        if state.machine.is_gone() {
+            return None;
+        }
+        let counts = state.machine.counts();
+        let mut stat = PipeStat::empty(self.pipe.path.clone(), Mode::Default);
+        (stat.items, stat.ended) = (counts.items, counts.ended);
+        (stat.writers, stat.readers) = (counts.writers, counts.readers);
+        stat.bytes = shared.log.bytes(self.id) + counts.unlogged_bytes;
+        Some(stat)
+    }
+
+    /// Does what the machine asks for, in order, and returns who is to be woken once the lock is free.
+    fn carry_out(&self, shared: &Shared, state: &mut State) -> Vec<Waker> {
+        let mut woken = Vec::new();
+        for effect in state.machine.take_effects() {
+            match effect {
+                Effect::Fact(fact) => {
+                    let entry = Entry::Fact { pipe: self.id, body: fact.encode() };
+                    state.pending.push_back(shared.log.append(entry));
+                }
+                Effect::Batch(item, batch) => {
+                    state.pending.push_back(shared.log.append(Entry::Batch { pipe: self.id, item, batch }));
+                }
+                Effect::Forget(item, below) => shared.log.forget(self.id, item, below),
+                Effect::Wake(session) => woken.extend(state.wakers.remove(&session)),
+                Effect::Closed { session, next, ended } => {
+                    shared.close_session(Closed { session, next, ended, at: shared.env.clock.wall() });
+                }
+                Effect::Gone => {
+                    shared.directory().forget_name(self);
+                    if state.pending.is_empty() {
+                        shared.directory().forget_id(self.id);
+                    }
+                    woken.extend(std::mem::take(&mut state.wakers).into_values());
+                }
+            }
+        }
+        self.set_timer(shared, state);
+        woken
+    }
+
+    fn set_timer(&self, shared: &Shared, state: &mut State) {
+        let Some(at) = state.machine.next_tick() else { return };
+        if state.timer.is_none_or(|timer| at < timer) {
+            shared.timers.set(self.id, state.timer, at);
+            state.timer = Some(at);
+        }
+    }
+}
+
+/// A pipe behind a pointer.
+pub(super) type SharedCell = Arc<Cell>;

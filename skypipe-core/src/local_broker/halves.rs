@@ -1,0 +1,298 @@
+//! The two halves of an attach to a local broker. They queue nothing: what comes down is asked of the pipe when it is wanted.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::{Sink, SinkExt, Stream};
+use tokio::task::JoinHandle;
+
+use crate::batch::Batch;
+use crate::broker::{ReaderDown, ReaderHalves, ReaderUp, WriterDown, WriterHalves, WriterUp, WriterWelcome};
+use crate::caller::{Caller, Peer};
+use crate::delivery::Next;
+use crate::error::{Code, Error};
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::log::Read;
+
+use super::cell::SharedCell;
+use super::shared::Shared;
+
+/// Encoded bytes read from the log at once for one reader: few enough to hold for thousands of readers, enough to keep a disk busy.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// Whether a party writes or reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Party {
+    Writer,
+    Reader,
+}
+
+/// One attach, shared by its halves: with the last of them the link is broken.
+pub(super) struct Attached {
+    shared: Arc<Shared>,
+    cell: SharedCell,
+    party: Party,
+    session: SessionId,
+    epoch: Epoch,
+    /// A broken link is a dead process.
+    dies_with_link: bool,
+}
+
+impl Attached {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        cell: &SharedCell,
+        caller: &Caller,
+        party: Party,
+        session: SessionId,
+        epoch: Epoch,
+    ) -> Self {
+        let dies_with_link = matches!(caller.peer, Peer::InProcess | Peer::Process(_));
+        Self { shared: shared.clone(), cell: cell.clone(), party, session, epoch, dies_with_link }
+    }
+
+    fn failure(&self) -> Result<(), Error> {
+        self.shared.failure().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let (session, epoch, now) = (self.session, self.epoch, self.shared.env.now());
+        self.cell.forget_waker(session);
+        if self.shared.is_draining() {
+            return;
+        }
+        self.cell.change(&self.shared, |pipe| {
+            match self.party {
+                Party::Writer => pipe.writer_away(session, epoch, now),
+                Party::Reader => pipe.reader_away(session, epoch, now),
+            }
+            if self.dies_with_link && pipe.is_away(session) {
+                pipe.lost(session);
+            }
+        });
+    }
+}
+
+pub(super) fn of_writer(attached: Arc<Attached>, welcome: WriterWelcome) -> WriterHalves {
+    let down = WriterStream { attached: attached.clone(), over: false };
+    WriterHalves { welcome, up: Box::pin(UpHalf(attached)), down: Box::pin(down) }
+}
+
+pub(super) fn of_reader(attached: Arc<Attached>) -> ReaderHalves {
+    let down = ReaderStream { attached: attached.clone(), fetched: VecDeque::new(), fetching: None, over: false };
+    ReaderHalves { up: Box::pin(UpHalf(attached)), down: Box::pin(down) }
+}
+
+/// For a writer whose item is long over: the welcome says all there is to say.
+pub(super) fn of_closed_writer(welcome: WriterWelcome) -> WriterHalves {
+    WriterHalves {
+        welcome,
+        up: Box::pin(futures::sink::drain().sink_map_err(never)),
+        down: Box::pin(futures::stream::pending()),
+    }
+}
+
+/// For a reader that left and did not hear of it.
+pub(super) fn of_closed_reader() -> ReaderHalves {
+    let finished = futures::stream::iter([Ok(ReaderDown::Finished)]);
+    ReaderHalves { up: Box::pin(futures::sink::drain().sink_map_err(never)), down: Box::pin(finished) }
+}
+
+fn never(never: std::convert::Infallible) -> Error {
+    match never {}
+}
+
+/// What goes up is done at once.
+struct UpHalf(Arc<Attached>);
+
+impl UpHalf {
+    fn gone() -> Error {
+        Error::new(Code::Access, "the pipe was removed")
+    }
+}
+
+impl Sink<WriterUp> for UpHalf {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(self.0.failure())
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: WriterUp) -> Result<(), Error> {
+        let Attached { shared, cell, session, epoch, .. } = &*self.0;
+        let now = shared.env.now();
+        cell.change(shared, |pipe| match message {
+            WriterUp::Batch(batch) => pipe.batch(*session, *epoch, batch, now),
+            WriterUp::Abort => pipe.abort(*session, *epoch),
+        })
+        .unwrap_or_else(|| Err(UpHalf::gone()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Sink<ReaderUp> for UpHalf {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(self.0.failure())
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: ReaderUp) -> Result<(), Error> {
+        let Attached { shared, cell, session, epoch, .. } = &*self.0;
+        cell.change(shared, |pipe| match message {
+            ReaderUp::Credit(bytes) => pipe.credit(*session, *epoch, bytes),
+            ReaderUp::Ack(cursor) => pipe.acknowledge(*session, *epoch, cursor),
+            ReaderUp::Leave { part } => pipe.leave(*session, *epoch, part),
+        })
+        .unwrap_or_else(|| Err(UpHalf::gone()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What comes down to a writer.
+struct WriterStream {
+    attached: Arc<Attached>,
+    over: bool,
+}
+
+impl Stream for WriterStream {
+    type Item = Result<WriterDown, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if let Err(error) = self.attached.failure() {
+            self.over = true;
+            return Poll::Ready(Some(Err(error)));
+        }
+        let Attached { shared, cell, session, epoch, .. } = &*self.attached;
+        let next = cell.poll(shared, *session, cx, |pipe| match pipe.next_for_writer(*session, *epoch) {
+            Next::Wait | Next::FromLog(..) => None,
+            next => Some(next),
+        });
+        match next {
+            Some(Next::Message(message)) => Poll::Ready(Some(Ok(message))),
+            Some(Next::End(error)) => {
+                self.over = true;
+                Poll::Ready(error.map(Err))
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// Batches of one item read from the log.
+type Fetch = JoinHandle<Result<Read, Error>>;
+
+/// What comes down to a reader.
+struct ReaderStream {
+    attached: Arc<Attached>,
+    /// Batches from the log, in order, that the pipe has not sent yet. At most [`READ_BYTES`] and one batch.
+    fetched: VecDeque<(ItemNo, Batch)>,
+    fetching: Option<(ItemNo, Seq, Fetch)>,
+    over: bool,
+}
+
+impl Stream for ReaderStream {
+    type Item = Result<ReaderDown, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.over {
+            return Poll::Ready(None);
+        }
+        let result = ready!(this.poll_message(cx));
+        this.over = !matches!(result, Ok(Some(_))) || matches!(result, Ok(Some(ReaderDown::Finished)));
+        Poll::Ready(result.transpose())
+    }
+}
+
+impl ReaderStream {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ReaderDown>, Error>> {
+        loop {
+            self.attached.failure()?;
+            let Attached { shared, cell, session, epoch, .. } = &*self.attached;
+            let next = cell.poll(shared, *session, cx, |pipe| match pipe.next_for_reader(*session, *epoch) {
+                Next::Wait => None,
+                next => Some(next),
+            });
+            match next {
+                Some(Next::Message(message)) => return Poll::Ready(Ok(Some(message))),
+                Some(Next::End(error)) => return Poll::Ready(error.map_or(Ok(None), Err)),
+                Some(Next::FromLog(item, from)) => {
+                    if let Some(message) = ready!(self.poll_log(cx, item, from))? {
+                        return Poll::Ready(Ok(Some(message)));
+                    }
+                }
+                Some(Next::Wait) | None => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The next message from the log; `None` when the pipe is to be asked again.
+    fn poll_log(&mut self, cx: &mut Context<'_>, item: ItemNo, from: Seq) -> Poll<Result<Option<ReaderDown>, Error>> {
+        if let Some(batch) = self.take_fetched(item, from) {
+            return Poll::Ready(Ok(self.change(|pipe, session, epoch| pipe.from_log(session, epoch, item, &batch))));
+        }
+        let wrong = self.fetching.as_ref().is_some_and(|(i, s, _)| (*i, *s) != (item, from));
+        if self.fetching.is_none() || wrong {
+            let (log, pipe) = (self.attached.shared.log.clone(), self.attached.cell.id);
+            let read = tokio::task::spawn_blocking(move || log.read(pipe, item, from, READ_BYTES));
+            self.fetching = Some((item, from, read));
+        }
+        let Some((_, _, read)) = &mut self.fetching else { return Poll::Ready(Ok(None)) };
+        let read = ready!(Pin::new(read).poll(cx));
+        self.fetching = None;
+        match read.unwrap_or_else(|e| Err(Error::new(Code::Storage, "reading the log was cut short").because(e)))? {
+            Read::Batches(batches) => {
+                self.fetched = batches.into_iter().map(|batch| (item, batch)).collect();
+                Poll::Ready(Ok(None))
+            }
+            Read::Gap { to } => {
+                Poll::Ready(Ok(self.change(|pipe, session, epoch| pipe.missing(session, epoch, item, from, to))))
+            }
+            Read::End => {
+                let end = Seq(u64::MAX);
+                Poll::Ready(Ok(self.change(|pipe, session, epoch| pipe.missing(session, epoch, item, from, end))))
+            }
+        }
+    }
+
+    /// The batch that holds `from`, if it was read ahead; what stands before it is not wanted any more.
+    fn take_fetched(&mut self, item: ItemNo, from: Seq) -> Option<Batch> {
+        while let Some((of, batch)) = self.fetched.pop_front() {
+            if of == item && batch.first() <= from && from < batch.next() {
+                return Some(batch);
+            }
+        }
+        None
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&mut crate::delivery::DefaultPipe, SessionId, Epoch) -> Option<ReaderDown>,
+    ) -> Option<ReaderDown> {
+        let Attached { shared, cell, session, epoch, .. } = &*self.attached;
+        cell.change(shared, |pipe| change(pipe, *session, *epoch)).flatten()
+    }
+}

@@ -1,0 +1,208 @@
+//! What all parts of a local broker share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::broker::Notice;
+use crate::delivery::{Closed, DefaultPipe, Fact};
+use crate::env::Env;
+use crate::error::{Code, Error};
+use crate::id::{Lsn, PipeId};
+use crate::log::{Disk, Entry, Log, LogOwner};
+use crate::name::{Owner, PipePath, PipeRef};
+
+use super::LocalBrokerOptions;
+use super::cell::Cell;
+use super::closed::ClosedSessions;
+use super::directory::Directory;
+use super::timers::Timers;
+
+/// The log of the broker itself, beside those of its pipes.
+pub(super) const BROKER: PipeId = PipeId(0);
+
+/// What all parts of a local broker share.
+pub(super) struct Shared {
+    pub(super) env: Env,
+    pub(super) log: Arc<Log>,
+    pub(super) timers: Timers,
+    directory: Mutex<Directory>,
+    closed: Mutex<ClosedSessions>,
+    next_pipe: AtomicU64,
+    /// The program is about to stop: broken links mean nothing.
+    draining: AtomicBool,
+    /// The log failed: nothing can be promised any more.
+    failed: OnceLock<(Code, String)>,
+    /// Something became durable.
+    pub(super) stored: Notify,
+}
+
+impl Shared {
+    /// Opens the log and makes the pipes from it.
+    pub(super) fn open(disk: Arc<dyn Disk>, env: Env, options: &LocalBrokerOptions) -> Result<Arc<Self>, Error> {
+        let mut recovery = Recovery::default();
+        let log = Log::open(disk, options.log.clone(), &mut |pipe, body| recovery.fact(pipe, body))?;
+        if let Some(error) = recovery.error.take() {
+            return Err(error);
+        }
+        let newest = recovery.pipes.keys().chain(&log.pipes()).map(|pipe| pipe.0).max().unwrap_or_default();
+        let shared = Arc::new(Self {
+            timers: Timers::default(),
+            directory: Mutex::default(),
+            closed: Mutex::new(recovery.closed),
+            next_pipe: AtomicU64::new(newest.max(BROKER.0) + 1),
+            draining: AtomicBool::new(false),
+            failed: OnceLock::new(),
+            stored: Notify::new(),
+            env,
+            log,
+        });
+        shared.drop_unknown(&recovery.pipes);
+        for (id, pipe) in recovery.pipes {
+            shared.recover(id, pipe, options);
+        }
+        let owner: Weak<dyn LogOwner> = Arc::downgrade(&(shared.clone() as Arc<dyn LogOwner>));
+        shared.log.start(owner)?;
+        Timers::start(&shared);
+        Ok(shared)
+    }
+
+    pub(super) fn directory(&self) -> MutexGuard<'_, Directory> {
+        lock(&self.directory)
+    }
+
+    pub(super) fn closed(&self) -> MutexGuard<'_, ClosedSessions> {
+        lock(&self.closed)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The error of a log that failed.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.failed.get().map(|(code, text)| Error::new(*code, text.clone()))
+    }
+
+    /// A new cell for a pipe nobody knows.
+    pub(super) fn new_cell(&self, pipe: &PipeRef) -> Arc<Cell> {
+        let id = PipeId(self.next_pipe.fetch_add(1, Ordering::Relaxed));
+        Arc::new(Cell::new(id, DefaultPipe::new(pipe.clone())))
+    }
+
+    /// Remembers the last number of a session, in the log as well.
+    pub(super) fn close_session(&self, closed: Closed) {
+        self.closed().insert(closed);
+        self.log.append(Entry::Fact { pipe: BROKER, body: Fact::Closed(closed).encode() });
+    }
+
+    /// See [`crate::Broker::drain`].
+    pub(super) async fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        let cells = self.directory().all();
+        for cell in cells {
+            cell.change(self, DefaultPipe::flush);
+            // Whoever waits for room on a full disk goes on with the next host.
+            if cell.all_stored(self).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn recover(self: &Arc<Self>, id: PipeId, mut pipe: DefaultPipe, options: &LocalBrokerOptions) {
+        for item in self.log.items(id).into_iter().filter(|item| !pipe.has_item(*item)) {
+            self.log.forget(id, item, crate::id::Seq(u64::MAX));
+        }
+        pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
+        let cell = Arc::new(Cell::new(id, pipe));
+        self.directory().insert(cell.clone());
+        cell.change(self, |pipe| {
+            let dead = |process: Option<crate::caller::ProcessId>| process.is_some_and(|p| !(options.is_alive)(p));
+            let lost: Vec<_> = pipe.away().into_iter().filter(|(_, process)| dead(*process)).collect();
+            lost.into_iter().for_each(|(session, _)| pipe.lost(session));
+        });
+    }
+
+    /// Pipes of which only batches are left were removed before their batches were freed.
+    fn drop_unknown(&self, known: &BTreeMap<PipeId, DefaultPipe>) {
+        let unknown = |pipe: &PipeId| *pipe != BROKER && !known.contains_key(pipe);
+        self.log.pipes().into_iter().filter(unknown).for_each(|pipe| self.log.forget_pipe(pipe));
+    }
+
+    fn to_all_writers(&self, notice: &Notice) {
+        let cells = self.directory().all();
+        for cell in cells {
+            cell.change(self, |pipe| pipe.say_to_writers(notice));
+        }
+    }
+}
+
+impl LogOwner for Shared {
+    fn stored(&self, pipe: PipeId, upto: Lsn) {
+        let cell = self.directory().by_id(pipe);
+        if let Some(cell) = cell {
+            cell.stored(self, upto);
+        }
+        self.stored.notify_waiters();
+    }
+
+    fn snapshot(&self, pipe: PipeId) {
+        if pipe == BROKER {
+            let body = self.closed().snapshot(self.env.clock.wall()).encode();
+            self.log.append(Entry::Fact { pipe: BROKER, body });
+            return;
+        }
+        let cell = self.directory().by_id(pipe);
+        let known = cell.and_then(|cell| cell.change(self, DefaultPipe::log_snapshot));
+        if known.is_none() {
+            self.log.forget_pipe(pipe);
+        }
+    }
+
+    fn stalled(&self, reason: &Error) {
+        self.to_all_writers(&Notice::WaitsForRoom(reason.text().to_owned()));
+    }
+
+    fn resumed(&self) {
+        self.to_all_writers(&Notice::HasRoom);
+    }
+
+    fn failed(&self, error: &Error) {
+        let _ = self.failed.set((error.code(), error.text().to_owned()));
+        let cells = self.directory().all();
+        cells.iter().for_each(|cell| cell.wake_all());
+        self.stored.notify_waiters();
+    }
+}
+
+/// What the facts in the log add up to.
+#[derive(Default)]
+struct Recovery {
+    pipes: BTreeMap<PipeId, DefaultPipe>,
+    closed: ClosedSessions,
+    error: Option<Error>,
+}
+
+impl Recovery {
+    fn fact(&mut self, id: PipeId, body: Bytes) {
+        match Fact::decode(body) {
+            Ok(fact) if id == BROKER => self.closed.replay(fact),
+            Ok(Fact::Removed) => drop(self.pipes.remove(&id)),
+            Ok(fact) => self.pipes.entry(id).or_insert_with(nameless).replay(fact),
+            Err(error) => self.error = Some(error),
+        }
+    }
+}
+
+/// A pipe whose first fact is about to tell its name.
+fn nameless() -> DefaultPipe {
+    DefaultPipe::new(PipeRef { owner: Owner::SELF, path: PipePath::default() })
+}
+
+/// Locks, also after a panic elsewhere: every state machine is valid between two calls.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,55 @@
+//! How far a reader is with one writer.
+
+use crate::batch::{Batch, ItemDigest};
+use crate::error::{Code, Error};
+use crate::id::{Seq, SessionId};
+
+/// How far a reader is with one writer.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    /// The next number not received.
+    pub(super) received: Seq,
+    /// All below was acknowledged by the application.
+    pub(super) acked: Seq,
+    /// Whether the broker must be told so.
+    pub(super) dirty: bool,
+    /// Sums up the item, when it came from its start and without a hole.
+    pub(super) digest: Option<ItemDigest>,
+    /// The broker told its end.
+    pub(super) ended: bool,
+    /// The session was lost meanwhile: a hole is then a gap to be told, no fault.
+    pub(super) may_skip: bool,
+}
+
+impl Cursor {
+    /// A writer that is heard first at `start`.
+    pub(super) fn at(start: Seq) -> Self {
+        let digest = (start == Seq(0)).then(ItemDigest::default);
+        Self { received: start, acked: Seq(0), dirty: false, digest, ended: false, may_skip: false }
+    }
+
+    /// Counts a batch in, and checks the sum when it is the last one.
+    pub(super) fn sum_up(&mut self, batch: &Batch) -> Result<(), Error> {
+        if batch.first() != self.received {
+            self.digest = None;
+        }
+        let Some(digest) = &mut self.digest else { return Ok(()) };
+        if !batch.is_end() {
+            digest.add(batch);
+        } else if !digest.matches(batch) {
+            return Err(Error::new(
+                Code::Integrity,
+                format!("the item of writer {} is not the one that was written: its sum is wrong", batch.session()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Records are missing and the broker did not say so.
+pub(super) fn hole(writer: SessionId, expected: Seq, got: Seq) -> Error {
+    Error::new(
+        Code::Integrity,
+        format!("records {} to {} of writer {writer} are missing and nobody said so", expected.0, got.0),
+    )
+}
