@@ -55,16 +55,16 @@ impl Default for LocalBrokerOptions {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), skypipe_core::Error> {
 /// let broker = LocalBroker::in_memory(Env::system())?;
-/// let pipe = BrokerPipe::new(broker, PipeName::new("logs")?);
+/// let pipe = BrokerPipe::new(broker, Caller::in_process(), PipeName::new("logs")?);
 ///
 /// let mut writer = pipe.writer().await?;
 /// writer.send(b"hello\n").await?;
 /// writer.end(Until::Stored).await?;
 ///
 /// let mut reader = pipe.reader().await?;
-/// let record = reader.next_record().await?.expect("one record is stored");
-/// assert_eq!(&record[..], b"hello\n");
-/// assert!(reader.next_record().await?.is_none(), "the item has ended, and so has its reader");
+/// let record = reader.next().await?.expect("one record is stored");
+/// assert_eq!(&record.body[..], b"hello\n");
+/// assert!(reader.next().await?.is_none(), "the item has ended, and so has its reader");
 /// # Ok(())
 /// # }
 /// ```

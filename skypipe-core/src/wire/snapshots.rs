@@ -181,9 +181,10 @@ fn readers() {
     );
     frozen(ReaderUp::Leave { part: true }, "01000000 52 00 0000 01");
     frozen(
-        ReaderDown::ItemEnd { writer: WRITER, kind: EndKind::Aborted, next: Seq(3) },
-        &format!("19000000 61 00 0000 {session} 02 0300000000000000"),
+        ReaderDown::ItemEnd { writer: WRITER, kind: EndKind::Aborted, alone: true, next: Seq(3) },
+        &format!("1a000000 61 00 0000 {session} 02 0300000000000000 01"),
     );
+    frozen(ReaderDown::Taken { writer: WRITER }, &format!("10000000 65 00 0000 {session}"));
     frozen(
         ReaderDown::Gap { writer: WRITER, from: Seq(1), to: Seq(4) },
         &format!("20000000 62 00 0000 {session} 0100000000000000 0400000000000000"),
