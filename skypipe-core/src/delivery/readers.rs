@@ -33,6 +33,7 @@ impl DefaultPipe {
     pub fn credit(&mut self, session: SessionId, epoch: Epoch, bytes: u64) -> Result<(), Error> {
         let reader = self.attached_reader(session, epoch)?;
         reader.credit = reader.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.wake(session);
         Ok(())
     }
 
