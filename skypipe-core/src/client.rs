@@ -30,16 +30,19 @@ pub async fn connect(name: &str) -> Result<BrokerPipe, Error> {
 
 /// The pipes of one broker.
 ///
-/// ```no_run
-/// use skypipe_core::{Client, Pipe, Until};
+/// ```
+/// use skypipe_core::{Client, Env, LocalBroker, Pipe, Until};
 ///
 /// #[tokio::main(flavor = "current_thread")]
 /// async fn main() -> Result<(), skypipe_core::Error> {
-///     let client = Client::at("unix:/run/skypipe/relay.sock")?;
-///     let mut writer = client.pipe("jobs/nightly")?.writer().await?;
+///     let pipe = Client::over(LocalBroker::in_memory(Env::system())?).pipe("jobs/nightly")?;
+///     let mut writer = pipe.writer().await?;
 ///     writer.send(b"go").await?;
-///     let receipt = writer.end(Until::Delivered).await?;
-///     println!("{} of {} records were read", receipt.progress.delivered, receipt.progress.records);
+///     writer.end(Until::Stored).await?;
+///
+///     let mut reader = pipe.reader().await?;
+///     assert_eq!(reader.next().await?.as_deref(), Some(&b"go"[..]));
+///     assert_eq!(reader.next().await?, None);
 ///     Ok(())
 /// }
 /// ```

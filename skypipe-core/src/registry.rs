@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::error::{Code, Error};
 use crate::transport::Transport;
+use crate::{local_socket, mem};
 
 type Schemes = BTreeMap<String, Arc<dyn Transport>>;
 
@@ -35,7 +36,9 @@ fn schemes() -> &'static RwLock<Schemes> {
 
 /// The transports of this crate.
 fn built_in() -> Schemes {
-    Schemes::new()
+    let mem: Arc<dyn Transport> = Arc::new(mem::MemTransport);
+    let local_socket: Arc<dyn Transport> = Arc::new(local_socket::LocalSocketTransport);
+    Schemes::from([(mem::SCHEME.to_owned(), mem), (local_socket::SCHEME.to_owned(), local_socket)])
 }
 
 fn unknown(scheme: &str) -> Error {
@@ -57,5 +60,6 @@ mod tests {
         assert_eq!(error.code(), Code::Scheme);
         assert!(error.text().contains("skypipe_transport_quic::install()"), "{error}");
         assert_eq!(lookup("nonsense").err().map(|e| e.code()), Some(Code::Usage));
+        assert!(lookup("mem:here").is_ok() && lookup("unix:/run/relay.sock").is_ok());
     }
 }

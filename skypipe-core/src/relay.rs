@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::broker::Broker;
 use crate::caller::{Caller, Peer};
@@ -143,26 +144,26 @@ impl Relay {
 
     /// Takes the link's streams in a task of its own, which for a local socket ends with its one stream's start.
     async fn serve_link(&self, link: Box<dyn Link>) {
-        let caller = caller_at(&*link);
-        let first = self.state.half_open().await;
+        let half_open = self.state.half_open().await;
         let relay = self.clone();
         tokio::spawn(async move {
-            let mut permit = Some(first);
             let mut phase = relay.state.phase();
-            loop {
-                let accepted = tokio::select! {
-                    accepted = link.accept() => accepted,
-                    _ = phase.wait_for(|p| *p >= Phase::Closed) => return,
-                };
-                let Ok(Some(accepted)) = accepted else { return };
-                let half_open = match permit.take() {
-                    Some(permit) => permit,
-                    None => relay.state.half_open().await,
-                };
-                let stream = Stream::new(&relay, caller.as_ref().ok().cloned(), half_open);
-                tokio::spawn(stream.serve(accepted));
+            tokio::select! {
+                () = relay.serve_streams(&*link, half_open) => {}
+                _ = phase.wait_for(|p| *p >= Phase::Closed) => {}
             }
         });
+    }
+
+    /// A link that opens no stream in time is closed: it is half open as well.
+    async fn serve_streams(&self, link: &dyn Link, half_open: Option<OwnedSemaphorePermit>) {
+        let caller = caller_at(link).ok();
+        let Ok(Ok(Some(first))) = tokio::time::timeout(self.limits.handshake, link.accept()).await else { return };
+        tokio::spawn(Stream::new(self, caller.clone(), half_open).serve(first));
+        while let Ok(Some(next)) = link.accept().await {
+            let half_open = self.state.half_open().await;
+            tokio::spawn(Stream::new(self, caller.clone(), half_open).serve(next));
+        }
     }
 }
 

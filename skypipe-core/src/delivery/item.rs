@@ -132,6 +132,13 @@ impl Item {
         self.acked.first_gap(Seq(0))
     }
 
+    /// Whether nobody takes it alone and something of it is left. Its end may be acknowledged before that is durable: who comes
+    /// in between finds nothing.
+    pub(super) fn has_left(&self) -> bool {
+        let all_acked = self.end.is_some_and(|end| self.first_left() >= end.next);
+        self.taker.is_none() && !self.over && !all_acked
+    }
+
     /// The batch in memory that holds `seq`.
     pub(super) fn in_memory(&self, seq: Seq) -> Option<&Batch> {
         let at = self.window.partition_point(|slot| slot.batch.next() <= seq);

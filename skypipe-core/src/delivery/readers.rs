@@ -183,13 +183,13 @@ impl DefaultPipe {
 
     /// Whether no reader is taking the item or was given it.
     fn is_free(&self, no: ItemNo, item: &Item) -> bool {
-        item.taker.is_none() && !item.over && !self.readers.values().any(|reader| reader.has_live(no).is_some())
+        item.has_left() && !self.readers.values().any(|reader| reader.has_live(no).is_some())
     }
 
     /// Rule 3: everything stored that is nobody's, in order, and all open items from here on.
     fn go_live(&self) -> Live {
         let mut live = Live::default();
-        for (&no, item) in self.items.iter().filter(|(_, item)| item.taker.is_none() && !item.over) {
+        for (&no, item) in self.items.iter().filter(|(_, item)| item.has_left()) {
             let cursor = if self.is_free(no, item) {
                 let start = item.first_left();
                 Cursor::new(start, item.accepted, item.acked.clone())
@@ -208,7 +208,7 @@ impl DefaultPipe {
     fn peek(&self) -> Holds {
         let look =
             |(no, item): (&ItemNo, &Item)| (*no, Cursor::new(item.first_left(), item.accepted, item.acked.clone()));
-        Holds::Peek(self.items.iter().filter(|(_, item)| item.taker.is_none() && !item.over).map(look).collect())
+        Holds::Peek(self.items.iter().filter(|(_, item)| item.has_left()).map(look).collect())
     }
 
     /// Gives a reader what was assigned to it.

@@ -241,6 +241,22 @@ async fn try_send_stops_at_the_window_and_ready_says_when() {
     writer.delivered().now_or_never_is_pending();
 }
 
+#[tokio::test]
+async fn stored_and_live_over_the_embedded_broker() {
+    let broker = crate::LocalBroker::in_memory(crate::Env::system()).expect("open");
+    let pipe = Client::over(broker).pipe("logs").expect("a name");
+    let mut writer = pipe.writer().await.expect("a writer");
+    for number in 0..10_000 {
+        writer.send(&record(number)).await.expect("room");
+    }
+    assert_eq!(writer.end(Until::Stored).await.expect("stored").progress.settled, 10_000);
+    assert_eq!(read_all(&pipe).await.expect("read").0, all(10_000));
+
+    let (reader, written) = tokio::join!(read_all(&pipe), write_all(&pipe, 100));
+    assert_eq!(reader.expect("read").0, all(100));
+    assert_eq!(written.expect("written").progress.delivered, 100);
+}
+
 /// `cargo test --release -p skypipe-core --lib throughput -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]

@@ -1,0 +1,201 @@
+//! Bad input: one clear line on stderr, the documented exit code, nothing lost.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use crate::harness::{Home, In};
+
+/// The command fails before it asks any relay, and takes or stores nothing.
+#[track_caller]
+fn refused(arguments: &[&str], code: &str) {
+    let home = Home::new();
+    home.skypipe(arguments.iter().copied())
+        .stdin(In::Pipe(b"data\n".to_vec()))
+        .run()
+        .exits(2)
+        .gave("")
+        .fails_with(code);
+    assert!(home.relay_now().is_none(), "asked before any use of the network");
+}
+
+#[test]
+fn empty_names() {
+    refused(&[""], "E_NAME");
+    refused(&["write", ""], "E_NAME");
+    refused(&["read", ""], "E_NAME");
+    refused(&["stat", ""], "E_NAME");
+    refused(&["rm", ""], "E_NAME");
+}
+
+#[test]
+fn missing_names() {
+    refused(&["write"], "E_USAGE");
+    refused(&["read"], "E_USAGE");
+    refused(&["rm"], "E_USAGE");
+}
+
+#[test]
+fn names_that_cannot_be() {
+    for name in [&"x".repeat(241), "a\u{1b}[2Jb", "a\nb", ".", "..", "a/../b", "a//b", "/a", "a/", "@bob/x", "@", "a*"]
+    {
+        refused(&["write", name], "E_NAME");
+        refused(&["read", name], "E_NAME");
+    }
+    refused(&["write", "jobs/dead"], "E_NAME");
+}
+
+#[test]
+fn a_name_is_shown_escaped() {
+    let home = Home::new();
+    let done = home.skypipe(["read", "a\u{1b}]52;c;AAAA\u{7}b"]).run().exits(2).fails_with("E_NAME");
+    assert!(!done.stderr.trim_end().contains(|c: char| c.is_control()), "{:?}", done.stderr);
+}
+
+#[test]
+fn names_that_are_not_utf_8() {
+    let home = Home::new();
+    let name = OsString::from_vec(b"caf\xe9".to_vec());
+    for verb in ["read", "write"] {
+        home.skypipe([verb.into(), name.clone()]).run().exits(2).gave("").fails_with("E_NAME");
+    }
+    home.skypipe([name]).run().exits(2).gave("").fails_with("E_NAME");
+}
+
+#[test]
+fn two_spellings_are_one_pipe() {
+    let home = Home::new();
+    home.store("cafe\u{301}", "one\n");
+    home.skypipe(["read", "caf\u{e9}"]).ok().gave("one\n");
+}
+
+#[test]
+fn the_longest_name_works() {
+    let home = Home::new();
+    let name = "é".repeat(120);
+    home.store(&name, "one\n");
+    home.skypipe(["read", &name]).ok().gave("one\n");
+}
+
+#[test]
+fn words_of_later_versions_are_reserved() {
+    for word in ["up", "down", "invite", "join", "keys", "bench", "top", "chat", "jobs", "fifo"] {
+        let home = Home::new();
+        let done = home.skypipe([word]).stdin(In::Pipe(b"data\n".to_vec())).run();
+        done.exits(2).gave("").fails_with("E_UNSUPPORTED");
+        home.store(word, "one\n");
+        home.skypipe(["read", word]).ok().gave("one\n");
+    }
+}
+
+#[test]
+fn a_pipe_named_like_a_command() {
+    let home = Home::new();
+    for word in ["read", "write", "ls", "help"] {
+        home.store(word, "one\n");
+        home.skypipe(["read", word]).ok().gave("one\n");
+    }
+}
+
+#[test]
+fn options_of_later_versions_are_told_so() {
+    for option in ["--queue", "--broadcast", "-q", "-b"] {
+        refused(&["write", "x", option], "E_UNSUPPORTED");
+    }
+    refused(&["read", "x", "--from", "start"], "E_UNSUPPORTED");
+}
+
+#[test]
+fn unknown_options() {
+    refused(&["write", "x", "--frobnicate"], "E_USAGE");
+    refused(&["--frobnicate"], "E_USAGE");
+    refused(&["read", "x", "-n", "many"], "E_USAGE");
+    refused(&["read", "x", "--timeout", "soon"], "E_USAGE");
+    refused(&["write", "x", "--until", "later"], "E_USAGE");
+    refused(&["read", "x", "y"], "E_USAGE");
+}
+
+#[test]
+fn relays_that_cannot_be() {
+    refused(&["--relay", "gopher://example.org", "write", "x"], "E_SCHEME");
+    refused(&["--relay", "quic://KEY@example.org:7473", "write", "x"], "E_SCHEME");
+}
+
+/// A configuration that cannot be used names its line and, where there is one, its key.
+#[track_caller]
+fn bad_config(text: &str, says: &[&str]) {
+    let home = Home::new();
+    let folder = home.config_home().join("skypipe");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), text).unwrap();
+    let done = home.skypipe(["write", "x", "hi"]).run().exits(2).gave("").fails_with("E_CONFIG");
+    for word in says {
+        assert!(done.stderr.contains(word), "no {word} in {}", done.stderr);
+    }
+    assert!(done.stderr.contains("config.toml"));
+}
+
+#[test]
+fn unusable_configurations() {
+    bad_config("# fine\nrelay = 5\n", &["line 2", "relay"]);
+    bad_config("\n\nrelais = \"unix:/x\"\n", &["line 3", "relais"]);
+    bad_config("relay = \"unix:/x\n", &["line 1"]);
+}
+
+#[test]
+fn a_configuration_that_is_no_file() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.config_home().join("skypipe/config.toml")).unwrap();
+    home.skypipe(["write", "x", "hi"]).run().exits(2).fails_with("E_CONFIG").says("config.toml");
+}
+
+#[test]
+fn the_configuration_names_a_relay() {
+    let home = Home::new();
+    let url = format!("unix:{}", home.path("own.sock").display());
+    std::fs::create_dir_all(home.config_home().join("skypipe")).unwrap();
+    std::fs::write(home.config_home().join("skypipe/config.toml"), format!("relay = \"{url}\"\n")).unwrap();
+    let relay = home.skypipe(["relay", "--listen", &url, "--data", "own-data"]).start();
+    relay.until_gave(&url);
+    home.skypipe(["write", "x", "hi"]).ok();
+    assert!(home.relay_now().is_none());
+    home.skypipe(["read", "x"]).ok().gave("hi\n");
+}
+
+#[test]
+fn a_bad_command_loses_nothing_that_is_stored() {
+    let home = Home::new();
+    home.store("x", "kept\n");
+    home.skypipe(["read", "x", "--frobnicate"]).run().exits(2);
+    home.skypipe(["read", "x", "-n", "many"]).run().exits(2);
+    home.skypipe(["read", "x"]).ok().gave("kept\n");
+}
+
+#[test]
+fn a_stdin_that_cannot_be_read_is_no_item() {
+    let home = Home::new();
+    // Reading a folder fails.
+    let done = home.sh("skypipe write x < .").run().exits(1);
+    assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    let stat = home.stat("x");
+    if stat.items > 0 {
+        home.skypipe(["read", "x"]).run().exits(4).gave("");
+    }
+}
+
+#[test]
+fn no_such_pipe() {
+    let home = Home::new();
+    for (verb, code) in [("stat", "E_ACCESS"), ("rm", "E_ACCESS"), ("peek", "E_EMPTY")] {
+        home.skypipe([verb, "nothing"]).run().exits(3).gave("").fails_with(code);
+    }
+}
+
+#[test]
+fn a_terminal_gets_no_control_characters() {
+    let home = Home::new();
+    home.store("x", "clear\u{1b}[2J \u{1b}]0;title\u{7} \u{202e}bidi\r\n");
+    let done = home.skypipe(["read", "x"]).stdout(crate::harness::Out::Terminal).ok();
+    let text = done.text().replace("\r\n", "\n");
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n') && !text.contains('\u{202e}'), "{text:?}");
+    assert!(text.contains("clear") && text.contains("bidi"), "{text:?}");
+}

@@ -1,0 +1,18 @@
+//! End-to-end tests: the real binary in real processes, seen from outside.
+//!
+//! One test binary, so that all tests share one link and run in parallel. A test is a [`Home`](harness::Home), commands in
+//! it, and what they must have done; [`harness`] tells how.
+#![cfg(target_os = "linux")]
+#![allow(unreachable_pub, reason = "a test binary exports nothing, `pub` reads better than `pub(crate)`")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
+mod big;
+mod direction;
+mod ending;
+mod exact;
+mod faults;
+mod harness;
+mod local_relay;
+mod main_job;
+mod verbs;
