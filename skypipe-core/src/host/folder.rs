@@ -113,8 +113,20 @@ fn holds_socket(folder: &Path) -> bool {
 fn is_on_network(folder: &Path) -> bool {
     // From linux/magic.h: NFS, SMB, CIFS, SMB2, AFS twice, Coda, Ceph, Lustre, GFS2, OCFS2, GPFS, BeeGFS, FUSE (sshfs).
     const NETWORK: [u32; 14] = [
-        0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x5346_414f, 0x6b41_4653, 0x7375_7245, 0x00c3_6400, 0x0bd0_0bd0,
-        0x0116_1970, 0x7461_636f, 0x4750_4653, 0x1983_0326, 0x6573_5546,
+        0x6969,
+        0x517b,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x5346_414f,
+        0x6b41_4653,
+        0x7375_7245,
+        0x00c3_6400,
+        0x0bd0_0bd0,
+        0x0116_1970,
+        0x7461_636f,
+        0x4750_4653,
+        0x1983_0326,
+        0x6573_5546,
     ];
     let there = folder.ancestors().find(|a| a.exists());
     there.and_then(|a| rustix::fs::statfs(a).ok()).is_some_and(|s| NETWORK.contains(&(s.f_type as u32)))

@@ -1,9 +1,9 @@
 //! Hosting the local relay inside this process.
 
+use super::Starter;
 use super::folder::LocalFolder;
 use super::lock::HostLock;
 use super::serve::{HostOptions, serve_locked};
-use super::Starter;
 use crate::error::{Code, Error};
 
 /// Threads of the runtime: one pipe's reader is not to wait for another pipe's writer, and an application has better use for

@@ -36,7 +36,7 @@ pub struct LocalTransport {
 impl LocalTransport {
     /// The relay of `folder`, started by `starter`.
     pub fn new(folder: LocalFolder, starter: Arc<dyn Starter>) -> Self {
-        Self { folder, starter, socket: Arc::new(LocalSocketTransport::default()) }
+        Self { folder, starter, socket: Arc::new(LocalSocketTransport) }
     }
 
     /// Returns when a relay of this version or a newer one answers.
@@ -68,10 +68,12 @@ impl LocalTransport {
             Err(_) => Greeting::Nobody,
             Ok(Err(error)) if error.is_disconnected() => Greeting::Nobody,
             Ok(Err(error)) => Greeting::Failed(error),
-            Ok(Ok(pong)) if pong.software < SoftwareVersion::CURRENT => match timeout_at(deadline, relay.step_down()).await {
-                Ok(Ok(())) => Greeting::SteppedDown,
-                _ => Greeting::Nobody,
-            },
+            Ok(Ok(pong)) if pong.software < SoftwareVersion::CURRENT => {
+                match timeout_at(deadline, relay.step_down()).await {
+                    Ok(Ok(())) => Greeting::SteppedDown,
+                    _ => Greeting::Nobody,
+                }
+            }
             Ok(Ok(_)) => Greeting::Answers,
         }
     }
