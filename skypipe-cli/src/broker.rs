@@ -30,7 +30,7 @@ impl Relay {
         let transport = if url == LOCAL_URL {
             Arc::new(LocalTransport::new(LocalFolder::find()?, Arc::new(Detached::default())))
         } else {
-            registry::lookup(url)?
+            registry::lookup(url).map_err(|e| explain(url, e))?
         };
         Ok(Self { broker: Arc::new(RemoteBroker::new(transport, url)) })
     }
@@ -38,6 +38,16 @@ impl Relay {
     /// A pipe there.
     pub(crate) fn pipe(&self, name: PipeName) -> BrokerPipe {
         BrokerPipe::new(self.broker.clone(), Caller::in_process(), name)
+    }
+}
+
+/// A library's error tells programmers which line to add; who types a command is told what there is.
+fn explain(url: &str, error: Error) -> Error {
+    match url.split_once(':') {
+        Some((scheme @ ("quic" | "ws" | "wss"), _)) => {
+            Error::new(Code::Scheme, format!("{scheme}: relays are not in this version yet; use unix:PATH"))
+        }
+        _ => error,
     }
 }
 

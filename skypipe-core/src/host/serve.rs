@@ -21,6 +21,11 @@ pub const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// Longest a stopping host waits for its clients; what they have not seen acknowledged they send to the next one.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
+/// Done when a host is to stop.
+pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Told the URLs of a host that accepts.
+pub type Ready = Box<dyn FnOnce(&[String]) + Send>;
+
 /// How to host.
 #[derive(Default)]
 pub struct HostOptions {
@@ -31,9 +36,9 @@ pub struct HostOptions {
     /// Stop when nobody was attached for so long.
     pub idle: Option<Duration>,
     /// Stop when this is done, such as upon a signal.
-    pub stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    pub stop: Option<Stop>,
     /// Called once with the URLs, as soon as the relay accepts.
-    pub ready: Option<Box<dyn FnOnce(&[String]) + Send>>,
+    pub ready: Option<Ready>,
 }
 
 /// Hosts the relay of `folder` until it is asked to stop: by [`HostOptions::stop`], by a newer client, or by having been
@@ -75,11 +80,7 @@ pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: 
 }
 
 /// Serves until one of the reasons to stop is there.
-async fn run(
-    relay: &Relay,
-    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    idle: Option<Duration>,
-) -> Result<(), Error> {
+async fn run(relay: &Relay, stop: Option<Stop>, idle: Option<Duration>) -> Result<(), Error> {
     let stopped = async {
         match stop {
             Some(stop) => stop.await,
@@ -117,6 +118,6 @@ fn make_private(data: &std::path::Path) -> Result<(), Error> {
 }
 
 fn locked(folder: &LocalFolder) -> Error {
-    let who = Holder::of(folder).map_or(String::new(), |h| format!(", process {}", h.pid));
+    let who = Holder::of(folder).map_or(String::new(), |h| format!(", process {},", h.pid));
     Error::new(Code::Locked, format!("another relay{who} has the folder {}", folder.path().display()))
 }

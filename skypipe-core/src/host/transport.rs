@@ -36,7 +36,7 @@ pub struct LocalTransport {
 impl LocalTransport {
     /// The relay of `folder`, started by `starter`.
     pub fn new(folder: LocalFolder, starter: Arc<dyn Starter>) -> Self {
-        Self { folder, starter, socket: Arc::new(LocalSocketTransport::default()) }
+        Self { folder, starter, socket: Arc::new(LocalSocketTransport) }
     }
 
     /// Returns when a relay of this version or a newer one answers.
