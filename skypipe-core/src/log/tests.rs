@@ -552,3 +552,27 @@ fn a_full_segment_is_not_gone_through_again() {
     let (read, gaps) = again.read_all(1, 1);
     assert_eq!((read.len(), gaps.len()), (156, 1));
 }
+
+#[test]
+fn the_bytes_stay_what_they_are() {
+    let disk = RamDisk::new();
+    let bed = open(&disk);
+    bed.log.append(fact(5, "made"));
+    bed.log.append(batch(5, 6, 7, 1, 3));
+    bed.log.close();
+    let bytes = disk::read_whole(&disk, &segment_name(1), 4096).unwrap();
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let text = disk::read_whole(&disk, FORMAT_FILE, 4096).unwrap();
+    assert_eq!(text, b"skypipe log 1\nsalt 0000000000000007\n");
+    assert_eq!(hex, FROZEN);
+}
+
+/// A segment with a fact, a batch and the mark of an orderly close, as version 1 wrote it.
+const FROZEN: &str = concat!(
+    "3f1c58dc0100534c00000000000000000000000000000000010000000000000007000000000000000100000000000000",
+    "e29d57bc0201534c0400000011d2867d0600000000000000050000000000000000000000000000000000000000000000",
+    "6d61646500000000c76e470a0300534c33000000bad29532060000000100000005000000000000000600000000000000",
+    "070000000000000001000000bad295323300000001000000050505050505050505050505050505050700000000000000",
+    "01000000030000c0d9dadb0000000000a8c703390400534c00000000000000001a000000000000000000000000000000",
+    "00000000000000000000000000000000",
+);
