@@ -412,6 +412,27 @@ fn room_comes_back_and_nothing_wanted_is_lost() {
 }
 
 #[test]
+fn nothing_is_removed_before_what_is_wanted_of_it_is_on_disk_elsewhere() {
+    let disk = RamDisk::new();
+    let bed = start(&disk, 8 * 1024);
+    bed.store(fact(1, "made"));
+    bed.store(batch(1, 1, 0, 2, 100));
+    for n in 0..20 {
+        bed.store(batch(1, 2, n * 4, 4, 300));
+    }
+    let full = disk.room().unwrap().total - disk.room().unwrap().free;
+    disk.set_bytes_max(Some(full));
+    // What is wanted of the first segment cannot be moved now.
+    bed.log.forget(PipeId(1), ItemNo(2), Seq(40));
+    let waiting = bed.log.append(fact(1, "waits"));
+    bed.owner.wait(|t| t.stalls == 1);
+    disk.set_bytes_max(None);
+    bed.owner.wait_stored(1, waiting);
+    assert_eq!(bed.read_all(1, 1), (vec![0, 1], vec![]));
+    assert_eq!(bed.log.extent(PipeId(1), ItemNo(2)), [Seq(40)..Seq(80)]);
+}
+
+#[test]
 fn power_loss_while_room_is_made_loses_nothing_wanted() {
     for nth in (1..60).step_by(3) {
         let disk = RamDisk::with_power_loss();
