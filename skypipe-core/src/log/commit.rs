@@ -5,8 +5,11 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use super::contents::Contents;
 use super::disk::{DiskFile, is_full, write_all_at};
-use super::format::{HEADER_BYTES, Header, Kind, PAYLOAD_BYTES_MAX, aligned, seed_of, segment_name};
+use super::format::{CONTENTS_SHARE, HEADER_BYTES, Header, Kind, PAYLOAD_BYTES_MAX, aligned, seed_of, segment_name};
 use super::index::Place;
 use super::reclaim::Moving;
 use super::recover::OpenHead;
@@ -165,6 +168,8 @@ impl Committer {
         write_all_at(&*head.file, head.end, &mut buffers).map_err(|e| failure("the log cannot be written", e))?;
         head.file.sync().map_err(|e| failed("the log cannot be synced", e))?;
         head.end = end;
+        let facts = group.iter().zip(&offsets).filter(|(q, _)| q.header.kind == Kind::Fact);
+        head.facts.extend(facts.map(|(_, &offset)| offset));
         self.dirty = true;
         Ok(offsets)
     }
@@ -173,7 +178,7 @@ impl Committer {
     fn make_room(&mut self, group: &[Queued]) -> Result<(), WriteError> {
         let bytes = group.iter().map(|q| q.header.span()).sum();
         let segment_bytes = self.core.options.segment_bytes;
-        let full = |head: &OpenHead| head.end > HEADER_BYTES as u64 && head.end + bytes > segment_bytes;
+        let full = |head: &OpenHead| head.end > head.start && head.end + bytes > segment_bytes;
         let open = self.head.open.as_ref().filter(|head| !full(head));
         if open.is_some_and(|head| head.end + bytes <= head.reserved) {
             return Ok(());
@@ -208,29 +213,40 @@ impl Committer {
     }
 
     fn begin_segment(&mut self) -> Result<(), WriteError> {
-        self.head.open = None;
         let number = self.head.last + 1;
         let name = segment_name(number);
+        let contents = self.contents_of_head();
+        if let Some(full) = &self.head.open {
+            // Gives back what was reserved behind its end; where that fails, it only takes room.
+            let _ = full.file.truncate(full.end);
+        }
         let file: Arc<dyn DiskFile> = match self.core.disk.create(&name) {
             Ok(file) => file.into(),
             Err(e) => return Err(failure("no segment can be begun", e)),
         };
-        let mut header = Vec::with_capacity(HEADER_BYTES);
-        Header::of_segment(number, self.core.salt).encode(0, 0, &mut header);
-        if let Err(e) = write_all_at(&*file, 0, &mut [IoSlice::new(&header)]) {
+        let seed = seed_of(self.core.salt, number);
+        let (header, payload, end) = first_entries(number, self.core.salt, seed, contents);
+        if let Err(e) = write_all_at(&*file, 0, &mut [IoSlice::new(&header), IoSlice::new(&payload)]) {
             self.core.disk.remove(&name).map_err(|e| failed("a segment cannot be removed", e))?;
             return Err(failure("no segment can be begun", e));
         }
         file.sync().map_err(|e| failed("a new segment cannot be synced", e))?;
         self.core.disk.sync_folder().map_err(|e| failed("the data folder cannot be synced", e))?;
-        let end = HEADER_BYTES as u64;
         self.head.last = number;
-        self.head.open = Some(OpenHead { number, file, seed: seed_of(self.core.salt, number), end, reserved: end });
+        self.head.open = Some(OpenHead { number, file, seed, end, reserved: end, start: end, facts: Vec::new() });
         let mut state = lock(&self.core.state);
         state.index.grow(number, end);
         state.head_number = number;
         state.idle_moves = false;
         Ok(())
+    }
+
+    /// What the segment that is full now holds, if telling it pays.
+    fn contents_of_head(&self) -> Option<Contents> {
+        let head = self.head.open.as_ref()?;
+        let spans = lock(&self.core.state).index.spans_in(head.number);
+        let contents = Contents { segment: head.number, end: head.end, facts: head.facts.clone(), spans };
+        (contents.encoded_bytes() as u64 <= head.end / CONTENTS_SHARE).then_some(contents)
     }
 
     /// The disk is full: frees what can be freed, and waits a while.
@@ -323,6 +339,18 @@ fn encode(group: &[Queued], head: &OpenHead, out: &mut Vec<u8>) -> (Vec<u64>, u6
         at = offset + HEADER_BYTES as u64 + queued.payload.len() as u64;
     }
     (offsets, aligned(at))
+}
+
+/// The first bytes of a segment: its own entry, the header and the payload of the contents of the one before, and where the next
+/// entry stands.
+fn first_entries(number: u64, salt: u64, seed: u32, contents: Option<Contents>) -> (Vec<u8>, Bytes, u64) {
+    let mut headers = Vec::with_capacity(2 * HEADER_BYTES);
+    Header::of_segment(number, salt).encode(0, 0, &mut headers);
+    let at = HEADER_BYTES as u64;
+    let Some(contents) = contents else { return (headers, Bytes::new(), at) };
+    let (header, payload) = contents.encode();
+    Header { group: at, ..header }.encode(seed, at, &mut headers);
+    (headers, payload, at + header.span())
 }
 
 /// Headers and payloads in turn, none of them copied.

@@ -22,6 +22,11 @@ pub const ALIGN: u64 = 8;
 /// Longest payload: a fact that restates a pipe with many items is the longest there is.
 pub const PAYLOAD_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
+/// Bytes of one span in a table of contents.
+pub(crate) const CONTENTS_SPAN_BYTES: usize = 48;
+/// A table of contents is left out when it would be longer than this part of its segment: going through that costs little more.
+pub(crate) const CONTENTS_SHARE: u64 = 16;
+
 /// Two bytes in each header: `SL`.
 const MAGIC: u16 = u16::from_le_bytes(*b"SL");
 
@@ -37,6 +42,8 @@ pub(crate) enum Kind {
     Batch = 3,
     /// The log was closed in order: all before it is synced.
     Closed = 4,
+    /// What the segment before holds.
+    Contents = 5,
 }
 
 /// The facts of its pipe begin here: it is the first one, or restates all before it.
@@ -135,6 +142,7 @@ impl Header {
             2 => Kind::Fact,
             3 => Kind::Batch,
             4 => Kind::Closed,
+            5 => Kind::Contents,
             _ => return None,
         };
         let header = Self {

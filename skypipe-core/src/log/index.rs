@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
+use super::contents::ItemSpan;
 use super::format::{FLAG_START, Header, Kind};
 use crate::id::{ItemNo, PipeId, Seq};
 
@@ -78,7 +79,8 @@ pub(super) struct Span {
     pub(super) start: u64,
     /// Where its last entry ends.
     pub(super) end: u64,
-    bytes: u64,
+    /// Bytes of those of its batches that are wanted.
+    pub(super) bytes: u64,
 }
 
 /// What is known of a number.
@@ -131,7 +133,7 @@ impl Index {
         match header.kind {
             Kind::Fact => self.place_fact(place, header),
             Kind::Batch => self.place_batch(place, header, header.first..header.next()),
-            Kind::Segment | Kind::Closed => {}
+            Kind::Segment | Kind::Closed | Kind::Contents => {}
         }
     }
 
@@ -198,6 +200,35 @@ impl Index {
         pipe.live += bytes;
         self.live += bytes;
         self.segments.entry(place.segment).or_default().live += bytes;
+    }
+
+    /// Adds a span out of a table of contents, as far as its numbers are not there already.
+    pub(super) fn place_span(&mut self, ItemSpan { pipe, item, first, span }: ItemSpan) {
+        let pipe = self.pipes.entry(pipe).or_default();
+        let item = pipe.items.entry(item).or_default();
+        let mut rest = first..span.next;
+        while let Some(part) = item.missing_of(rest.clone()) {
+            let before = share(span.bytes, first, part.start, span.next);
+            let bytes = share(span.bytes, first, part.end, span.next) - before;
+            item.spans.insert(part.start, Span { next: part.end, bytes, ..span });
+            item.live += bytes;
+            pipe.live += bytes;
+            self.live += bytes;
+            self.segments.entry(span.segment).or_default().live += bytes;
+            rest.start = part.end;
+        }
+    }
+
+    /// All spans in a segment.
+    pub(super) fn spans_in(&self, segment: u64) -> Vec<ItemSpan> {
+        let mut spans = Vec::new();
+        for (&pipe, p) in &self.pipes {
+            for (&item, i) in &p.items {
+                let here = i.spans.iter().filter(|(_, s)| s.segment == segment);
+                spans.extend(here.map(|(&first, &span)| ItemSpan { pipe, item, first, span }));
+            }
+        }
+        spans
     }
 
     /// Takes the numbers of the batch at `old` out of the spans that read them from there, and returns them.

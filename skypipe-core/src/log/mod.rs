@@ -10,6 +10,7 @@
 //! the log is opened. *Batches* are records of one item; they stay on disk until someone reads them. `docs/log.md` draws the bytes.
 
 mod commit;
+mod contents;
 mod disk;
 mod folder_disk;
 mod format;
@@ -178,8 +179,10 @@ impl Log {
     /// Appends an entry and returns its number. The order of calls is the order in the log. Never waits for the disk; how much
     /// may be pending is the caller's to bound. After [`LogOwner::failed`] nothing is kept.
     pub fn append(&self, entry: Entry) -> Lsn {
+        // The checksum of a fact is made before the lock is taken.
+        let (header, payload) = parts(entry);
         let mut state = lock(&self.core.state);
-        let lsn = state.append(entry);
+        let lsn = state.append(header, payload);
         drop(state);
         self.core.wake.notify_one();
         lsn
@@ -311,8 +314,7 @@ struct Queued {
 }
 
 impl State {
-    fn append(&mut self, entry: Entry) -> Lsn {
-        let (mut header, payload) = parts(entry);
+    fn append(&mut self, mut header: Header, payload: Bytes) -> Lsn {
         let first = self.index.appended(header.pipe, header.kind == Kind::Fact);
         if header.kind == Kind::Fact && (first || self.is_snapshot(header.pipe)) {
             header.flags |= FLAG_START;

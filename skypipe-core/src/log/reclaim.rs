@@ -20,7 +20,7 @@ pub(super) struct Moving {
     pipes: Vec<PipeId>,
     /// Where looking for batches goes on.
     pos: u64,
-    /// When this entry is on disk, all before it in this round is.
+    /// When this entry is on disk, all of the last round is.
     upto: Lsn,
     walked: bool,
 }
@@ -63,7 +63,12 @@ impl Committer {
         self.moving = Some(Moving { segment, pipes, pos: HEADER_BYTES as u64, upto: Lsn(0), walked: false });
     }
 
+    /// The next round, once the last one is on disk: on a full disk no more than one waits in memory.
     fn go_on_moving(&mut self, mut moving: Moving) -> Result<(), Stop> {
+        if self.committed < moving.upto {
+            self.moving = Some(moving);
+            return Ok(());
+        }
         if !moving.pipes.is_empty() {
             let rest = moving.pipes.len().saturating_sub(SNAPSHOTS_A_ROUND);
             for pipe in moving.pipes.split_off(rest) {
@@ -71,11 +76,8 @@ impl Committer {
             }
         } else if !moving.walked {
             self.move_some(&mut moving);
-        } else if self.committed >= moving.upto {
-            return self.finish(&moving);
         } else {
-            self.moving = Some(moving);
-            return Ok(());
+            return self.finish(&moving);
         }
         moving.upto = Lsn(lock(&self.core.state).next_lsn - 1);
         self.moving = Some(moving);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::commit::Head;
+use super::contents::Contents;
 use super::disk::{Disk, DiskFile, read_exact_at, read_whole, write_all_at};
 use super::format::{
     FLAG_START, FORMAT_FILE, FORMAT_FILE_NEW, HEADER_BYTES, Header, Kind, QUARANTINE, aligned, format_text,
@@ -67,7 +68,6 @@ pub(super) fn recover(
         Scan { disk, salt, index: Index::default(), recovery: Recovery::default(), started: HashSet::new(), replay };
     let head = scan.all(&numbers).map_err(|e| storage("the log cannot be read", e))?;
     let last = numbers.last().copied().unwrap_or(0);
-    let head = head.filter(|head| head.end < options.segment_bytes);
     let head_number = head.as_ref().map_or(0, |h| h.number);
     let head = Head { last, open: head };
     Ok(Recovered { index: scan.index, salt, head, head_number, recovery: scan.recovery })
@@ -106,12 +106,19 @@ pub(super) struct OpenHead {
     pub(super) seed: u32,
     pub(super) end: u64,
     pub(super) reserved: u64,
+    /// Where entries begin, behind what is told of the segment before.
+    pub(super) start: u64,
+    /// Where the facts in it stand.
+    pub(super) facts: Vec<u64>,
 }
 
 impl Scan<'_> {
     fn all(&mut self, numbers: &[u64]) -> io::Result<Option<OpenHead>> {
         let Some((&last, sealed)) = numbers.split_last() else { return Ok(None) };
-        for &number in sealed {
+        for (&number, &next) in sealed.iter().zip(&numbers[1..]) {
+            if self.by_contents(number, next)? {
+                continue;
+            }
             let file = self.disk.open(&segment_name(number))?;
             let seed = self.seed(&*file, number)?;
             let size = file.size()?;
@@ -127,8 +134,16 @@ impl Scan<'_> {
             return Ok(None);
         }
         self.seed(&*file, last)?;
-        self.segment(&*file, last, seed, end)?;
-        Ok(Some(OpenHead { number: last, file, seed, end: aligned(end), reserved: 0 }))
+        let facts = self.segment(&*file, last, seed, end)?;
+        Ok(Some(OpenHead {
+            number: last,
+            file,
+            seed,
+            end: aligned(end),
+            reserved: 0,
+            start: HEADER_BYTES as u64,
+            facts,
+        }))
     }
 
     /// The seed of a segment; a damaged first entry is noted.
@@ -145,21 +160,63 @@ impl Scan<'_> {
         self.recovery.damaged.push((number, from, to));
     }
 
-    /// Takes in all entries of a segment.
-    fn segment(&mut self, file: &dyn DiskFile, number: u64, seed: u32, end: u64) -> io::Result<()> {
+    /// Takes in a segment as the next one tells; false where that is not possible.
+    fn by_contents(&mut self, number: u64, next: u64) -> io::Result<bool> {
+        let Some(contents) = self.contents(number, next)? else { return Ok(false) };
+        let file = self.disk.open(&segment_name(number))?;
+        if aligned(file.size()?) != contents.end {
+            return Ok(false);
+        }
+        let seed = self.seed(&*file, number)?;
+        self.index.grow(number, contents.end);
+        contents.spans.into_iter().for_each(|span| self.index.place_span(span));
+        let mut walker = Walker::new(&*file, seed, HEADER_BYTES as u64, contents.end);
+        for offset in contents.facts {
+            walker.go_to(offset);
+            let step = if walker.at_entry()? { walker.next()? } else { None };
+            match step {
+                Some(Step::Entry(_, header)) if header.kind == Kind::Fact => {
+                    let body = walker.payload(offset, &header)?;
+                    self.fact(Place { segment: number, offset }, &header, body);
+                }
+                _ => self.damage(number, offset, offset + HEADER_BYTES as u64),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The contents of segment `number` out of segment `next`.
+    fn contents(&self, number: u64, next: u64) -> io::Result<Option<Contents>> {
+        let file = self.disk.open(&segment_name(next))?;
+        let seed = seed_of(segment_salt(&*file)?.unwrap_or(self.salt), next);
+        let mut walker = Walker::new(&*file, seed, HEADER_BYTES as u64, file.size()?);
+        if !walker.at_entry()? {
+            return Ok(None);
+        }
+        let Some(Step::Entry(offset, header)) = walker.next()? else { return Ok(None) };
+        if header.kind != Kind::Contents || header.pipe != PipeId(number) {
+            return Ok(None);
+        }
+        Ok(Contents::decode(&header, walker.payload(offset, &header)?))
+    }
+
+    /// Takes in all entries of a segment, and returns where its facts stand.
+    fn segment(&mut self, file: &dyn DiskFile, number: u64, seed: u32, end: u64) -> io::Result<Vec<u64>> {
+        let mut facts = Vec::new();
         let mut walker = Walker::new(file, seed, HEADER_BYTES as u64, end);
         self.index.grow(number, end);
         while let Some(step) = walker.next()? {
             match step {
                 Step::Damage(from, to) => self.damage(number, from, to),
                 Step::Entry(offset, header) if header.kind == Kind::Fact => {
+                    facts.push(offset);
                     let body = walker.payload(offset, &header)?;
                     self.fact(Place { segment: number, offset }, &header, body);
                 }
                 Step::Entry(offset, header) => self.index.place(Place { segment: number, offset }, &header),
             }
         }
-        Ok(())
+        Ok(facts)
     }
 
     fn fact(&mut self, place: Place, header: &Header, body: Bytes) {

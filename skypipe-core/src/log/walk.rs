@@ -37,6 +37,19 @@ impl<'a> Walker<'a> {
         Self { file, seed, pos, end, buffer: Vec::new(), buffer_at: 0, chunk: CHUNK_BYTES_MIN }
     }
 
+    /// Goes on at `pos`.
+    pub(super) fn go_to(&mut self, pos: u64) {
+        self.pos = pos;
+    }
+
+    /// Whether an entry stands here, without a search for one.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(super) fn at_entry(&mut self) -> io::Result<bool> {
+        Ok(self.header_at(self.pos)?.is_some())
+    }
+
     /// Where the next step begins.
     pub(super) fn pos(&self) -> u64 {
         self.pos
