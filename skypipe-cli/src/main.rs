@@ -12,6 +12,7 @@ mod notices;
 mod progress;
 mod signals;
 mod starter;
+mod startup;
 mod stdin;
 mod stdout;
 mod words;

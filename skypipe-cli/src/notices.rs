@@ -1,21 +1,47 @@
 //! What a session has to say, as lines on stderr.
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use skypipe_core::{EndKind, Event, Events, Notice};
+use skypipe_core::{Code, EndKind, Event, Events, Notice};
 
 use crate::exit::say;
 
 /// Away from a terminal a lost connection is worth a line only when it lasts.
 const SAY_AWAY_AFTER: Duration = Duration::from_secs(60);
 
+/// Whether a writer waits for room now, and for which: `E_NO_SPACE` or `E_QUOTA`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Room(Arc<Mutex<Option<Code>>>);
+
+impl Room {
+    /// What the writer waits for, if it waits.
+    pub(crate) fn waits_for(&self) -> Option<Code> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, event: &Event) {
+        let waits = match event {
+            Event::Notice(Notice::WaitsForRoom { code, .. }) => Some(*code),
+            Event::Notice(Notice::HasRoom) => None,
+            _ => return,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = waits;
+    }
+}
+
 /// Says each event that people want to know.
 pub(crate) fn events() -> Events {
+    events_of_writer(Room::default())
+}
+
+/// The same, and keeps in `room` whether the writer waits for room.
+pub(crate) fn events_of_writer(room: Room) -> Events {
     let lines = Lines { is_terminal: std::io::stderr().is_terminal(), said_away: AtomicBool::new(false) };
     Arc::new(move |event| {
+        room.note(&event);
         if let Some(line) = lines.line(&event) {
             say(&line);
         }
@@ -60,7 +86,7 @@ fn notice_line(notice: &Notice) -> Option<String> {
     Some(match notice {
         Notice::Middle { .. } => "this reads from the middle of an item".into(),
         Notice::SecondWriter => "more than one writer writes here now".into(),
-        Notice::WaitsForRoom(text) => format!("waiting for room: {text}"),
+        Notice::WaitsForRoom { text, .. } => format!("waiting for room: {text}"),
         Notice::HasRoom => "there is room again".into(),
         Notice::Other(text) => text.clone(),
         // The session tells the same as an event of its own.

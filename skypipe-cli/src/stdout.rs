@@ -5,11 +5,12 @@ use std::sync::mpsc as blocking;
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use crate::escape::Escaper;
+use crate::startup;
 
 /// A pipe that says it has room takes so many bytes without waiting.
 const PIPE_ROOM_BYTES: usize = 4096;
@@ -43,19 +44,15 @@ enum Kind {
 
 impl Stdout {
     /// stdout as this process got it; `None` when it was closed.
-    ///
-    /// The standard library puts `/dev/null`, open for reading and writing, in place of a closed one before `main`. A shell's
-    /// `>/dev/null` is open for writing alone.
     pub(crate) fn look() -> Option<Self> {
+        if startup::stdout_was_closed() {
+            return None;
+        }
         let fd = rustix::stdio::stdout();
         let about = rustix::fs::fstat(fd).ok()?;
         let is_null = rustix::fs::stat("/dev/null").is_ok_and(|n| n.st_rdev == about.st_rdev);
-        let flags = rustix::fs::fcntl_getfl(fd).ok()?;
         let file = FileType::from_raw_mode(about.st_mode);
         let is_null = is_null && file == FileType::CharacterDevice;
-        if is_null && flags.contains(OFlags::RDWR) {
-            return None;
-        }
         let kind = match file {
             FileType::RegularFile => Kind::Prompt,
             FileType::CharacterDevice if is_null => Kind::Prompt,

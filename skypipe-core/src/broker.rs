@@ -17,7 +17,7 @@ use futures::{Sink, Stream};
 
 use crate::batch::{Batch, EndKind};
 use crate::caller::Caller;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
 use crate::name::{Pattern, PipePath, PipeRef};
 
@@ -309,8 +309,13 @@ pub enum Notice {
     },
     /// More than one writer writes what a live reader gets.
     SecondWriter,
-    /// Writing waits for room on the broker's disk or in its quota; the text says which.
-    WaitsForRoom(String),
+    /// Writing waits for room: `E_NO_SPACE` on the broker's disk, or `E_QUOTA` in the pipe's or owner's share of it.
+    WaitsForRoom {
+        /// Which room.
+        code: Code,
+        /// The same for people.
+        text: String,
+    },
     /// There is room again.
     HasRoom,
     /// The session had been given up when it returned; a reader goes on as a new one.

@@ -9,6 +9,7 @@ use crate::args::BareArgs;
 use crate::broker::{Relay, name_to_read, name_to_write};
 use crate::direction::{Direction, Stdin};
 use crate::exit::Exit;
+use crate::notices;
 use crate::words::LATER;
 
 pub(crate) fn run(relay: Option<&str>, args: BareArgs) -> Result<Exit, Error> {
@@ -34,7 +35,10 @@ fn write_bare(relay: Option<&str>, stdin: Stdin, name: PipeName, args: BareArgs)
     }
     let relay = Relay::find(relay)?;
     let input = write::From::Stdin { only_with_data: stdin.may_be_nobody() };
-    on_this_thread(write::write(relay, write::Job { name, input, shared: args.shared, only: args.write }))
+    on_this_thread(write::write(
+        relay,
+        write::Job { name, input, shared: args.shared, only: args.write, room: notices::Room::default() },
+    ))
 }
 
 fn parsed(name: Option<&OsStr>, parse: impl Fn(&OsStr) -> Result<PipeName, Error>) -> Result<PipeName, Error> {

@@ -13,7 +13,7 @@ use crate::args::{SharedArgs, UntilArg, WriteArgs, WriteOnlyArgs};
 use crate::broker::{Relay, name_to_write};
 use crate::cutter::Cutter;
 use crate::exit::{Exit, say};
-use crate::notices;
+use crate::notices::{self, Room};
 use crate::progress::{Progress, stdin_bytes};
 use crate::signals::{Stop, Watch};
 use crate::stdin::{Chunk, StdinChunks};
@@ -25,7 +25,7 @@ pub(crate) fn run(relay: Option<&str>, args: WriteArgs) -> Result<Exit, Error> {
     let name = name_to_write(&args.name)?;
     let relay = Relay::find(relay)?;
     let input = if args.texts.is_empty() { From::Stdin { only_with_data: false } } else { From::Texts(args.texts) };
-    on_this_thread(write(relay, Job { name, input, shared: args.shared, only: args.only }))
+    on_this_thread(write(relay, Job { name, input, shared: args.shared, only: args.only, room: Room::default() }))
 }
 
 /// What to write where.
@@ -34,6 +34,20 @@ pub(crate) struct Job {
     pub(crate) input: From,
     pub(crate) shared: SharedArgs,
     pub(crate) only: WriteOnlyArgs,
+    /// What the writer waits for when time runs out.
+    pub(crate) room: Room,
+}
+
+impl Job {
+    /// What a stop ends with: time that ran out for want of room is told as that.
+    fn stopped(&self, stop: Stop, count: &str) -> Result<Exit, Error> {
+        match self.room.waits_for() {
+            Some(code) if stop == Stop::Timeout => {
+                Err(Error::new(code, format!("time ran out while there was no room; {count}")))
+            }
+            _ => stop.exit(count),
+        }
+    }
 }
 
 /// Where the records come from.
@@ -79,7 +93,7 @@ async fn write_texts(relay: &Relay, job: &Job, texts: &[OsString], watch: &mut W
         }
         match watch.finish(writer.send(&record)).await {
             Ok(sent) => sent?,
-            Err(stop) => return stop.exit(&count(&writer)),
+            Err(stop) => return job.stopped(stop, &count(&writer)),
         }
     }
     end(writer, job, watch).await
@@ -109,7 +123,7 @@ async fn write_stdin(
     let Sending { writer, .. } = sending;
     match ended {
         None => end(writer, job, watch).await,
-        Some(Stop::Timeout) => Stop::Timeout.exit(&count(&writer)),
+        Some(Stop::Timeout) => job.stopped(Stop::Timeout, &count(&writer)),
         Some(stop) => interrupt(writer, stop, watch).await,
     }
 }
@@ -117,7 +131,7 @@ async fn write_stdin(
 async fn attach(relay: &Relay, job: &Job) -> Result<Writer, Error> {
     let mut options = WriterOptions::default();
     options.no_wait = job.shared.no_wait;
-    options.events = Some(notices::events());
+    options.events = Some(notices::events_of_writer(job.room.clone()));
     relay.pipe(job.name.clone()).writer_with(options).await
 }
 
@@ -135,7 +149,7 @@ async fn end(writer: Writer, job: &Job, watch: &mut Watch) -> Result<Exit, Error
     };
     match ended {
         Ok(receipt) => receipt.map(|_| Exit::Done),
-        Err(stop) => stop.exit(&known),
+        Err(stop) => job.stopped(stop, &known),
     }
 }
 

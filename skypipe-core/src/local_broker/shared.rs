@@ -53,7 +53,7 @@ impl Shared {
             timers: Timers::default(),
             directory: Mutex::default(),
             closed: Mutex::new(recovery.closed),
-            next_pipe: AtomicU64::new(newest.max(BROKER.0) + 1),
+            next_pipe: AtomicU64::new(newest + 1),
             draining: AtomicBool::new(false),
             failed: OnceLock::new(),
             stored: Notify::new(),
@@ -163,7 +163,7 @@ impl LogOwner for Shared {
     }
 
     fn stalled(&self, reason: &Error) {
-        self.to_all_writers(&Notice::WaitsForRoom(reason.text().to_owned()));
+        self.to_all_writers(&Notice::WaitsForRoom { code: reason.code(), text: reason.text().to_owned() });
     }
 
     fn resumed(&self) {

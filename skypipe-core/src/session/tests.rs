@@ -426,7 +426,10 @@ fn final_errors_end_a_writer_with_the_count_that_is_known() {
         assert!(writer.connection().is_over() && !writer.push(b"y", true, true));
     }
     let mut writer = attached_writer(wants_no_wait());
-    writer.down(WriterDown::Notice(Notice::WaitsForRoom("the pipe's quota is used up".into())));
+    writer.down(WriterDown::Notice(Notice::WaitsForRoom {
+        code: Code::Quota,
+        text: "the pipe's quota is used up".into(),
+    }));
     assert_eq!(writer.failure().map(|e| e.code()), Some(Code::Quota));
 }
 

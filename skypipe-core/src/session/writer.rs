@@ -407,11 +407,10 @@ impl WriterSession {
     }
 
     fn take_notice(&mut self, notice: Notice) {
-        if let Notice::WaitsForRoom(why) = &notice
+        if let Notice::WaitsForRoom { code, text } = &notice
             && self.wants.no_wait
         {
-            let code = if why.contains("quota") { Code::Quota } else { Code::NoSpace };
-            self.fail(Error::new(code, why.clone()));
+            self.fail(Error::new(*code, text.clone()));
             return;
         }
         self.events.push(Event::Notice(notice));

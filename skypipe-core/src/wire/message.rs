@@ -79,7 +79,7 @@ pub(super) fn notice_frame(kind: u8, notice: &Notice) -> Frame {
     let (number, text) = match notice {
         Notice::Middle { .. } => (MIDDLE, ""),
         Notice::SecondWriter => (SECOND_WRITER, ""),
-        Notice::WaitsForRoom(text) => (WAITS_FOR_ROOM, &text[..]),
+        Notice::WaitsForRoom { text, .. } => (WAITS_FOR_ROOM, &text[..]),
         Notice::HasRoom => (HAS_ROOM, ""),
         Notice::SessionLost => (SESSION_LOST, ""),
         Notice::Other(text) => (OTHER, &text[..]),
@@ -87,8 +87,10 @@ pub(super) fn notice_frame(kind: u8, notice: &Notice) -> Frame {
     let fields = payload(|out| {
         out.put_u8(number);
         put_short(out, cut(text, ERROR_TEXT_BYTES_MAX).as_bytes());
-        if let Notice::Middle { writer, from } = notice {
-            put_cursor(out, &ReaderCursor { writer: *writer, next: *from });
+        match notice {
+            Notice::Middle { writer, from } => put_cursor(out, &ReaderCursor { writer: *writer, next: *from }),
+            Notice::WaitsForRoom { code, .. } => out.put_u16_le(*code as u16),
+            _ => {}
         }
     });
     Frame::skippable(kind, fields)
@@ -102,7 +104,7 @@ pub(super) fn notice(fields: &mut Fields) -> Result<Notice, Error> {
             Notice::Middle { writer: cursor.writer, from: cursor.next }
         }
         SECOND_WRITER => Notice::SecondWriter,
-        WAITS_FOR_ROOM => Notice::WaitsForRoom(text),
+        WAITS_FOR_ROOM => Notice::WaitsForRoom { code: Code::from_number(fields.u16()?), text },
         HAS_ROOM => Notice::HasRoom,
         SESSION_LOST => Notice::SessionLost,
         _ => Notice::Other(text),

@@ -162,7 +162,8 @@ fn writers() {
     frozen(WriterUp::Abort, "00000000 31 00 0000");
     frozen(WriterDown::Ack(ack()), "18000000 40 00 0000 0300000000000000 0200000000000000 0100000000000000");
     frozen(WriterDown::Credit(256), "08000000 41 00 0000 0001000000000000");
-    frozen(WriterDown::Notice(Notice::WaitsForRoom("disk".into())), "07000000 42 01 0000 02 0400 6469736b");
+    let waits = Notice::WaitsForRoom { code: Code::NoSpace, text: "disk".into() };
+    frozen(WriterDown::Notice(waits), "09000000 42 01 0000 02 0400 6469736b 5100");
     frozen(WriterDown::Notice(Notice::SecondWriter), "03000000 42 01 0000 01 0000");
     frozen(WriterDown::Notice(Notice::HasRoom), "03000000 42 01 0000 03 0000");
     frozen(
@@ -235,7 +236,7 @@ proptest! {
         let cursor = ReaderCursor { writer: SessionId(id), next: Seq(number) };
         let ack = Ack { settled: Seq(number), stored: Seq(small.into()), delivered: Seq(0) };
         comes_back(WriterDown::Ack(ack));
-        comes_back(WriterDown::Notice(Notice::WaitsForRoom(text.clone())));
+        comes_back(WriterDown::Notice(Notice::WaitsForRoom { code: Code::Quota, text: text.clone() }));
         comes_back(ReaderUp::Ack(cursor));
         comes_back(ReaderUp::Leave { part: flag });
         comes_back(ReaderDown::Gap { writer: SessionId(id), from: Seq(number), to: Seq(small.into()) });
