@@ -41,9 +41,10 @@ impl DefaultPipe {
     ///
     /// # Errors
     /// `E_FENCED`, `E_SESSION_EXPIRED`; `E_PROTOCOL` when that was never sent.
-    pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor) -> Result<(), Error> {
+    pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor, now: Time) -> Result<(), Error> {
         let item = self.writers.get(&ack.writer).copied();
         let reader = self.attached_reader(session, epoch)?;
+        reader.idle_since = Some(now);
         let alone = matches!(reader.holds, Holds::Alone(..));
         let Some((no, cursor)) = item.and_then(|no| Some((no, reader.cursor(no)?))) else { return Ok(()) };
         if ack.next > cursor.sent {
@@ -111,6 +112,7 @@ impl DefaultPipe {
             credit: i64::try_from(attach.credit).unwrap_or(i64::MAX),
             outbox: VecDeque::new(),
             leaving: None,
+            idle_since: None,
             second_writer_told: false,
         };
         self.readers.insert(attach.session, reader);
