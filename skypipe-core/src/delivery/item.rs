@@ -132,6 +132,11 @@ impl Item {
         self.acked.first_gap(Seq(0))
     }
 
+    /// The number behind the last record that anybody is known to have: readers may be ahead of a relay that crashed.
+    pub(super) fn known_until(&self) -> Seq {
+        self.acked.iter().last().map_or(self.accepted, |range| range.end.max(self.accepted))
+    }
+
     /// Whether nobody takes it alone and something of it is left. Its end may be acknowledged before that is durable: who comes
     /// in between finds nothing.
     pub(super) fn has_left(&self) -> bool {
@@ -167,6 +172,11 @@ impl Item {
     /// Encoded bytes that are neither in the log nor delivered.
     pub(super) fn unlogged_bytes(&self) -> usize {
         self.unlogged_bytes
+    }
+
+    /// Encoded bytes in memory.
+    pub(super) fn window_bytes(&self) -> usize {
+        self.window_bytes
     }
 
     /// The batches that are neither in the log nor delivered, which the caller appends now: `append` counts on from here.

@@ -12,6 +12,8 @@ mod readers;
 mod replay;
 mod serve;
 #[cfg(test)]
+mod case_tests;
+#[cfg(test)]
 mod tests;
 mod writers;
 

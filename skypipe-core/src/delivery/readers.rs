@@ -266,6 +266,21 @@ impl DefaultPipe {
         }
     }
 
+    /// An item ended: readers that a crashed relay left behind may have acknowledged that end already, and will not do so again.
+    pub(super) fn complete_ahead(&mut self, no: ItemNo) {
+        let Some((writer, Some(end))) = self.items.get(&no).map(|item| (item.session, item.end)) else { return };
+        let mut ahead = Vec::new();
+        for (session, reader) in &mut self.readers {
+            let alone = matches!(reader.holds, Holds::Alone(..));
+            let cursor = reader.cursor(no).filter(|cursor| cursor.acked >= end.next);
+            ahead.extend(cursor.map(|cursor| (*session, cursor.start..cursor.acked, alone)));
+        }
+        for (session, took, alone) in ahead {
+            self.complete(session, no, writer, took, alone);
+            self.end_or_restart(session);
+        }
+    }
+
     /// A reader has all of an item: the log hears of it, and then the reader.
     fn complete(&mut self, session: SessionId, no: ItemNo, writer: SessionId, took: Range<Seq>, alone: bool) {
         let append = self.append(Fact::Took { reader: session, item: no, from: took.start, to: took.end });

@@ -69,11 +69,15 @@ impl DefaultPipe {
         if !self.is_prompt(no) || self.unlogged_bytes > LIVE_WINDOW_BYTES {
             self.log_item(no);
         }
-        if self.items[&no].end.is_some() {
+        let ended = self.items[&no].end.is_some();
+        if ended {
             self.item_ended(no);
         }
         // What a resumed reader already acknowledged is settled as it comes.
         self.refresh(no);
+        if ended {
+            self.complete_ahead(no);
+        }
         self.vanish_if_empty();
         Ok(())
     }
@@ -209,7 +213,7 @@ impl DefaultPipe {
             item.link = Link::Away(Time::default());
             let open = item.end.is_none();
             if open {
-                item.end = Some(End { kind: EndKind::Aborted, next: item.accepted.plus(1), append: None });
+                item.end = Some(End { kind: EndKind::Aborted, next: item.known_until().plus(1), append: None });
             }
             (open, item.session)
         });
