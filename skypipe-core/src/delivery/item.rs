@@ -8,7 +8,7 @@ use crate::caller::ProcessId;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::time::Time;
 
-use super::limits::CREDIT_STEP_BYTES;
+use super::limits::{CREDIT_STEP_BYTES, WRITER_CREDIT_BYTES};
 use super::ranges::Ranges;
 
 /// How a party is reached.
@@ -277,9 +277,15 @@ impl Item {
         })
     }
 
+    /// Credit for a new link: what is accepted and not settled is under way still, and gives its part back later.
+    pub(super) fn welcome_credit(&mut self) -> u64 {
+        self.credit_due = 0;
+        let (_, under_way) = self.run_from(self.settled, |_| true);
+        WRITER_CREDIT_BYTES.saturating_sub(under_way)
+    }
+
     /// What a welcome says: everything so far.
     pub(super) fn welcome_ack(&mut self, durable: u64) -> Ack {
-        self.credit_due = 0;
         self.told = self.ack(durable);
         self.told
     }

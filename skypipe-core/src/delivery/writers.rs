@@ -10,7 +10,7 @@ use crate::time::Time;
 use super::default::{DefaultPipe, Pending, expired, fenced};
 use super::fact::Fact;
 use super::item::{End, Item, Link};
-use super::limits::{ITEMS_MAX, LIVE_WINDOW_BYTES, WRITER_CREDIT_BYTES};
+use super::limits::{ITEMS_MAX, LIVE_WINDOW_BYTES};
 use super::ranges::Ranges;
 use super::reader::{Cursor, Holds};
 
@@ -46,7 +46,7 @@ impl DefaultPipe {
             Ok(WriterWelcome {
                 next: item.accepted,
                 ack: item.welcome_ack(durable),
-                credit: WRITER_CREDIT_BYTES,
+                credit: item.welcome_credit(),
                 readers,
             })
         })
