@@ -79,6 +79,8 @@ pub struct DefaultPipe {
     pub(super) pending: VecDeque<(u64, Pending)>,
     /// Encoded bytes of all items that are neither in the log nor delivered.
     pub(super) unlogged_bytes: usize,
+    /// Encoded bytes of all items in memory.
+    pub(super) window_bytes: usize,
     /// The items a clock matters to: with something unlogged, or with a writer that is away.
     pub(super) watched: BTreeSet<ItemNo>,
     pub(super) effects: Vec<Effect>,
@@ -130,6 +132,7 @@ impl DefaultPipe {
             durable: 0,
             pending: VecDeque::new(),
             unlogged_bytes: 0,
+            window_bytes: 0,
             watched: BTreeSet::new(),
             effects: Vec::new(),
             opened: false,
@@ -304,9 +307,10 @@ impl DefaultPipe {
     /// Changes an item and keeps the sum of unlogged bytes right.
     pub(super) fn with_item<R>(&mut self, no: ItemNo, change: impl FnOnce(&mut Item) -> R) -> Option<R> {
         let item = self.items.get_mut(&no)?;
-        let before = item.unlogged_bytes();
+        let before = (item.unlogged_bytes(), item.window_bytes());
         let result = change(item);
-        self.unlogged_bytes = self.unlogged_bytes + item.unlogged_bytes() - before;
+        self.unlogged_bytes = self.unlogged_bytes + item.unlogged_bytes() - before.0;
+        self.window_bytes = self.window_bytes + item.window_bytes() - before.1;
         if item.unlogged_bytes() > 0 || (item.end.is_none() && item.link != Link::Attached) {
             self.watched.insert(no);
         } else {
@@ -362,7 +366,8 @@ impl DefaultPipe {
     pub(super) fn refresh(&mut self, no: ItemNo) {
         let Some(delivered) = self.delivered(no) else { return };
         let durable = self.durable;
-        let keep_bytes = if self.is_prompt(no) { LIVE_WINDOW_BYTES / self.watched.len().max(1) } else { 0 };
+        let others = self.window_bytes - self.items[&no].window_bytes();
+        let keep_bytes = if self.is_prompt(no) { LIVE_WINDOW_BYTES.saturating_sub(others) } else { 0 };
         let (session, before) = (self.items[&no].session, self.items[&no].delivered);
         let news = self.with_item(no, |item| {
             item.delivered = item.delivered.max(delivered);
@@ -406,6 +411,7 @@ impl DefaultPipe {
         if let Some(item) = self.items.get(&no).filter(|item| done(item)) {
             let session = item.session;
             self.unlogged_bytes -= item.unlogged_bytes();
+            self.window_bytes -= item.window_bytes();
             self.watched.remove(&no);
             self.items.remove(&no);
             self.writers.remove(&session);
