@@ -98,6 +98,8 @@ pub(super) enum Pending {
     Item(ItemNo),
     /// Wake this session.
     Wake(SessionId),
+    /// This reader has left.
+    Left(SessionId),
     /// Count these numbers of an item as acknowledged: whoever had it alone has taken them for good.
     Took(ItemNo, Range<Seq>),
     /// Tell this reader that its taking of this writer's item is durable.
@@ -218,6 +220,7 @@ impl DefaultPipe {
             match pending {
                 Pending::Item(item) => self.refresh(item),
                 Pending::Wake(session) => self.wake(session),
+                Pending::Left(session) => self.left(session),
                 Pending::Took(item, numbers) => self.took(item, numbers),
                 Pending::Taken(reader, writer) => self.say_taken(reader, writer),
             }

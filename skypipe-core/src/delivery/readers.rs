@@ -24,7 +24,10 @@ impl DefaultPipe {
     pub fn attach_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
         match (self.readers.contains_key(&attach.session), &attach.resume) {
             (true, cursors) => self.return_reader(attach, cursors.as_deref().unwrap_or_default()),
-            (false, Some(_)) => Err(expired()),
+            (false, Some(_)) => {
+                self.vanish_if_empty();
+                Err(expired())
+            }
             (false, None) => self.join_reader(attach, process),
         }
     }
@@ -67,8 +70,10 @@ impl DefaultPipe {
 
     /// The reader's link broke.
     pub fn reader_away(&mut self, session: SessionId, epoch: Epoch, now: Time) {
+        let durable = self.durable;
         let Ok(reader) = self.attached_reader(session, epoch) else { return };
-        if reader.leaving.is_some() || matches!(reader.holds, Holds::Peek(_)) {
+        // One that leaves is known until its leaving is durable: who is not known has left for good.
+        if reader.leaving.is_some_and(|left| left <= durable) || matches!(reader.holds, Holds::Peek(_)) {
             self.readers.remove(&session);
             return self.vanish_if_empty();
         }
@@ -346,7 +351,7 @@ impl DefaultPipe {
         }
         self.effects.push(Effect::Closed { session, next: Seq(0), ended });
         let left = self.append(Fact::ReaderLeft { session });
-        self.pending.push_back((left, Pending::Wake(session)));
+        self.pending.push_back((left, Pending::Left(session)));
         let freed = self.release(session);
         if let Some(reader) = self.readers.get_mut(&session) {
             reader.leaving = Some(left);
@@ -412,6 +417,15 @@ impl DefaultPipe {
                 self.restart(session, take);
             }
         }
+    }
+
+    /// That the reader left is durable: it hears of it now, or when it returns.
+    pub(super) fn left(&mut self, session: SessionId) {
+        let gone = |reader: &Reader| reader.leaving.is_some() && reader.link != Link::Attached;
+        if self.readers.get(&session).is_some_and(gone) {
+            self.readers.remove(&session);
+        }
+        self.wake(session);
     }
 
     pub(super) fn say_taken(&mut self, session: SessionId, writer: SessionId) {

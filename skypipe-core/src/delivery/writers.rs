@@ -28,7 +28,10 @@ impl DefaultPipe {
     ) -> Result<(), Error> {
         match (self.writers.get(&session), resume) {
             (Some(&item), resume) => self.return_writer(item, epoch, resume.unwrap_or_default()),
-            (None, Some(_)) => Err(expired()),
+            (None, Some(_)) => {
+                self.vanish_if_empty();
+                Err(expired())
+            }
             (None, None) => self.join_writer(session, epoch, process),
         }
     }
