@@ -12,6 +12,8 @@ mod closed;
 mod directory;
 mod halves;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::path::Path;
