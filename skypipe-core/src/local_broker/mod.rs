@@ -14,6 +14,8 @@ mod halves;
 #[cfg(test)]
 mod room_tests;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::path::Path;
