@@ -17,7 +17,7 @@ use super::ranges::Ranges;
 use super::reader::{Cursor, Holds, Live, Reader};
 
 impl DefaultPipe {
-    /// A reader attaches or returns.
+    /// A reader attaches or returns. It is welcome once [`DefaultPipe::reader_welcome`] says so.
     ///
     /// # Errors
     /// `E_EMPTY`, `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`.
@@ -26,6 +26,15 @@ impl DefaultPipe {
             (true, cursors) => self.return_reader(attach, cursors.as_deref().unwrap_or_default()),
             (false, Some(_)) => Err(expired()),
             (false, None) => self.join_reader(attach, process),
+        }
+    }
+
+    /// The welcome of an attached reader, once its joining is durable: until then a crash would make a stranger of it.
+    pub fn reader_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<(), Error>> {
+        let durable = self.durable;
+        match self.attached_reader(session, epoch) {
+            Ok(reader) => (reader.joined <= durable).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
         }
     }
 

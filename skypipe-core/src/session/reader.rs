@@ -296,8 +296,10 @@ impl ReaderSession {
         } else if error.code() == Code::SessionExpired {
             self.connection.lost(&error, now, draw.jitter);
             self.session = draw.session;
+            if self.connection.is_confirmed() {
+                self.start_over();
+            }
             self.connection.renew();
-            self.start_over();
         } else if Connection::survives(&error) {
             self.connection.lost(&error, now, draw.jitter);
         } else {
