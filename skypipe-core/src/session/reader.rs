@@ -486,6 +486,8 @@ impl ReaderSession {
         self.outcome.incomplete |= kind == EndKind::Aborted || (alone && kind != EndKind::Finished);
         self.has_item |= alone;
         self.ack(writer, next);
+        // An aborted item may end before what this reader has of it; the broker waits to hear that the end was seen.
+        self.mark_dirty(writer);
         self.events.push(Event::ItemEnded { writer, kind, alone });
     }
 
