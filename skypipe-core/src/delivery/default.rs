@@ -26,6 +26,7 @@ use super::fact::Fact;
 use super::item::{Item, Link};
 use super::limits::{AWAY_LOST, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN};
 use super::reader::{Holds, Readers};
+use super::room::Full;
 
 /// What the driver does for the machine, in the order given.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct DefaultPipe {
     pub(super) unlogged_bytes: usize,
     /// The items a clock matters to: with something unlogged, or with a writer that is away.
     pub(super) watched: BTreeSet<ItemNo>,
+    /// Writers wait for room.
+    pub(super) full: Option<Full>,
     pub(super) effects: Vec<Effect>,
     /// The log knows of the pipe.
     pub(super) opened: bool,
@@ -131,6 +134,7 @@ impl DefaultPipe {
             pending: VecDeque::new(),
             unlogged_bytes: 0,
             watched: BTreeSet::new(),
+            full: None,
             effects: Vec::new(),
             opened: false,
             removed: false,
@@ -233,7 +237,7 @@ impl DefaultPipe {
             Link::Away(since) => Some(since.plus(AWAY_LOST)),
             Link::Attached => None,
         });
-        unlogged.chain(writers).chain(readers).min()
+        unlogged.chain(writers).chain(readers).chain(self.next_room_tick()).min()
     }
 
     /// Does what is due at `now`: slow records go to the log, sessions away for too long are lost.
@@ -250,6 +254,7 @@ impl DefaultPipe {
         let lost: Vec<SessionId> =
             writers.map(|(_, i)| i.session).chain(readers.map(|(session, _)| *session)).collect();
         lost.into_iter().for_each(|session| self.lost(session));
+        self.tick_room(now);
     }
 
     /// Gives a session up: its process is dead, or it was away for too long.

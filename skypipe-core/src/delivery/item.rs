@@ -274,9 +274,9 @@ impl Item {
         self.told
     }
 
-    /// Credit to give back, if it is worth a message.
-    pub(super) fn take_credit(&mut self) -> Option<u64> {
-        (self.credit_due >= CREDIT_STEP_BYTES).then(|| std::mem::take(&mut self.credit_due))
+    /// Credit to give back, if it is worth a message and there is room for what comes of it.
+    pub(super) fn take_credit(&mut self, withhold: bool) -> Option<u64> {
+        (!withhold && self.credit_due >= CREDIT_STEP_BYTES).then(|| std::mem::take(&mut self.credit_due))
     }
 
     /// Gives back the credit of a batch that was known already.

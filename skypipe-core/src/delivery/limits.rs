@@ -16,6 +16,12 @@ pub const CREDIT_STEP_BYTES: u64 = WRITER_CREDIT_BYTES / 8;
 pub const AWAY_LOST: Duration = Duration::from_secs(60);
 /// An unfinished item that no reader waits for stays open this long while its writer is away.
 pub const UNREAD_OPEN: Duration = Duration::from_secs(24 * 60 * 60);
+/// A writer that waits for room says so after this time: shorter waits are over before somebody reads of them.
+pub const SAY_FULL_AFTER: Duration = Duration::from_secs(1);
+/// A reader that takes nothing for this long while a writer waits for room counts as lost.
+pub const IDLE_READER_LOST: Duration = Duration::from_secs(10 * 60);
+/// Bytes one pipe may have in the log, unless the broker is told otherwise.
+pub const PIPE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// The last numbers of an ended session are known this long.
 pub const CLOSED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most ended sessions whose last numbers are known: 64 bytes each, and more than end in the seconds a lost acknowledgement

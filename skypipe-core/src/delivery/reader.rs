@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::broker::{ReaderDown, Take};
 use crate::caller::ProcessId;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::time::Time;
 
 use super::fact::Held;
 use super::item::{Link, NOTICES_MAX};
@@ -33,6 +34,8 @@ pub(super) struct Reader {
     pub(super) outbox: VecDeque<ReaderDown>,
     /// Which append says that it left; it is told when that is durable.
     pub(super) leaving: Option<u64>,
+    /// When it took something last, while writers wait for room.
+    pub(super) idle_since: Option<Time>,
     /// It was told that a second writer joined.
     pub(super) second_writer_told: bool,
 }

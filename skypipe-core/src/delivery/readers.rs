@@ -51,12 +51,13 @@ impl DefaultPipe {
     ///
     /// # Errors
     /// `E_FENCED`, `E_SESSION_EXPIRED`; `E_PROTOCOL` when that was never sent.
-    pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor) -> Result<(), Error> {
+    pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor, now: Time) -> Result<(), Error> {
         let item = self.writers.get(&ack.writer).copied();
         let end = item.and_then(|no| self.items.get(&no)?.end);
         // Its readers may have more of it than is known here; see `forget_beyond`.
         let aborted = end.is_some_and(|end| end.kind == EndKind::Aborted);
         let reader = self.attached_reader(session, epoch)?;
+        reader.idle_since = Some(now);
         let alone = matches!(reader.holds, Holds::Alone(..));
         let Some((no, cursor)) = item.and_then(|no| Some((no, reader.cursor(no)?))) else { return Ok(()) };
         if ack.next > cursor.sent && !aborted {
@@ -124,6 +125,7 @@ impl DefaultPipe {
             credit: i64::try_from(attach.credit).unwrap_or(i64::MAX),
             outbox: VecDeque::new(),
             leaving: None,
+            idle_since: None,
             second_writer_told: false,
         };
         self.readers.insert(attach.session, reader);

@@ -186,6 +186,7 @@ impl Reader {
             credit: 0,
             outbox: std::collections::VecDeque::new(),
             leaving: None,
+            idle_since: None,
             second_writer_told: false,
         }
     }

@@ -312,7 +312,7 @@ impl Sim {
         let reader = &self.readers[&session];
         let (epoch, Some(part)) = (Epoch(reader.epoch), reader.left) else { return };
         for (writer, numbers) in reader.numbers.clone() {
-            self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next: numbers.2 }).unwrap();
+            self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next: numbers.2 }, self.now).unwrap();
         }
         self.pipe.leave(session, epoch, part).unwrap();
         self.effects();
@@ -399,7 +399,7 @@ impl Sim {
             if numbers.2 < numbers.1 {
                 self.readers.get_mut(&session).unwrap().numbers.get_mut(&writer).unwrap().2 = numbers.1;
                 self.taken.entry(writer).or_default().extend(numbers.2.0..numbers.1.0);
-                self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next: numbers.1 }).unwrap();
+                self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next: numbers.1 }, self.now).unwrap();
                 self.effects();
             }
         }

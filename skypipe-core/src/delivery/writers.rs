@@ -145,7 +145,7 @@ impl DefaultPipe {
                 return Err(fenced());
             }
             if item.end.is_some_and(|end| end.kind == EndKind::Aborted) {
-                return Err(expired());
+                return Err(expired().with_stored(item.accepted));
             }
             if resume.stored > item.accepted {
                 return Err(Error::new(Code::ResumeAhead, "the writer claims as stored what was never stored here"));

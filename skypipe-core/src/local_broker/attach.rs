@@ -96,8 +96,12 @@ fn closed(shared: &Shared, pipe: &PipeRef, session: SessionId) -> Result<Option<
     if known {
         return Ok(None);
     }
-    let closed = shared.closed().get(session).filter(|closed| closed.ended);
-    closed.map(Some).ok_or_else(|| Error::new(Code::SessionExpired, "the session is not known here any more"))
+    let expired = Error::new(Code::SessionExpired, "the session is not known here any more");
+    match shared.closed().get(session) {
+        Some(closed) if closed.ended => Ok(Some(closed)),
+        Some(given_up) => Err(expired.with_stored(given_up.next)),
+        None => Err(expired),
+    }
 }
 
 fn welcome_of(closed: Closed) -> WriterWelcome {

@@ -11,6 +11,8 @@ mod cell;
 mod closed;
 mod directory;
 mod halves;
+#[cfg(test)]
+mod room_tests;
 mod shared;
 mod timers;
 
@@ -24,6 +26,7 @@ use crate::broker::{
     WriterHalves,
 };
 use crate::caller::{Caller, ProcessId};
+use crate::delivery::limits::PIPE_BYTES_MAX;
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::log::{Disk, FolderDisk, LogOptions, RamDisk};
@@ -36,13 +39,15 @@ use shared::Shared;
 pub struct LocalBrokerOptions {
     /// How its log is kept.
     pub log: LogOptions,
+    /// Bytes each pipe may have in the log; past it its writers wait.
+    pub pipe_bytes_max: u64,
     /// Whether a process that had a session when the last host stopped is still there. A session of a dead process is lost at once.
     pub is_alive: fn(ProcessId) -> bool,
 }
 
 impl Default for LocalBrokerOptions {
     fn default() -> Self {
-        Self { log: LogOptions::default(), is_alive: crate::local_socket::is_alive }
+        Self { log: LogOptions::default(), pipe_bytes_max: PIPE_BYTES_MAX, is_alive: crate::local_socket::is_alive }
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::broker::Notice;
 use crate::delivery::{Closed, DefaultPipe, Fact};
 use crate::env::Env;
 use crate::error::{Code, Error};
@@ -29,6 +28,8 @@ pub(super) struct Shared {
     pub(super) env: Env,
     pub(super) log: Arc<Log>,
     pub(super) timers: Timers,
+    /// See [`LocalBrokerOptions::pipe_bytes_max`].
+    pub(super) pipe_bytes_max: u64,
     directory: Mutex<Directory>,
     closed: Mutex<ClosedSessions>,
     next_pipe: AtomicU64,
@@ -51,6 +52,7 @@ impl Shared {
         let newest = recovery.pipes.keys().chain(&log.pipes()).map(|pipe| pipe.0).max().unwrap_or_default();
         let shared = Arc::new(Self {
             timers: Timers::default(),
+            pipe_bytes_max: options.pipe_bytes_max,
             directory: Mutex::default(),
             closed: Mutex::new(recovery.closed),
             next_pipe: AtomicU64::new(newest + 1),
@@ -132,10 +134,10 @@ impl Shared {
         self.log.pipes().into_iter().filter(unknown).for_each(|pipe| self.log.forget_pipe(pipe));
     }
 
-    fn to_all_writers(&self, notice: &Notice) {
+    fn to_all(&self, change: impl Fn(&mut DefaultPipe)) {
         let cells = self.directory().all();
         for cell in cells {
-            cell.change(self, |pipe| pipe.say_to_writers(notice));
+            cell.change(self, &change);
         }
     }
 }
@@ -163,11 +165,12 @@ impl LogOwner for Shared {
     }
 
     fn stalled(&self, reason: &Error) {
-        self.to_all_writers(&Notice::WaitsForRoom { code: reason.code(), text: reason.text().to_owned() });
+        let (code, now) = (reason.code(), self.env.now());
+        self.to_all(|pipe| pipe.waits_for_room(code, now));
     }
 
     fn resumed(&self) {
-        self.to_all_writers(&Notice::HasRoom);
+        self.to_all(|pipe| pipe.has_room(Code::NoSpace));
     }
 
     fn failed(&self, error: &Error) {

@@ -450,6 +450,21 @@ fn a_writer_that_gives_up_says_unknown_only_when_it_is() {
 }
 
 #[test]
+fn a_new_item_repeats_nothing_that_is_known_to_be_stored() {
+    let mut writer = attached_writer(WriterWants::default());
+    for body in [b"a", b"b", b"c"] {
+        assert!(writer.push(body, true, true));
+    }
+    assert!(writer.next_up().is_some());
+    writer.lost(Error::new(Code::SessionExpired, "gone").with_stored(Seq(2)), Time(1), any_draw());
+    writer.begin(Time(2));
+    writer.attached(&welcome(0, 1 << 20), Time(2));
+    let Some(WriterUp::Batch(batch)) = writer.next_up() else { panic!("nothing is sent") };
+    assert_eq!(&batch.bodies()[..], b"c");
+    assert_eq!(writer.progress(), Progress { records: 3, settled: 2, stored: 0, delivered: 0 });
+}
+
+#[test]
 fn a_new_item_begins_at_the_first_unacknowledged_record() {
     let mut writer = attached_writer(WriterWants::default());
     for body in [b"a", b"b", b"c"] {

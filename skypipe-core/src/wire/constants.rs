@@ -21,7 +21,7 @@ pub const PAYLOAD_BYTES_MAX: usize = BATCH_BYTES_MAX + BATCH_PREFIX_BYTES_MAX;
 /// Longest payload before the hello was understood: a stranger gets no larger buffer.
 pub const HELLO_BYTES_MAX: usize = 4096;
 /// Longest payload of a ping, in bytes: enough that its time tells the rate of a path and not only its round trip.
-pub const PING_BYTES_MAX: usize = 64 * 1024;
+pub const PING_BYTES_MAX: usize = 32 * 1024;
 /// Most cursors a returning reader names: with 24 bytes each they fit one payload.
 pub const CURSORS_MAX: usize = 16 * 1024;
 
