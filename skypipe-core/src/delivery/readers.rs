@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::batch::EndKind;
 use crate::broker::{Notice, ReaderAttach, ReaderCursor, ReaderDown, Take};
 use crate::caller::ProcessId;
 use crate::error::{Code, Error};
@@ -17,7 +18,7 @@ use super::ranges::Ranges;
 use super::reader::{Cursor, Holds, Live, Reader};
 
 impl DefaultPipe {
-    /// A reader attaches or returns.
+    /// A reader attaches or returns. It is welcome once [`DefaultPipe::reader_welcome`] says so.
     ///
     /// # Errors
     /// `E_EMPTY`, `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`.
@@ -29,6 +30,15 @@ impl DefaultPipe {
                 Err(expired())
             }
             (false, None) => self.join_reader(attach, process),
+        }
+    }
+
+    /// The welcome of an attached reader, once its joining is durable: until then a crash would make a stranger of it.
+    pub fn reader_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<(), Error>> {
+        let durable = self.durable;
+        match self.attached_reader(session, epoch) {
+            Ok(reader) => (reader.joined <= durable).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
         }
     }
 
@@ -46,15 +56,18 @@ impl DefaultPipe {
     /// `E_FENCED`, `E_SESSION_EXPIRED`; `E_PROTOCOL` when that was never sent.
     pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor, now: Time) -> Result<(), Error> {
         let item = self.writers.get(&ack.writer).copied();
+        let end = item.and_then(|no| self.items.get(&no)?.end);
+        // Its readers may have more of it than is known here; see `forget_beyond`.
+        let aborted = end.is_some_and(|end| end.kind == EndKind::Aborted);
         let reader = self.attached_reader(session, epoch)?;
         reader.idle_since = Some(now);
         let alone = matches!(reader.holds, Holds::Alone(..));
         let Some((no, cursor)) = item.and_then(|no| Some((no, reader.cursor(no)?))) else { return Ok(()) };
-        if ack.next > cursor.sent {
+        if ack.next > cursor.sent && !aborted {
             return Err(Error::new(Code::Protocol, "an acknowledgement of what was never sent"));
         }
         let from = cursor.acked;
-        cursor.acked = from.max(ack.next);
+        cursor.acked = from.max(ack.next.min(cursor.sent));
         self.acknowledged(session, no, from, alone);
         self.vanish_if_empty();
         Ok(())
@@ -155,7 +168,10 @@ impl DefaultPipe {
         reader.rewind();
         for (no, next) in &numbers {
             if let Some(cursor) = reader.cursor(*no) {
-                cursor.sent = cursor.start.max(*next);
+                // Of an aborted item it may have more than is known here; the end is still to be told.
+                let aborted = self.items[no].end.filter(|end| end.kind == EndKind::Aborted);
+                let next = aborted.map_or(*next, |end| Seq(end.next.0 - 1).min(*next));
+                cursor.sent = cursor.start.max(next);
                 cursor.wants_start &= cursor.sent <= cursor.start;
             }
         }

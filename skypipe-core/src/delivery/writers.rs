@@ -221,6 +221,7 @@ impl DefaultPipe {
             (open, item.session)
         });
         let Some((true, session)) = aborted else { return self.drop_item_if_over(no) };
+        self.forget_beyond(no);
         self.wake(session);
         self.offer(no);
         if !self.is_prompt(no) {
@@ -228,6 +229,16 @@ impl DefaultPipe {
         }
         self.item_ended(no);
         self.refresh(no);
+    }
+
+    /// After a relay's crash readers may have more of an item than the relay that came next, and its writer is not there to send it
+    /// again. They are owed the end all the same.
+    fn forget_beyond(&mut self, no: ItemNo) {
+        let Some(known) = self.items.get(&no).map(|item| item.accepted) else { return };
+        self.with_item(no, |item| item.acked.truncate(known));
+        for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
+            (cursor.sent, cursor.acked) = (cursor.sent.min(known), cursor.acked.min(known));
+        }
     }
 
     /// When the last writer of a live reader has ended, the reader ends too, however far it is.

@@ -141,7 +141,7 @@ impl Broker for LocalBroker {
         pipe: &PipeRef,
         attach: ReaderAttach,
     ) -> Result<ReaderHalves, Error> {
-        attach::reader(&self.shared, caller, pipe, attach)
+        attach::reader(&self.shared, caller, pipe, attach).await
     }
 
     async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage, Error> {
