@@ -17,12 +17,12 @@ const RUNS: usize = 3;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    let listener = LocalSocketListener::bind(&folder.path().join("relay.sock"))?;
+    let listener = LocalSocketListener::bind(folder.path().join("relay.sock"))?;
     let url = format!("unix:{}", listener.path().display());
     let local: Arc<dyn Broker> = LocalBroker::in_memory(Env::system())?;
     let relay = Relay::new(local.clone()).listen(Box::new(listener));
     tokio::spawn(async move { relay.serve().await });
-    let remote: Arc<dyn Broker> = Arc::new(RemoteBroker::new(Arc::new(LocalSocketTransport::default()), &url));
+    let remote: Arc<dyn Broker> = Arc::new(RemoteBroker::new(Arc::new(LocalSocketTransport), &url));
 
     println!(
         "| bytes per record | embedded, records/s | embedded, MiB/s | local socket, records/s | local socket, MiB/s |"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{LocalBroker, LocalBrokerOptions};
 use crate::{BrokerPipe, Caller, Code, Env, Pipe, PipeName, Until, WriterOptions, log::RamDisk};
 
-const RECORD: [u8; 64 * 1024] = [7; 64 * 1024];
+static RECORD: [u8; 64 * 1024] = [7; 64 * 1024];
 /// Four times the quota and more than all windows together.
 const RECORDS: u64 = 256;
 
@@ -46,8 +46,7 @@ async fn a_writer_waits_for_a_reader_and_goes_on() {
 
 #[tokio::test]
 async fn a_writer_that_would_not_wait_is_told_the_quota() {
-    let mut options = WriterOptions::default();
-    options.no_wait = true;
+    let options = WriterOptions { no_wait: true, ..WriterOptions::default() };
     let error = write_all(&pipe(), options).await.unwrap_err();
     assert_eq!(error.code(), Code::Quota, "{error}");
 }
