@@ -83,8 +83,9 @@ fn check(shared: &Shared, right: bool, mode: Option<Mode>, pipe: &PipeRef) -> Re
 
 /// What is known of a session that came to its end; an error when it is not known at all.
 fn closed(shared: &Shared, pipe: &PipeRef, session: SessionId) -> Result<Option<Closed>, Error> {
-    let known = shared.directory().get(pipe).is_some_and(|cell| cell.knows(session));
-    if known {
+    // A pipe that goes takes the lock of the directory under its own, so the directory's must be free before a pipe is asked.
+    let cell = shared.directory().get(pipe);
+    if cell.is_some_and(|cell| cell.knows(session)) {
         return Ok(None);
     }
     let closed = shared.closed().get(session).filter(|closed| closed.ended);
