@@ -118,9 +118,10 @@ impl Cell {
         wakers.into_values().for_each(Waker::wake);
     }
 
-    /// Drops what waits for this session.
+    /// Drops what waits for this session. That may already be a newer attach of it, which looks again then.
     pub(super) fn forget_waker(&self, session: SessionId) {
-        lock(&self.state).wakers.remove(&session);
+        let waker = lock(&self.state).wakers.remove(&session);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     pub(super) fn knows(&self, session: SessionId) -> bool {
