@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use crate::broker::{Ack, Mode, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves, WriterWelcome};
 use crate::caller::{Caller, Peer, ProcessId};
@@ -31,14 +30,8 @@ pub(super) async fn writer(
     }
     let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, process))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
-    let welcome = poll_fn(|cx| match shared.failure() {
-        Some(error) => Poll::Ready(Err(error)),
-        None => match cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch)) {
-            Some(welcome) => Poll::Ready(welcome),
-            None => Poll::Pending,
-        },
-    })
-    .await?;
+    let welcome =
+        poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await??;
     Ok(halves::of_writer(attached, welcome))
 }
 
