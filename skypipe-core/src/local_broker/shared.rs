@@ -104,7 +104,9 @@ impl Shared {
         self.draining.store(true, Ordering::Relaxed);
         let cells = self.directory().all();
         // All go to the disk together: one sync for many pipes.
-        cells.iter().for_each(|cell| drop(cell.change(self, DefaultPipe::flush)));
+        for cell in &cells {
+            cell.change(self, DefaultPipe::flush);
+        }
         for cell in cells {
             // Whoever waits for room on a full disk goes on with the next host.
             if cell.all_stored(self).await.is_err() {
