@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use crate::broker::{Ack, Mode, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves, WriterWelcome};
 use crate::caller::{Caller, Peer, ProcessId};
@@ -31,14 +30,8 @@ pub(super) async fn writer(
     }
     let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, process))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
-    let welcome = poll_fn(|cx| match shared.failure() {
-        Some(error) => Poll::Ready(Err(error)),
-        None => match cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch)) {
-            Some(welcome) => Poll::Ready(welcome),
-            None => Poll::Pending,
-        },
-    })
-    .await?;
+    let welcome =
+        poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await??;
     Ok(halves::of_writer(attached, welcome))
 }
 
@@ -92,8 +85,9 @@ fn check(shared: &Shared, right: bool, mode: Option<Mode>, pipe: &PipeRef) -> Re
 
 /// What is known of a session that came to its end; an error when it is not known at all.
 fn closed(shared: &Shared, pipe: &PipeRef, session: SessionId) -> Result<Option<Closed>, Error> {
-    let known = shared.directory().get(pipe).is_some_and(|cell| cell.knows(session));
-    if known {
+    // A pipe that goes takes the lock of the directory under its own, so the directory's must be free before a pipe is asked.
+    let cell = shared.directory().get(pipe);
+    if cell.is_some_and(|cell| cell.knows(session)) {
         return Ok(None);
     }
     let expired = Error::new(Code::SessionExpired, "the session is not known here any more");

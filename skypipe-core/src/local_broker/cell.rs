@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use crate::broker::{Mode, PipeStat};
 use crate::delivery::{Closed, DefaultPipe, Effect};
@@ -49,20 +49,28 @@ impl Cell {
         }
         let result = change(&mut state.machine);
         let woken = self.carry_out(shared, &mut state);
+        self.set_timer(shared, &mut state);
         drop(state);
         woken.into_iter().for_each(Waker::wake);
         Some(result)
     }
 
     /// As [`Cell::change`], also on a pipe that is gone, and keeps the waker of `session` if there is nothing to get.
+    ///
+    /// # Errors
+    /// That of a log that failed.
     pub(super) fn poll<R>(
         &self,
         shared: &Shared,
         session: SessionId,
         cx: &Context<'_>,
         ask: impl FnOnce(&mut DefaultPipe) -> Option<R>,
-    ) -> Option<R> {
+    ) -> Poll<Result<R, Error>> {
         let mut state = lock(&self.state);
+        // Looked at under the lock: a failure behind this look finds the waker, one before it is seen.
+        if let Some(error) = shared.failure() {
+            return Poll::Ready(Err(error));
+        }
         let result = ask(&mut state.machine);
         if result.is_none() {
             match state.wakers.get_mut(&session) {
@@ -70,10 +78,11 @@ impl Cell {
                 None => drop(state.wakers.insert(session, cx.waker().clone())),
             }
         }
+        // To ask brings no moment nearer at which something is due, so the timer stays: to look for that moment costs a look at each reader.
         let woken = self.carry_out(shared, &mut state);
         drop(state);
         woken.into_iter().for_each(Waker::wake);
-        result
+        result.map_or(Poll::Pending, |result| Poll::Ready(Ok(result)))
     }
 
     /// The log has all entries up to `upto`.
@@ -84,6 +93,7 @@ impl Cell {
         state.machine.stored(count as u64);
         self.measure(shared, &mut state);
         let woken = self.carry_out(shared, &mut state);
+        self.set_timer(shared, &mut state);
         if state.machine.is_gone() && state.pending.is_empty() {
             shared.log.forget_pipe(self.id);
             shared.directory().forget_id(self.id);
@@ -119,9 +129,10 @@ impl Cell {
         wakers.into_values().for_each(Waker::wake);
     }
 
-    /// Drops what waits for this session.
+    /// Drops what waits for this session. That may already be a newer attach of it, which looks again then.
     pub(super) fn forget_waker(&self, session: SessionId) {
-        lock(&self.state).wakers.remove(&session);
+        let waker = lock(&self.state).wakers.remove(&session);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     pub(super) fn knows(&self, session: SessionId) -> bool {
@@ -156,7 +167,6 @@ impl Cell {
             }
             self.measure(shared, state);
         }
-        self.set_timer(shared, state);
         woken
     }
 

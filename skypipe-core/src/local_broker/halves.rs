@@ -182,23 +182,19 @@ impl Stream for WriterStream {
         if self.over {
             return Poll::Ready(None);
         }
-        if let Err(error) = self.attached.failure() {
-            self.over = true;
-            return Poll::Ready(Some(Err(error)));
-        }
         let Attached { shared, cell, session, epoch, .. } = &*self.attached;
         let next = cell.poll(shared, *session, cx, |pipe| match pipe.next_for_writer(*session, *epoch) {
             Next::Wait | Next::FromLog(..) => None,
-            next => Some(next),
+            Next::Message(message) => Some(Ok(message)),
+            Next::End(error) => Some(Err(error)),
         });
-        match next {
-            Some(Next::Message(message)) => Poll::Ready(Some(Ok(message))),
-            Some(Next::End(error)) => {
-                self.over = true;
-                Poll::Ready(error.map(Err))
-            }
-            _ => Poll::Pending,
-        }
+        let error = match ready!(next) {
+            Ok(Ok(message)) => return Poll::Ready(Some(Ok(message))),
+            Ok(Err(error)) => error,
+            Err(failure) => Some(failure),
+        };
+        self.over = true;
+        Poll::Ready(error.map(Err))
     }
 }
 
@@ -231,21 +227,20 @@ impl Stream for ReaderStream {
 impl ReaderStream {
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ReaderDown>, Error>> {
         loop {
-            self.attached.failure()?;
             let Attached { shared, cell, session, epoch, .. } = &*self.attached;
             let next = cell.poll(shared, *session, cx, |pipe| match pipe.next_for_reader(*session, *epoch) {
                 Next::Wait => None,
                 next => Some(next),
             });
-            match next {
-                Some(Next::Message(message)) => return Poll::Ready(Ok(Some(message))),
-                Some(Next::End(error)) => return Poll::Ready(error.map_or(Ok(None), Err)),
-                Some(Next::FromLog(item, from)) => {
+            match ready!(next)? {
+                Next::Message(message) => return Poll::Ready(Ok(Some(message))),
+                Next::End(error) => return Poll::Ready(error.map_or(Ok(None), Err)),
+                Next::FromLog(item, from) => {
                     if let Some(message) = ready!(self.poll_log(cx, item, from))? {
                         return Poll::Ready(Ok(Some(message)));
                     }
                 }
-                Some(Next::Wait) | None => return Poll::Pending,
+                Next::Wait => return Poll::Pending,
             }
         }
     }

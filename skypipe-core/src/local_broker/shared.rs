@@ -105,8 +105,11 @@ impl Shared {
     pub(super) async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         let cells = self.directory().all();
-        for cell in cells {
+        // All go to the disk together: one sync for many pipes.
+        for cell in &cells {
             cell.change(self, DefaultPipe::flush);
+        }
+        for cell in cells {
             // Whoever waits for room on a full disk goes on with the next host.
             if cell.all_stored(self).await.is_err() {
                 return;
