@@ -589,6 +589,17 @@ mod the_relay_restarts {
         home.store("x", "another\n");
         home.skypipe(["read", "x"]).ok().gave("another\n");
     }
+
+    #[test]
+    fn a_writer_killed_before_it_is_back_at_the_new_relay_has_vanished() {
+        let home = Home::new();
+        let (reader, writer) = live_pair(&home);
+        writer.stop();
+        restart(&home, Signal::KILL);
+        home.store("other", TEXT);
+        writer.kill();
+        reader.wait().exits(4).gave(TEXT).says("vanished");
+    }
 }
 
 /// Ctrl-Z is no end: whoever stands still can go on, and hurts only itself.

@@ -15,6 +15,7 @@ mod halves;
 mod room_tests;
 mod shared;
 mod timers;
+mod vanished;
 
 use std::path::Path;
 use std::sync::Arc;
