@@ -25,7 +25,10 @@ impl DefaultPipe {
     pub fn attach_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
         match (self.readers.contains_key(&attach.session), &attach.resume) {
             (true, cursors) => self.return_reader(attach, cursors.as_deref().unwrap_or_default()),
-            (false, Some(_)) => Err(expired()),
+            (false, Some(_)) => {
+                self.vanish_if_empty();
+                Err(expired())
+            }
             (false, None) => self.join_reader(attach, process),
         }
     }
@@ -81,8 +84,10 @@ impl DefaultPipe {
 
     /// The reader's link broke.
     pub fn reader_away(&mut self, session: SessionId, epoch: Epoch, now: Time) {
+        let durable = self.durable;
         let Ok(reader) = self.attached_reader(session, epoch) else { return };
-        if reader.leaving.is_some() || matches!(reader.holds, Holds::Peek(_)) {
+        // One that leaves is known until its leaving is durable: who is not known has left for good.
+        if reader.leaving.is_some_and(|left| left <= durable) || matches!(reader.holds, Holds::Peek(_)) {
             self.readers.remove(&session);
             return self.vanish_if_empty();
         }
@@ -284,6 +289,21 @@ impl DefaultPipe {
         }
     }
 
+    /// An item ended: readers that a crashed relay left behind may have acknowledged that end already, and will not do so again.
+    pub(super) fn complete_ahead(&mut self, no: ItemNo) {
+        let Some((writer, Some(end))) = self.items.get(&no).map(|item| (item.session, item.end)) else { return };
+        let mut ahead = Vec::new();
+        for (session, reader) in &mut self.readers {
+            let alone = matches!(reader.holds, Holds::Alone(..));
+            let cursor = reader.cursor(no).filter(|cursor| cursor.acked >= end.next);
+            ahead.extend(cursor.map(|cursor| (*session, cursor.start..cursor.acked, alone)));
+        }
+        for (session, took, alone) in ahead {
+            self.complete(session, no, writer, took, alone);
+            self.end_or_restart(session);
+        }
+    }
+
     /// A reader has all of an item: the log hears of it, and then the reader.
     fn complete(&mut self, session: SessionId, no: ItemNo, writer: SessionId, took: Range<Seq>, alone: bool) {
         let append = self.append(Fact::Took { reader: session, item: no, from: took.start, to: took.end });
@@ -349,7 +369,7 @@ impl DefaultPipe {
         }
         self.effects.push(Effect::Closed { session, next: Seq(0), ended });
         let left = self.append(Fact::ReaderLeft { session });
-        self.pending.push_back((left, Pending::Wake(session)));
+        self.pending.push_back((left, Pending::Left(session)));
         let freed = self.release(session);
         if let Some(reader) = self.readers.get_mut(&session) {
             reader.leaving = Some(left);
@@ -415,6 +435,15 @@ impl DefaultPipe {
                 self.restart(session, take);
             }
         }
+    }
+
+    /// That the reader left is durable: it hears of it now, or when it returns.
+    pub(super) fn left(&mut self, session: SessionId) {
+        let gone = |reader: &Reader| reader.leaving.is_some() && reader.link != Link::Attached;
+        if self.readers.get(&session).is_some_and(gone) {
+            self.readers.remove(&session);
+        }
+        self.wake(session);
     }
 
     pub(super) fn say_taken(&mut self, session: SessionId, writer: SessionId) {
