@@ -17,6 +17,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod vanished;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -15,10 +15,11 @@ use crate::log::{Disk, Entry, Log, LogOwner};
 use crate::name::{Owner, PipePath, PipeRef};
 
 use super::LocalBrokerOptions;
-use super::cell::Cell;
+use super::cell::{Cell, SharedCell};
 use super::closed::ClosedSessions;
 use super::directory::Directory;
 use super::timers::Timers;
+use super::vanished;
 
 /// The log of the broker itself, beside those of its pipes.
 pub(super) const BROKER: PipeId = PipeId(0);
@@ -63,12 +64,12 @@ impl Shared {
             log,
         });
         shared.drop_unknown(&recovery.pipes);
-        for (id, pipe) in recovery.pipes {
-            shared.recover(id, pipe, options);
-        }
+        let pipes = recovery.pipes.into_iter();
+        let awaited: Vec<SharedCell> = pipes.filter_map(|(id, pipe)| shared.recover(id, pipe, options)).collect();
         let owner: Weak<dyn LogOwner> = Arc::downgrade(&(shared.clone() as Arc<dyn LogOwner>));
         shared.log.start(owner)?;
         Timers::start(&shared);
+        vanished::watch(&shared, awaited, options.is_alive);
         Ok(shared)
     }
 
@@ -117,18 +118,21 @@ impl Shared {
         }
     }
 
-    fn recover(self: &Arc<Self>, id: PipeId, mut pipe: DefaultPipe, options: &LocalBrokerOptions) {
+    /// Makes a pipe ready. Gives its cell if processes that had sessions there are still to come back.
+    fn recover(
+        self: &Arc<Self>,
+        id: PipeId,
+        mut pipe: DefaultPipe,
+        options: &LocalBrokerOptions,
+    ) -> Option<SharedCell> {
         for item in self.log.items(id).into_iter().filter(|item| !pipe.has_item(*item)) {
             self.log.forget(id, item, crate::id::Seq(u64::MAX));
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
         let cell = Arc::new(Cell::new(id, pipe));
         self.directory().insert(cell.clone());
-        cell.change(self, |pipe| {
-            let dead = |process: Option<crate::caller::ProcessId>| process.is_some_and(|p| !(options.is_alive)(p));
-            let lost: Vec<_> = pipe.away().into_iter().filter(|(_, process)| dead(*process)).collect();
-            lost.into_iter().for_each(|(session, _)| pipe.lost(session));
-        });
+        let awaited = cell.change(self, |pipe| vanished::give_up_the_dead(pipe, options.is_alive));
+        (awaited == Some(true)).then_some(cell)
     }
 
     /// Pipes of which only batches are left were removed before their batches were freed.
