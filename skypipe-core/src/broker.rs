@@ -43,7 +43,7 @@ pub trait Broker: Send + Sync {
     async fn attach_writer(&self, caller: &Caller, pipe: &PipeRef, attach: WriterAttach)
     -> Result<WriterHalves, Error>;
 
-    /// Attaches or resumes a reader. Nothing comes down before its joining is on disk.
+    /// Attaches or resumes a reader. When this returns, its joining is on disk.
     ///
     /// # Errors
     /// As [`Broker::attach_writer`], and `E_EMPTY` when the reader would not wait and there is nothing to take.

@@ -80,6 +80,8 @@ pub struct DefaultPipe {
     pub(super) pending: VecDeque<(u64, Pending)>,
     /// Encoded bytes of all items that are neither in the log nor delivered.
     pub(super) unlogged_bytes: usize,
+    /// Encoded bytes of all items in memory.
+    pub(super) window_bytes: usize,
     /// The items a clock matters to: with something unlogged, or with a writer that is away.
     pub(super) watched: BTreeSet<ItemNo>,
     /// Writers wait for room.
@@ -99,6 +101,8 @@ pub(super) enum Pending {
     Item(ItemNo),
     /// Wake this session.
     Wake(SessionId),
+    /// This reader has left.
+    Left(SessionId),
     /// Count these numbers of an item as acknowledged: whoever had it alone has taken them for good.
     Took(ItemNo, Range<Seq>),
     /// Tell this reader that its taking of this writer's item is durable.
@@ -133,6 +137,7 @@ impl DefaultPipe {
             durable: 0,
             pending: VecDeque::new(),
             unlogged_bytes: 0,
+            window_bytes: 0,
             watched: BTreeSet::new(),
             full: None,
             effects: Vec::new(),
@@ -219,6 +224,7 @@ impl DefaultPipe {
             match pending {
                 Pending::Item(item) => self.refresh(item),
                 Pending::Wake(session) => self.wake(session),
+                Pending::Left(session) => self.left(session),
                 Pending::Took(item, numbers) => self.took(item, numbers),
                 Pending::Taken(reader, writer) => self.say_taken(reader, writer),
             }
@@ -309,9 +315,10 @@ impl DefaultPipe {
     /// Changes an item and keeps the sum of unlogged bytes right.
     pub(super) fn with_item<R>(&mut self, no: ItemNo, change: impl FnOnce(&mut Item) -> R) -> Option<R> {
         let item = self.items.get_mut(&no)?;
-        let before = item.unlogged_bytes();
+        let before = (item.unlogged_bytes(), item.window_bytes());
         let result = change(item);
-        self.unlogged_bytes = self.unlogged_bytes + item.unlogged_bytes() - before;
+        self.unlogged_bytes = self.unlogged_bytes + item.unlogged_bytes() - before.0;
+        self.window_bytes = self.window_bytes + item.window_bytes() - before.1;
         if item.unlogged_bytes() > 0 || (item.end.is_none() && item.link != Link::Attached) {
             self.watched.insert(no);
         } else {
@@ -367,7 +374,8 @@ impl DefaultPipe {
     pub(super) fn refresh(&mut self, no: ItemNo) {
         let Some(delivered) = self.delivered(no) else { return };
         let durable = self.durable;
-        let keep_bytes = if self.is_prompt(no) { LIVE_WINDOW_BYTES / self.watched.len().max(1) } else { 0 };
+        let others = self.window_bytes - self.items[&no].window_bytes();
+        let keep_bytes = if self.is_prompt(no) { LIVE_WINDOW_BYTES.saturating_sub(others) } else { 0 };
         let (session, before) = (self.items[&no].session, self.items[&no].delivered);
         let news = self.with_item(no, |item| {
             item.delivered = item.delivered.max(delivered);
@@ -411,6 +419,7 @@ impl DefaultPipe {
         if let Some(item) = self.items.get(&no).filter(|item| done(item)) {
             let session = item.session;
             self.unlogged_bytes -= item.unlogged_bytes();
+            self.window_bytes -= item.window_bytes();
             self.watched.remove(&no);
             self.items.remove(&no);
             self.writers.remove(&session);

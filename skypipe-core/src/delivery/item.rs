@@ -8,7 +8,7 @@ use crate::caller::ProcessId;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::time::Time;
 
-use super::limits::CREDIT_STEP_BYTES;
+use super::limits::{CREDIT_STEP_BYTES, WRITER_CREDIT_BYTES};
 use super::ranges::Ranges;
 
 /// How a party is reached.
@@ -132,6 +132,11 @@ impl Item {
         self.acked.first_gap(Seq(0))
     }
 
+    /// The number behind the last record that anybody is known to have: readers may be ahead of a relay that crashed.
+    pub(super) fn known_until(&self) -> Seq {
+        self.acked.iter().last().map_or(self.accepted, |range| range.end.max(self.accepted))
+    }
+
     /// Whether nobody takes it alone and something of it is left. Its end may be acknowledged before that is durable: who comes
     /// in between finds nothing.
     pub(super) fn has_left(&self) -> bool {
@@ -167,6 +172,11 @@ impl Item {
     /// Encoded bytes that are neither in the log nor delivered.
     pub(super) fn unlogged_bytes(&self) -> usize {
         self.unlogged_bytes
+    }
+
+    /// Encoded bytes in memory.
+    pub(super) fn window_bytes(&self) -> usize {
+        self.window_bytes
     }
 
     /// The batches that are neither in the log nor delivered, which the caller appends now: `append` counts on from here.
@@ -267,9 +277,15 @@ impl Item {
         })
     }
 
+    /// Credit for a new link: what is accepted and not settled is under way still, and gives its part back later.
+    pub(super) fn welcome_credit(&mut self) -> u64 {
+        self.credit_due = 0;
+        let (_, under_way) = self.run_from(self.settled, |_| true);
+        WRITER_CREDIT_BYTES.saturating_sub(under_way)
+    }
+
     /// What a welcome says: everything so far.
     pub(super) fn welcome_ack(&mut self, durable: u64) -> Ack {
-        self.credit_due = 0;
         self.told = self.ack(durable);
         self.told
     }

@@ -13,6 +13,8 @@ mod replay;
 mod room;
 mod serve;
 #[cfg(test)]
+mod case_tests;
+#[cfg(test)]
 mod tests;
 mod writers;
 

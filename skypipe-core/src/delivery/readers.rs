@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::batch::EndKind;
 use crate::broker::{Notice, ReaderAttach, ReaderCursor, ReaderDown, Take};
 use crate::caller::ProcessId;
 use crate::error::{Code, Error};
@@ -17,15 +18,27 @@ use super::ranges::Ranges;
 use super::reader::{Cursor, Holds, Live, Reader};
 
 impl DefaultPipe {
-    /// A reader attaches or returns.
+    /// A reader attaches or returns. It is welcome once [`DefaultPipe::reader_welcome`] says so.
     ///
     /// # Errors
     /// `E_EMPTY`, `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`.
     pub fn attach_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
         match (self.readers.contains_key(&attach.session), &attach.resume) {
             (true, cursors) => self.return_reader(attach, cursors.as_deref().unwrap_or_default()),
-            (false, Some(_)) => Err(expired()),
+            (false, Some(_)) => {
+                self.vanish_if_empty();
+                Err(expired())
+            }
             (false, None) => self.join_reader(attach, process),
+        }
+    }
+
+    /// The welcome of an attached reader, once its joining is durable: until then a crash would make a stranger of it.
+    pub fn reader_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<(), Error>> {
+        let durable = self.durable;
+        match self.attached_reader(session, epoch) {
+            Ok(reader) => (reader.joined <= durable).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
         }
     }
 
@@ -46,15 +59,18 @@ impl DefaultPipe {
     /// `E_FENCED`, `E_SESSION_EXPIRED`; `E_PROTOCOL` when that was never sent.
     pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor, now: Time) -> Result<(), Error> {
         let item = self.writers.get(&ack.writer).copied();
+        let end = item.and_then(|no| self.items.get(&no)?.end);
+        // Its readers may have more of it than is known here; see `forget_beyond`.
+        let aborted = end.is_some_and(|end| end.kind == EndKind::Aborted);
         let reader = self.attached_reader(session, epoch)?;
         reader.idle_since = Some(now);
         let alone = matches!(reader.holds, Holds::Alone(..));
         let Some((no, cursor)) = item.and_then(|no| Some((no, reader.cursor(no)?))) else { return Ok(()) };
-        if ack.next > cursor.sent {
+        if ack.next > cursor.sent && !aborted {
             return Err(Error::new(Code::Protocol, "an acknowledgement of what was never sent"));
         }
         let from = cursor.acked;
-        cursor.acked = from.max(ack.next);
+        cursor.acked = from.max(ack.next.min(cursor.sent));
         self.acknowledged(session, no, from, alone);
         self.vanish_if_empty();
         Ok(())
@@ -74,8 +90,10 @@ impl DefaultPipe {
 
     /// The reader's link broke.
     pub fn reader_away(&mut self, session: SessionId, epoch: Epoch, now: Time) {
+        let durable = self.durable;
         let Ok(reader) = self.attached_reader(session, epoch) else { return };
-        if reader.leaving.is_some() || matches!(reader.holds, Holds::Peek(_)) {
+        // One that leaves is known until its leaving is durable: who is not known has left for good.
+        if reader.leaving.is_some_and(|left| left <= durable) || matches!(reader.holds, Holds::Peek(_)) {
             self.readers.remove(&session);
             return self.vanish_if_empty();
         }
@@ -156,7 +174,10 @@ impl DefaultPipe {
         reader.rewind();
         for (no, next) in &numbers {
             if let Some(cursor) = reader.cursor(*no) {
-                cursor.sent = cursor.start.max(*next);
+                // Of an aborted item it may have more than is known here; the end is still to be told.
+                let aborted = self.items[no].end.filter(|end| end.kind == EndKind::Aborted);
+                let next = aborted.map_or(*next, |end| Seq(end.next.0 - 1).min(*next));
+                cursor.sent = cursor.start.max(next);
                 cursor.wants_start &= cursor.sent <= cursor.start;
             }
         }
@@ -274,6 +295,21 @@ impl DefaultPipe {
         }
     }
 
+    /// An item ended: readers that a crashed relay left behind may have acknowledged that end already, and will not do so again.
+    pub(super) fn complete_ahead(&mut self, no: ItemNo) {
+        let Some((writer, Some(end))) = self.items.get(&no).map(|item| (item.session, item.end)) else { return };
+        let mut ahead = Vec::new();
+        for (session, reader) in &mut self.readers {
+            let alone = matches!(reader.holds, Holds::Alone(..));
+            let cursor = reader.cursor(no).filter(|cursor| cursor.acked >= end.next);
+            ahead.extend(cursor.map(|cursor| (*session, cursor.start..cursor.acked, alone)));
+        }
+        for (session, took, alone) in ahead {
+            self.complete(session, no, writer, took, alone);
+            self.end_or_restart(session);
+        }
+    }
+
     /// A reader has all of an item: the log hears of it, and then the reader.
     fn complete(&mut self, session: SessionId, no: ItemNo, writer: SessionId, took: Range<Seq>, alone: bool) {
         let append = self.append(Fact::Took { reader: session, item: no, from: took.start, to: took.end });
@@ -339,7 +375,7 @@ impl DefaultPipe {
         }
         self.effects.push(Effect::Closed { session, next: Seq(0), ended });
         let left = self.append(Fact::ReaderLeft { session });
-        self.pending.push_back((left, Pending::Wake(session)));
+        self.pending.push_back((left, Pending::Left(session)));
         let freed = self.release(session);
         if let Some(reader) = self.readers.get_mut(&session) {
             reader.leaving = Some(left);
@@ -405,6 +441,15 @@ impl DefaultPipe {
                 self.restart(session, take);
             }
         }
+    }
+
+    /// That the reader left is durable: it hears of it now, or when it returns.
+    pub(super) fn left(&mut self, session: SessionId) {
+        let gone = |reader: &Reader| reader.leaving.is_some() && reader.link != Link::Attached;
+        if self.readers.get(&session).is_some_and(gone) {
+            self.readers.remove(&session);
+        }
+        self.wake(session);
     }
 
     pub(super) fn say_taken(&mut self, session: SessionId, writer: SessionId) {

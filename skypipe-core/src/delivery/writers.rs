@@ -10,7 +10,7 @@ use crate::time::Time;
 use super::default::{DefaultPipe, Pending, expired, fenced};
 use super::fact::Fact;
 use super::item::{End, Item, Link};
-use super::limits::{ITEMS_MAX, LIVE_WINDOW_BYTES, WRITER_CREDIT_BYTES};
+use super::limits::{ITEMS_MAX, LIVE_WINDOW_BYTES};
 use super::ranges::Ranges;
 use super::reader::{Cursor, Holds};
 
@@ -28,7 +28,10 @@ impl DefaultPipe {
     ) -> Result<(), Error> {
         match (self.writers.get(&session), resume) {
             (Some(&item), resume) => self.return_writer(item, epoch, resume.unwrap_or_default()),
-            (None, Some(_)) => Err(expired()),
+            (None, Some(_)) => {
+                self.vanish_if_empty();
+                Err(expired())
+            }
             (None, None) => self.join_writer(session, epoch, process),
         }
     }
@@ -46,7 +49,7 @@ impl DefaultPipe {
             Ok(WriterWelcome {
                 next: item.accepted,
                 ack: item.welcome_ack(durable),
-                credit: WRITER_CREDIT_BYTES,
+                credit: item.welcome_credit(),
                 readers,
             })
         })
@@ -69,11 +72,15 @@ impl DefaultPipe {
         if !self.is_prompt(no) || self.unlogged_bytes > LIVE_WINDOW_BYTES {
             self.log_item(no);
         }
-        if self.items[&no].end.is_some() {
+        let ended = self.items[&no].end.is_some();
+        if ended {
             self.item_ended(no);
         }
         // What a resumed reader already acknowledged is settled as it comes.
         self.refresh(no);
+        if ended {
+            self.complete_ahead(no);
+        }
         self.vanish_if_empty();
         Ok(())
     }
@@ -212,11 +219,12 @@ impl DefaultPipe {
             item.link = Link::Away(Time::default());
             let open = item.end.is_none();
             if open {
-                item.end = Some(End { kind: EndKind::Aborted, next: item.accepted.plus(1), append: None });
+                item.end = Some(End { kind: EndKind::Aborted, next: item.known_until().plus(1), append: None });
             }
             (open, item.session)
         });
         let Some((true, session)) = aborted else { return self.drop_item_if_over(no) };
+        self.forget_beyond(no);
         self.wake(session);
         self.offer(no);
         if !self.is_prompt(no) {
@@ -224,6 +232,16 @@ impl DefaultPipe {
         }
         self.item_ended(no);
         self.refresh(no);
+    }
+
+    /// After a relay's crash readers may have more of an item than the relay that came next, and its writer is not there to send it
+    /// again. They are owed the end all the same.
+    fn forget_beyond(&mut self, no: ItemNo) {
+        let Some(known) = self.items.get(&no).map(|item| item.accepted) else { return };
+        self.with_item(no, |item| item.acked.truncate(known));
+        for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
+            (cursor.sent, cursor.acked) = (cursor.sent.min(known), cursor.acked.min(known));
+        }
     }
 
     /// When the last writer of a live reader has ended, the reader ends too, however far it is.

@@ -43,7 +43,7 @@ pub(super) async fn writer(
 }
 
 /// Attaches a reader; see [`crate::Broker::attach_reader`].
-pub(super) fn reader(
+pub(super) async fn reader(
     shared: &Arc<Shared>,
     caller: &Caller,
     pipe: &PipeRef,
@@ -54,9 +54,18 @@ pub(super) fn reader(
     if attach.resume.is_some() && closed(shared, pipe, attach.session)?.is_some() {
         return Ok(halves::of_closed_reader());
     }
+    let (session, epoch) = (attach.session, attach.epoch);
     let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, process))?;
-    let attached = Attached::new(shared, &cell, caller, Party::Reader, attach.session, attach.epoch);
-    Ok(halves::of_reader(Arc::new(attached)))
+    let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Reader, session, epoch));
+    poll_fn(|cx| match shared.failure() {
+        Some(error) => Poll::Ready(Err(error)),
+        None => match cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch)) {
+            Some(welcome) => Poll::Ready(welcome),
+            None => Poll::Pending,
+        },
+    })
+    .await?;
+    Ok(halves::of_reader(attached))
 }
 
 /// What a stranger and a friend of an unknown pipe hear alike.

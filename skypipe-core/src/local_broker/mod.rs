@@ -14,6 +14,8 @@ mod halves;
 #[cfg(test)]
 mod room_tests;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::path::Path;
@@ -106,12 +108,13 @@ impl LocalBroker {
         Ok(Arc::new(Self { shared: Shared::open(disk, env, &options)? }))
     }
 
-    /// Commits what is queued and closes the log. Sessions that are attached then go on with the next host of the data.
+    /// Commits what is queued and closes the log. Sessions that are attached then go on with the next host of the data. What
+    /// waits for room on a full disk is given up after `within`; its writers still have it.
     ///
     /// # Cancel safety
-    /// A dropped call may have begun to drain (see [`Broker::drain`]); call it again to close the log.
-    pub async fn close(&self) {
-        self.drain().await;
+    /// A dropped call may leave the log open; call it again.
+    pub async fn close(&self, within: std::time::Duration) {
+        let _ = tokio::time::timeout(within, self.drain()).await;
         let log = self.shared.log.clone();
         // The log's thread ends with its last sync, which may take a while.
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
@@ -139,7 +142,7 @@ impl Broker for LocalBroker {
         pipe: &PipeRef,
         attach: ReaderAttach,
     ) -> Result<ReaderHalves, Error> {
-        attach::reader(&self.shared, caller, pipe, attach)
+        attach::reader(&self.shared, caller, pipe, attach).await
     }
 
     async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage, Error> {

@@ -421,7 +421,7 @@ impl WriterSession {
         let stored = stored.unwrap_or_default().min(self.made());
         self.ack.settled = self.ack.settled.max(stored);
         let lost = std::mem::replace(&mut self.session, session);
-        let done = self.progress();
+        let (done, confirmed) = (self.progress(), self.connection.is_confirmed());
         let end = self.kept.back().and_then(Batch::end).map(|mark| mark.kind);
         self.close_open();
         let (kept, settled) = (std::mem::take(&mut self.kept), self.ack.settled);
@@ -438,7 +438,9 @@ impl WriterSession {
         if let Some(kind) = end {
             self.end(kind);
         }
-        self.events.push(Event::NewItem { lost, session });
+        if confirmed {
+            self.events.push(Event::NewItem { lost, session });
+        }
     }
 
     fn forget_item(&mut self) {

@@ -1,0 +1,292 @@
+//! The default mode in single cases: each was a fault once.
+
+use super::limits::*;
+use super::*;
+use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
+use crate::broker::{Ack, ReaderAttach, ReaderCursor, ReaderDown, Take, WriterDown, WriterResume};
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::name::{PipeName, PipeRef};
+use crate::time::Time;
+
+const WRITER: SessionId = SessionId([1; 16]);
+const READER: SessionId = SessionId([2; 16]);
+const NOW: Time = Time(0);
+
+/// A pipe with a log that keeps what was synced.
+struct Rig {
+    pipe: DefaultPipe,
+    facts: Vec<Fact>,
+    batches: Vec<(ItemNo, Batch)>,
+    unsynced: u64,
+}
+
+fn new_pipe() -> DefaultPipe {
+    DefaultPipe::new(PipeRef::from(&PipeName::new("p").unwrap()))
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self { pipe: new_pipe(), facts: Vec::new(), batches: Vec::new(), unsynced: 0 }
+    }
+
+    fn effects(&mut self) {
+        for effect in self.pipe.take_effects() {
+            match effect {
+                Effect::Fact(fact) => self.facts.push(fact),
+                Effect::Batch(item, batch) => self.batches.push((item, batch)),
+                _ => continue,
+            }
+            self.unsynced += 1;
+        }
+    }
+
+    /// All that was appended becomes durable, and what that leads to as well.
+    fn sync(&mut self) {
+        loop {
+            self.effects();
+            let count = std::mem::take(&mut self.unsynced);
+            if count == 0 {
+                return;
+            }
+            self.pipe.stored(count);
+        }
+    }
+
+    /// The relay dies; all it synced is there again.
+    fn crash(&mut self) {
+        self.pipe = new_pipe();
+        self.facts.iter().cloned().for_each(|fact| self.pipe.replay(fact));
+        let of = |no| self.batches.iter().filter(move |(item, _)| *item == no).map(|(_, b)| b.first()..b.next());
+        self.pipe.recovered(NOW, |no| {
+            let mut ranges = Ranges::default();
+            of(no).for_each(|range| ranges.insert(range));
+            ranges.iter().collect()
+        });
+        self.unsynced = 0;
+        self.sync();
+    }
+
+    fn write(&mut self, writer: SessionId) {
+        self.pipe.attach_writer(writer, Epoch(1), None, None).unwrap();
+        self.sync();
+        assert!(self.pipe.writer_welcome(writer, Epoch(1)).unwrap().is_ok());
+    }
+
+    fn read(&mut self, epoch: u32, resume: Option<Vec<ReaderCursor>>) {
+        let attach = ReaderAttach {
+            session: READER,
+            epoch: Epoch(epoch),
+            mode: None,
+            take: Take::Any,
+            keep: false,
+            no_wait: false,
+            credit: 1 << 40,
+            resume,
+        };
+        self.pipe.attach_reader(&attach, None).unwrap();
+        self.sync();
+    }
+
+    fn next(&mut self, epoch: u32) -> Next<ReaderDown> {
+        let mut next = self.pipe.next_for_reader(READER, Epoch(epoch));
+        if let Next::FromLog(no, from) = next {
+            let holds = |(item, b): &&(ItemNo, Batch)| *item == no && b.first() <= from && from < b.next();
+            let (_, batch) = self.batches.iter().find(holds).unwrap();
+            next = Next::Message(self.pipe.from_log(READER, Epoch(epoch), no, batch).unwrap());
+        }
+        self.effects();
+        next
+    }
+
+    fn send(&mut self, writer: SessionId, epoch: u32, batch: Batch) {
+        self.pipe.batch(writer, Epoch(epoch), batch, NOW).unwrap();
+        self.effects();
+    }
+
+    fn acknowledge(&mut self, epoch: u32, next: u64) {
+        self.pipe.acknowledge(READER, Epoch(epoch), ReaderCursor { writer: WRITER, next: Seq(next) }).unwrap();
+        self.effects();
+    }
+
+    /// All credit the writer is given back.
+    fn credit(&mut self, writer: SessionId, epoch: u32) -> u64 {
+        let mut credit = 0;
+        loop {
+            match self.pipe.next_for_writer(writer, Epoch(epoch)) {
+                Next::Message(WriterDown::Credit(more)) => credit += more,
+                Next::Message(_) => {}
+                _ => return credit,
+            }
+        }
+    }
+
+    fn finishes(&mut self, epoch: u32) {
+        loop {
+            self.sync();
+            match self.next(epoch) {
+                Next::Message(ReaderDown::Finished) => return,
+                Next::Message(ReaderDown::ItemEnd { next, .. }) => self.acknowledge(epoch, next.0),
+                Next::Message(_) => {}
+                other => panic!("the reader does not finish: {other:?}"),
+            }
+        }
+    }
+}
+
+fn batch(writer: SessionId, first: u64, bytes: usize, end: bool) -> Batch {
+    let mut builder = BatchBuilder::new(writer, Epoch(1), Seq(first));
+    assert!(builder.push(&vec![7; bytes], true, true));
+    builder.build(end.then(|| ItemDigest::default().end(EndKind::Finished, 0)))
+}
+
+/// A live reader that has two records, and acknowledged them, of which the relay knows nothing any more.
+fn reader_ahead_of_its_relay() -> Rig {
+    let mut rig = Rig::new();
+    rig.write(WRITER);
+    rig.read(1, None);
+    rig.crash();
+    rig.read(2, Some(vec![ReaderCursor { writer: WRITER, next: Seq(2) }]));
+    rig.acknowledge(2, 2);
+    rig.sync();
+    rig
+}
+
+#[test]
+fn a_reader_ahead_of_its_relay_finishes_when_the_writer_is_dead() {
+    let mut rig = reader_ahead_of_its_relay();
+    rig.pipe.lost(WRITER);
+    rig.sync();
+    rig.finishes(2);
+}
+
+#[test]
+fn a_reader_that_acknowledged_an_end_which_the_relay_lost_finishes() {
+    let mut rig = reader_ahead_of_its_relay();
+    let resume = Some(WriterResume::default());
+    rig.pipe.attach_writer(WRITER, Epoch(2), resume, None).unwrap();
+    rig.sync();
+    // One record and the end mark: all of which the reader has acknowledged.
+    rig.send(WRITER, 2, batch(WRITER, 0, 1, true));
+    rig.sync();
+    while let Next::Message(_) = rig.pipe.next_for_writer(WRITER, Epoch(2)) {}
+    rig.finishes(2);
+}
+
+#[test]
+fn a_returning_writer_is_not_given_the_credit_of_what_is_under_way_twice() {
+    let mut rig = Rig::new();
+    rig.write(WRITER);
+    let part = WRITER_CREDIT_BYTES as usize / 8;
+    (0..8).for_each(|n| rig.send(WRITER, 1, batch(WRITER, n, part, false)));
+    // Nothing is synced: the writer has no credit left, however often it returns.
+    let mut credit = 0;
+    for epoch in 2..5 {
+        rig.pipe.attach_writer(WRITER, Epoch(epoch), Some(WriterResume::default()), None).unwrap();
+        credit = rig.pipe.writer_welcome(WRITER, Epoch(epoch)).unwrap().unwrap().credit;
+        assert_eq!(credit, 0);
+    }
+    rig.sync();
+    credit += rig.credit(WRITER, 4);
+    assert!(credit >= WRITER_CREDIT_BYTES, "{credit}");
+}
+
+#[test]
+fn a_reader_that_lost_its_link_while_leaving_finishes_only_once_its_taking_is_durable() {
+    let mut rig = Rig::new();
+    rig.write(WRITER);
+    rig.send(WRITER, 1, batch(WRITER, 0, 1, true));
+    rig.sync();
+    rig.read(1, None);
+    while let Next::Message(message) = rig.next(1) {
+        if let ReaderDown::ItemEnd { next, .. } = message {
+            rig.acknowledge(1, next.0);
+        }
+    }
+    rig.pipe.reader_away(READER, Epoch(1), NOW);
+    assert!(rig.pipe.knows(READER), "the driver takes a session it does not find here for one that ended well");
+    rig.read_without_sync(2);
+    assert_eq!(rig.next(2), Next::Wait);
+    rig.finishes(2);
+}
+
+#[test]
+fn a_reader_that_left_and_never_returns_is_forgotten() {
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    rig.pipe.leave(READER, Epoch(1), false).unwrap();
+    rig.pipe.reader_away(READER, Epoch(1), NOW);
+    rig.sync();
+    assert!(rig.pipe.is_gone());
+}
+
+#[test]
+fn many_writers_share_one_live_window() {
+    let mut rig = Rig::new();
+    let writers: Vec<SessionId> = (0..24).map(|n| SessionId([10 + n; 16])).collect();
+    rig.read(1, None);
+    writers.iter().for_each(|writer| rig.write(*writer));
+    // Each is faster than its reader, is logged, and then falls silent.
+    for writer in &writers {
+        for n in 0..24 {
+            rig.send(*writer, 1, batch(*writer, n, 256 * 1024, false));
+            rig.sync();
+        }
+        let bytes: usize = rig.pipe.items.values().map(|item| item.window_bytes()).sum();
+        assert!(bytes <= LIVE_WINDOW_BYTES + WRITER_CREDIT_BYTES as usize, "{bytes} bytes stand in memory");
+    }
+}
+
+#[test]
+fn a_refused_attach_leaves_no_pipe() {
+    let mut pipe = new_pipe();
+    assert!(pipe.attach_writer(WRITER, Epoch(2), Some(WriterResume::default()), None).is_err());
+    assert!(pipe.is_gone());
+    let mut rig = Rig::new();
+    let attach = ReaderAttach {
+        session: READER,
+        epoch: Epoch(2),
+        mode: None,
+        take: Take::Any,
+        keep: false,
+        no_wait: false,
+        credit: 1,
+        resume: Some(Vec::new()),
+    };
+    assert!(rig.pipe.attach_reader(&attach, None).is_err());
+    assert!(rig.pipe.is_gone());
+}
+
+#[test]
+fn a_part_of_a_batch_may_be_acknowledged() {
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    rig.write(WRITER);
+    let mut builder = BatchBuilder::new(WRITER, Epoch(1), Seq(0));
+    (0..3).for_each(|_| assert!(builder.push(b"record", true, true)));
+    rig.send(WRITER, 1, builder.build(None));
+    assert!(matches!(rig.next(1), Next::Message(ReaderDown::Batch { .. })));
+    rig.acknowledge(1, 2);
+    let Next::Message(WriterDown::Ack(ack)) = rig.pipe.next_for_writer(WRITER, Epoch(1)) else { panic!("no news") };
+    assert_eq!(ack, Ack { settled: Seq(0), stored: Seq(0), delivered: Seq(2) });
+    // It comes back with what it has; the relay goes on behind it.
+    rig.pipe.reader_away(READER, Epoch(1), NOW);
+    rig.read(2, Some(vec![ReaderCursor { writer: WRITER, next: Seq(2) }]));
+    let Next::Message(ReaderDown::Batch { from, .. }) = rig.next(2) else { panic!("no batch") };
+    assert_eq!(from, Seq(2));
+}
+
+impl Rig {
+    fn read_without_sync(&mut self, epoch: u32) {
+        let attach = ReaderAttach {
+            session: READER,
+            epoch: Epoch(epoch),
+            mode: None,
+            take: Take::Any,
+            keep: false,
+            no_wait: false,
+            credit: 1,
+            resume: Some(Vec::new()),
+        };
+        self.pipe.attach_reader(&attach, None).unwrap();
+    }
+}

@@ -1,0 +1,344 @@
+//! The driver over disks in memory: whole sessions, restarts, power loss, full and failing disks.
+
+use std::time::Duration;
+
+use futures::{FutureExt, SinkExt, StreamExt};
+use tokio::time::timeout;
+
+use super::*;
+use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
+use crate::broker::{Notice, ReaderCursor, ReaderDown, ReaderUp, Take, WriterDown, WriterResume, WriterUp};
+use crate::caller::Peer;
+use crate::id::{Epoch, Seq, SessionId};
+use crate::log::PowerLoss;
+use crate::name::{Pattern, PipeName};
+use crate::pipe::{BrokerPipe, Pipe};
+use crate::{Until, broker};
+
+const WRITER: SessionId = SessionId([1; 16]);
+const READER: SessionId = SessionId([2; 16]);
+
+/// So long a test waits for what must come.
+const SOON: Duration = Duration::from_secs(20);
+
+fn name() -> PipeName {
+    PipeName::new("logs/web").unwrap()
+}
+
+fn pipe_ref() -> PipeRef {
+    PipeRef::from(&name())
+}
+
+/// Somebody whose broken link says nothing.
+fn far() -> Caller {
+    Caller::in_process().at(Peer::Network("far".to_owned()))
+}
+
+fn open(disk: &RamDisk) -> Arc<LocalBroker> {
+    let mut options = LocalBrokerOptions::default();
+    options.log.free_percent = 0;
+    LocalBroker::on_disk(Arc::new(disk.clone()), Env::system(), options).unwrap()
+}
+
+fn pipe(broker: &Arc<LocalBroker>) -> BrokerPipe {
+    BrokerPipe::new(broker.clone(), Caller::in_process(), name())
+}
+
+fn batch(first: u64, records: u64, end: bool) -> Batch {
+    let mut builder = BatchBuilder::new(WRITER, Epoch(1), Seq(first));
+    (first..first + records).for_each(|n| assert!(builder.push(&n.to_le_bytes(), true, true)));
+    builder.build(end.then(|| ItemDigest::default().end(EndKind::Finished, 0)))
+}
+
+async fn write(broker: &LocalBroker, epoch: u32, resume: Option<WriterResume>) -> WriterHalves {
+    let attach = WriterAttach { session: WRITER, epoch: Epoch(epoch), mode: None, resume };
+    timeout(SOON, broker.attach_writer(&far(), &pipe_ref(), attach)).await.unwrap().unwrap()
+}
+
+fn reader_attach(epoch: u32, resume: Option<Vec<ReaderCursor>>) -> ReaderAttach {
+    ReaderAttach {
+        session: READER,
+        epoch: Epoch(epoch),
+        mode: None,
+        take: Take::Any,
+        keep: false,
+        no_wait: false,
+        credit: 1 << 40,
+        resume,
+    }
+}
+
+async fn read(broker: &LocalBroker, epoch: u32, resume: Option<Vec<ReaderCursor>>) -> ReaderHalves {
+    broker.attach_reader(&far(), &pipe_ref(), reader_attach(epoch, resume)).await.unwrap()
+}
+
+async fn next<T>(down: &mut broker::DownStream<T>) -> T {
+    timeout(SOON, down.next()).await.unwrap().unwrap().unwrap()
+}
+
+/// Waits until the writer heard that all below `settled` is safe.
+async fn settled(writer: &mut WriterHalves, settled: u64) {
+    loop {
+        if let WriterDown::Ack(ack) = next(&mut writer.down).await
+            && ack.settled >= Seq(settled)
+        {
+            return;
+        }
+    }
+}
+
+/// Takes all that comes, acknowledging it, and gives the numbers of the records.
+async fn take_all(reader: &mut ReaderHalves) -> Vec<u64> {
+    let mut got = Vec::new();
+    loop {
+        match next(&mut reader.down).await {
+            ReaderDown::Batch { from, batch, .. } => {
+                let ack = ReaderCursor { writer: WRITER, next: batch.next() };
+                got.extend(from.0..batch.next().0 - u64::from(batch.is_end()));
+                reader.up.send(ReaderUp::Ack(ack)).await.unwrap();
+            }
+            ReaderDown::ItemEnd { next, .. } => {
+                reader.up.send(ReaderUp::Ack(ReaderCursor { writer: WRITER, next })).await.unwrap();
+            }
+            ReaderDown::Finished => return got,
+            ReaderDown::Gap { from, to, .. } => panic!("{from:?} to {to:?} are gone"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn live_records_reach_their_reader_and_the_pipe_is_gone_then() {
+    let broker = LocalBroker::in_memory(Env::system()).unwrap();
+    let mut reader = pipe(&broker).reader().await.unwrap();
+    let mut writer = pipe(&broker).writer().await.unwrap();
+    writer.send(b"one\n").await.unwrap();
+    writer.flush().await.unwrap();
+    assert_eq!(&timeout(SOON, reader.next()).await.unwrap().unwrap().unwrap().body[..], b"one\n");
+    let (ended, rest) = tokio::join!(writer.end(Until::Delivered), async {
+        let rest = reader.next().await.unwrap();
+        drop(reader);
+        rest
+    });
+    ended.unwrap();
+    assert!(rest.is_none());
+    assert_eq!(pipe(&broker).stat().await.unwrap_err().code(), Code::Access);
+}
+
+#[tokio::test]
+async fn what_is_stored_survives_power_loss() {
+    let disk = RamDisk::with_power_loss();
+    let broker = open(&disk);
+    let mut writer = write(&broker, 1, None).await;
+    for n in 0..10 {
+        writer.up.send(WriterUp::Batch(batch(n * 3, 3, n == 9))).await.unwrap();
+    }
+    settled(&mut writer, 31).await;
+    let broker = open(&disk.after_power_loss(PowerLoss::Nothing));
+    // The writer did not hear it: it comes back and is told.
+    let again = write(&broker, 2, Some(WriterResume::default())).await;
+    assert_eq!(again.welcome.ack.stored, Seq(31));
+    let mut reader = read(&broker, 1, None).await;
+    assert_eq!(take_all(&mut reader).await, (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn live_sessions_go_on_after_a_crash_and_nothing_comes_twice() {
+    let disk = RamDisk::with_power_loss();
+    let broker = open(&disk);
+    let mut reader = read(&broker, 1, None).await;
+    let mut writer = write(&broker, 1, None).await;
+    for n in 0..4 {
+        writer.up.send(WriterUp::Batch(batch(n, 1, false))).await.unwrap();
+    }
+    let mut has = 0;
+    while has < 3 {
+        if let ReaderDown::Batch { batch, .. } = next(&mut reader.down).await {
+            has = batch.next().0;
+        }
+    }
+    // Prompt: nothing of it is on disk when the power goes.
+    let broker = open(&disk.after_power_loss(PowerLoss::Nothing));
+    let mut reader = read(&broker, 2, Some(vec![ReaderCursor { writer: WRITER, next: Seq(3) }])).await;
+    let mut writer = write(&broker, 2, Some(WriterResume::default())).await;
+    for n in writer.welcome.next.0..6 {
+        writer.up.send(WriterUp::Batch(batch(n, 1, n == 5))).await.unwrap();
+    }
+    assert_eq!(take_all(&mut reader).await, [3, 4, 5]);
+    settled(&mut writer, 7).await;
+}
+
+#[tokio::test]
+async fn sessions_go_on_after_a_drain() {
+    let disk = RamDisk::new();
+    let broker = open(&disk);
+    let mut reader = read(&broker, 1, None).await;
+    let mut writer = write(&broker, 1, None).await;
+    writer.up.send(WriterUp::Batch(batch(0, 2, false))).await.unwrap();
+    timeout(SOON, broker.close()).await.unwrap();
+    drop((writer, broker));
+    let broker = open(&disk);
+    let mut writer = write(&broker, 2, Some(WriterResume::default())).await;
+    assert_eq!(writer.welcome.next, Seq(2), "drained to disk");
+    while next(&mut reader.down).now_or_never().is_some() {}
+    drop(reader);
+    let mut reader = read(&broker, 2, Some(Vec::new())).await;
+    writer.up.send(WriterUp::Batch(batch(2, 1, true))).await.unwrap();
+    assert_eq!(take_all(&mut reader).await, [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_drain_ends_on_a_full_disk_in_the_time_its_caller_gives() {
+    let disk = RamDisk::new();
+    let broker = open(&disk);
+    let mut writer = write(&broker, 1, None).await;
+    disk.set_bytes_max(Some(0));
+    writer.up.send(WriterUp::Batch(batch(0, 1, true))).await.unwrap();
+    assert!(matches!(next(&mut writer.down).await, WriterDown::Notice(Notice::WaitsForRoom { .. })));
+    assert!(timeout(Duration::from_millis(50), broker.drain()).await.is_err());
+}
+
+#[tokio::test]
+async fn the_end_of_an_old_link_does_not_silence_the_new_one() {
+    let broker = LocalBroker::in_memory(Env::system()).unwrap();
+    let old = read(&broker, 1, None).await;
+    let mut new = read(&broker, 2, Some(Vec::new())).await;
+    let waits = tokio::spawn(async move { next(&mut new.down).await });
+    tokio::task::yield_now().await;
+    // The relay hears late that the first link is gone.
+    drop(old);
+    let mut writer = write(&broker, 1, None).await;
+    writer.up.send(WriterUp::Batch(batch(0, 1, false))).await.unwrap();
+    let message = timeout(Duration::from_secs(5), waits).await.expect("nobody woke the new link").unwrap();
+    assert!(matches!(message, ReaderDown::Batch { .. }), "{message:?}");
+}
+
+#[tokio::test]
+async fn an_old_link_is_fenced() {
+    let broker = LocalBroker::in_memory(Env::system()).unwrap();
+    let mut old = write(&broker, 1, None).await;
+    let mut new = write(&broker, 2, Some(WriterResume::default())).await;
+    let error = old.up.send(WriterUp::Batch(batch(0, 1, false))).await.unwrap_err();
+    assert_eq!(error.code(), Code::Fenced);
+    assert_eq!(timeout(SOON, old.down.next()).await.unwrap().unwrap().unwrap_err().code(), Code::Fenced);
+    new.up.send(WriterUp::Batch(batch(0, 1, true))).await.unwrap();
+    settled(&mut new, 2).await;
+}
+
+#[tokio::test]
+async fn a_removed_pipe_ends_its_parties() {
+    let broker = LocalBroker::in_memory(Env::system()).unwrap();
+    let mut writer = write(&broker, 1, None).await;
+    let mut reader = read(&broker, 1, None).await;
+    let waits = tokio::spawn(async move { reader.down.next().await.unwrap().unwrap_err() });
+    timeout(SOON, broker.remove(&far(), &pipe_ref())).await.unwrap().unwrap();
+    assert_eq!(timeout(SOON, waits).await.unwrap().unwrap().code(), Code::Access);
+    assert_eq!(writer.up.send(WriterUp::Abort).await.unwrap_err().code(), Code::Access);
+    let query = ListQuery { pattern: Pattern::parse("**").unwrap(), after: None, limit: 10 };
+    assert_eq!(broker.list(&far(), query).await.unwrap(), ListPage::default());
+    assert_eq!(broker.remove(&far(), &pipe_ref()).await.unwrap_err().code(), Code::Access);
+}
+
+#[tokio::test]
+async fn a_full_disk_stalls_the_writer_and_it_goes_on_by_itself() {
+    let disk = RamDisk::new();
+    let broker = open(&disk);
+    let mut writer = write(&broker, 1, None).await;
+    disk.set_bytes_max(Some(0));
+    writer.up.send(WriterUp::Batch(batch(0, 1, true))).await.unwrap();
+    assert!(matches!(next(&mut writer.down).await, WriterDown::Notice(Notice::WaitsForRoom { .. })));
+    disk.set_bytes_max(None);
+    settled(&mut writer, 2).await;
+    assert_eq!(take_all(&mut read(&broker, 1, None).await).await, [0]);
+}
+
+#[tokio::test]
+async fn a_failed_log_ends_everybody_with_a_storage_error() {
+    let disk = RamDisk::new();
+    let broker = open(&disk);
+    let mut writer = write(&broker, 1, None).await;
+    let mut other = broker
+        .attach_reader(&far(), &PipeRef::from(&PipeName::new("other").unwrap()), reader_attach(1, None))
+        .await
+        .unwrap();
+    let waits = tokio::spawn(async move {
+        loop {
+            if let Err(error) = other.down.next().await.unwrap() {
+                return error;
+            }
+        }
+    });
+    // The reader's joining is a sync of its own, which may come first or not.
+    tokio::task::yield_now().await;
+    disk.fail_sync(1);
+    writer.up.send(WriterUp::Batch(batch(0, 1, true))).await.unwrap();
+    let error = loop {
+        if let Err(error) = timeout(SOON, writer.down.next()).await.unwrap().unwrap() {
+            break error;
+        }
+    };
+    assert_eq!(error.code(), Code::Storage);
+    assert_eq!(timeout(SOON, waits).await.unwrap().unwrap().code(), Code::Storage);
+    let attach = WriterAttach { session: SessionId([9; 16]), epoch: Epoch(1), mode: None, resume: None };
+    let error = broker.attach_writer(&far(), &pipe_ref(), attach).await.err().unwrap();
+    assert_eq!(error.code(), Code::Storage);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_away_for_a_minute_is_lost() {
+    let broker = LocalBroker::in_memory(Env::system()).unwrap();
+    let mut reader = read(&broker, 1, None).await;
+    let writer = write(&broker, 1, None).await;
+    drop(writer);
+    let kind = loop {
+        // The paused clock runs on while everybody waits: a minute is over at once.
+        match timeout(Duration::from_secs(3600), reader.down.next()).await.unwrap().unwrap().unwrap() {
+            ReaderDown::ItemEnd { kind, .. } => break kind,
+            _ => continue,
+        }
+    };
+    assert_eq!(kind, EndKind::Aborted);
+    let attach =
+        WriterAttach { session: WRITER, epoch: Epoch(2), mode: None, resume: Some(WriterResume::default()) };
+    let error = broker.attach_writer(&far(), &pipe_ref(), attach).await.err().unwrap();
+    assert_eq!(error.code(), Code::SessionExpired);
+}
+
+#[tokio::test]
+async fn a_slow_reader_makes_no_writer_wait() {
+    let broker = LocalBroker::in_memory(Env::system()).unwrap();
+    let mut reader = read(&broker, 1, None).await;
+    let mut writer = write(&broker, 1, None).await;
+    writer.up.send(WriterUp::Batch(batch(0, 1, true))).await.unwrap();
+    // Nobody reads: after a quarter of a second it is on disk.
+    settled(&mut writer, 2).await;
+    assert_eq!(take_all(&mut reader).await, [0]);
+}
+
+/// Attaching looks at the directory and then at a pipe; a pipe that goes does it the other way round.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pipes_that_come_and_go_while_sessions_look_for_them_block_nobody() {
+    let broker = LocalBroker::in_memory(Env::system()).unwrap();
+    let looks = |broker: Arc<LocalBroker>, n: u8| async move {
+        for _ in 0..3000 {
+            let session = SessionId([n; 16]);
+            let resume = Some(WriterResume::default());
+            let attach = WriterAttach { session, epoch: Epoch(2), mode: None, resume };
+            assert!(broker.attach_writer(&far(), &pipe_ref(), attach).await.is_err());
+        }
+    };
+    let comes_and_goes = |broker: Arc<LocalBroker>, n: u8| async move {
+        for _ in 0..3000 {
+            let attach = ReaderAttach { session: SessionId([n; 16]), no_wait: true, ..reader_attach(1, None) };
+            assert!(broker.attach_reader(&far(), &pipe_ref(), attach).await.is_err());
+        }
+    };
+    let mut tasks = Vec::new();
+    for n in 0..2 {
+        tasks.push(tokio::spawn(looks(broker.clone(), 10 + n)));
+        tasks.push(tokio::spawn(comes_and_goes(broker.clone(), 20 + n)));
+    }
+    for task in tasks {
+        timeout(SOON, task).await.expect("a deadlock").unwrap();
+    }
+}
