@@ -43,6 +43,9 @@ impl DefaultPipe {
     }
 
     /// More may be sent to a reader.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`.
     pub fn credit(&mut self, session: SessionId, epoch: Epoch, bytes: u64) -> Result<(), Error> {
         let reader = self.attached_reader(session, epoch)?;
         reader.credit = reader.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -74,6 +77,9 @@ impl DefaultPipe {
     }
 
     /// A reader leaves; with `part` it keeps what it acknowledged of an item taken alone.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`.
     pub fn leave(&mut self, session: SessionId, epoch: Epoch, part: bool) -> Result<(), Error> {
         if self.attached_reader(session, epoch)?.leaving.is_none() {
             self.part_with(session, part, true);

@@ -86,6 +86,9 @@ impl DefaultPipe {
     }
 
     /// The writer gives its item up.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`, or `E_ACCESS` when the pipe was removed.
     pub fn abort(&mut self, session: SessionId, epoch: Epoch) -> Result<(), Error> {
         let no = self.attached_item(session, epoch)?;
         self.abort_item(no);

@@ -1,9 +1,9 @@
 //! The embedded broker: pipes in this process, their records in memory for whoever reads promptly and in a log on disk for the rest.
 //!
 //! ```text
-//!  halves.rs ─▶ cell.rs: one pipe = state machine (delivery) + lock ─▶ log (one for all pipes)
-//!                  ▲                                                     │
-//!                  └──────────── stored.rs: what became durable ◀────────┘
+//!  attach.rs ─▶ halves.rs ─▶ cell.rs: one pipe = state machine (delivery) + lock ─▶ log (one for all pipes)
+//!                               ▲  ▲                                                  │
+//!   timers.rs: what is due ─────┘  └───────── shared.rs: what became durable ◀────────┘
 //! ```
 
 mod attach;
@@ -85,7 +85,8 @@ impl LocalBroker {
     /// tokio runtime, on which its timers run.
     ///
     /// # Errors
-    /// `E_FORMAT` when the folder has a newer format, `E_STORAGE`, `E_NO_SPACE`.
+    /// `E_FORMAT` when the folder has a newer format, `E_PROTOCOL` when the log has facts this version does not know, `E_STORAGE`,
+    /// `E_NO_SPACE`.
     pub fn open(folder: &Path, env: Env, options: LocalBrokerOptions) -> Result<Arc<Self>, Error> {
         let disk = FolderDisk::new(folder)
             .map_err(|e| Error::new(Code::Storage, format!("cannot use {}: {e}", folder.display())))?;
