@@ -3,7 +3,7 @@
 //! ```text
 //!  attach.rs ─▶ halves.rs ─▶ cell.rs: one pipe = state machine (delivery) + lock ─▶ log (one for all pipes)
 //!                               ▲  ▲                                                  │
-//!   timers.rs: what is due ─────┘  └───────── shared.rs: what became durable ◀────────┘
+//!   timers.rs, vanished.rs: due ┘  └───────── shared.rs: what became durable ◀────────┘
 //! ```
 
 mod attach;
