@@ -350,7 +350,12 @@ impl DefaultPipe {
         let holds = self.assign(take, false);
         self.give(session, holds);
         let Some(held) = self.readers.get(&session).map(Reader::held) else { return };
-        self.append(Fact::ReaderHolds { session, holds: held });
+        // As with joining: it gets nothing of what it holds before the log says so, or a crash would give it the same again.
+        let holds = self.append(Fact::ReaderHolds { session, holds: held });
+        self.pending.push_back((holds, Pending::Wake(session)));
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.joined = holds;
+        }
     }
 
     /// A reader goes: what it took stays taken, the rest is free again. It is told when that is durable.

@@ -236,7 +236,9 @@ impl Reader {
         cursor.sent = batch.next();
         cursor.open_record = batch.is_open();
         if cursor.wants_start {
-            let Some(start) = batch.first_start().or(batch.is_end().then(|| batch.next())) else {
+            // Where no record begins any more it is owed the end mark, so the item stays until it has acknowledged that.
+            let end_mark = batch.is_end().then(|| Seq(batch.next().0 - 1));
+            let Some(start) = batch.first_start().or(end_mark) else {
                 (cursor.start, cursor.acked) = (batch.next(), batch.next());
                 return None;
             };

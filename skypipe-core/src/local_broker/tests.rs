@@ -342,3 +342,23 @@ async fn pipes_that_come_and_go_while_sessions_look_for_them_block_nobody() {
     let wait = move || (0..2).all(|_| all_done.recv_timeout(SOON).is_ok());
     assert!(tokio::task::spawn_blocking(wait).await.unwrap(), "a deadlock");
 }
+
+#[tokio::test]
+async fn through_a_relay_over_mem_a_live_batch_stays_the_same_memory() {
+    let broker = LocalBroker::in_memory(Env::system()).unwrap();
+    let listener = crate::mem::MemListener::bind("local-broker-same-memory").unwrap();
+    let relay = crate::Relay::new(broker).listen(Box::new(listener));
+    let url = relay.urls().remove(0);
+    let serving = tokio::spawn(async move { relay.serve().await });
+    let remote = crate::RemoteBroker::new(Arc::new(crate::mem::MemTransport), &url);
+    let mut reader = remote.attach_reader(&far(), &pipe_ref(), reader_attach(1, None)).await.unwrap();
+    let attach = WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None };
+    let mut writer = timeout(SOON, remote.attach_writer(&far(), &pipe_ref(), attach)).await.unwrap().unwrap();
+    for n in 0..3 {
+        let sent = batch(n * 100, 100, false);
+        writer.up.send(WriterUp::Batch(sent.clone())).await.unwrap();
+        let ReaderDown::Batch { batch: got, .. } = next(&mut reader.down).await else { panic!("no batch") };
+        assert_eq!(got.encoded().as_ptr(), sent.encoded().as_ptr());
+    }
+    serving.abort();
+}
