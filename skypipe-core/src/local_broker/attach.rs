@@ -30,8 +30,7 @@ pub(super) async fn writer(
     }
     let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, process))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
-    let welcome =
-        poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await??;
+    let welcome = poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await??;
     Ok(halves::of_writer(attached, welcome))
 }
 
@@ -50,14 +49,7 @@ pub(super) async fn reader(
     let (session, epoch) = (attach.session, attach.epoch);
     let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, process))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Reader, session, epoch));
-    poll_fn(|cx| match shared.failure() {
-        Some(error) => Poll::Ready(Err(error)),
-        None => match cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch)) {
-            Some(welcome) => Poll::Ready(welcome),
-            None => Poll::Pending,
-        },
-    })
-    .await?;
+    poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await??;
     Ok(halves::of_reader(attached))
 }
 
