@@ -87,6 +87,10 @@ impl DefaultPipe {
             let end = item.end.filter(|end| end.append.is_some());
             facts.extend(end.map(|end| Fact::Ended { item: *no, kind: end.kind, next: end.next }));
         }
+        // Nothing of an item that is over is restated, but its number must not be used again: the log still knows batches of it.
+        if let Some(last) = self.next_item.0.checked_sub(1) {
+            facts.push(Fact::Took { reader: EVERYBODY, item: ItemNo(last), from: Seq(0), to: Seq(0) });
+        }
         Fact::Snapshot(facts)
     }
 
@@ -139,6 +143,7 @@ impl DefaultPipe {
     }
 
     fn replay_took(&mut self, reader: SessionId, no: ItemNo, from: Seq, to: Seq) {
+        self.next_item = self.next_item.max(ItemNo(no.0.saturating_add(1)));
         let Some(item) = self.items.get_mut(&no) else { return };
         item.acked.insert(from..to);
         if reader == EVERYBODY {
