@@ -25,7 +25,7 @@ use crate::time::Time;
 use super::fact::Fact;
 use super::item::{Item, Link};
 use super::limits::{AWAY_LOST, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN};
-use super::reader::{Holds, Readers};
+use super::reader::{Holds, Reader, Readers};
 use super::room::Full;
 
 /// What the driver does for the machine, in the order given.
@@ -73,6 +73,8 @@ pub struct DefaultPipe {
     pub(super) writers: HashMap<SessionId, ItemNo>,
     pub(super) readers: Readers,
     pub(super) next_item: ItemNo,
+    /// Readers that came so far.
+    pub(super) arrivals: u64,
     /// Entries given to the log so far, and how many of them are durable.
     pub(super) appended: u64,
     pub(super) durable: u64,
@@ -133,6 +135,7 @@ impl DefaultPipe {
             writers: HashMap::new(),
             readers: Readers::new(),
             next_item: ItemNo(0),
+            arrivals: 0,
             appended: 0,
             durable: 0,
             pending: VecDeque::new(),
@@ -192,6 +195,21 @@ impl DefaultPipe {
             self.items.values().filter(|i| i.end.is_none() && is_away(i.link)).map(|i| (i.session, i.process));
         let readers = self.readers.iter().filter(|(_, r)| is_away(r.link)).map(|(session, r)| (*session, r.process));
         writers.chain(readers).collect()
+    }
+
+    /// The place of the next reader in the order in which they come.
+    pub(super) fn next_arrival(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
+    }
+
+    /// Cursors of all live readers together.
+    pub(super) fn cursors(&self) -> usize {
+        let cursors = |reader: &Reader| match &reader.holds {
+            Holds::Live(live) => live.cursors.len(),
+            _ => 0,
+        };
+        self.readers.values().map(cursors).sum()
     }
 
     /// Whether this session is without a link.

@@ -29,6 +29,8 @@ pub const CLOSED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 pub const CLOSED_MAX: usize = 65_536;
 /// Most readers of one pipe: an acknowledgement costs a look at each of them.
 pub const READERS_MAX: usize = 16_384;
-/// Most items of one pipe that are not wholly taken: each takes some 300 bytes of memory, and all of them fit one snapshot in
-/// the log.
-pub const ITEMS_MAX: usize = 100_000;
+/// Most items of one pipe that are not wholly taken: each takes some 300 bytes of memory and some 120 of a snapshot, which must fit one
+/// entry of the log (16 MiB).
+pub const ITEMS_MAX: usize = 65_536;
+/// Most cursors of all live readers of one pipe together: 16 bytes each in the same snapshot.
+pub const CURSORS_MAX: usize = 262_144;

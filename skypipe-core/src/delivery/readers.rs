@@ -13,7 +13,7 @@ use crate::time::Time;
 use super::default::{DefaultPipe, EVERYBODY, Effect, Pending, expired, fenced};
 use super::fact::Fact;
 use super::item::{Item, Link};
-use super::limits::READERS_MAX;
+use super::limits::{CURSORS_MAX, READERS_MAX};
 use super::ranges::Ranges;
 use super::reader::{Cursor, Holds, Live, Reader};
 
@@ -109,12 +109,12 @@ impl DefaultPipe {
     }
 
     fn join_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
-        if self.readers.len() >= READERS_MAX {
+        if self.readers.len() >= READERS_MAX || self.cursors() + self.items.len() > CURSORS_MAX {
             return Err(Error::new(Code::Busy, "the pipe has as many readers as it may"));
         }
         let holds = match attach.take {
             Take::Peek => self.peek(),
-            take => self.assign(take, attach.no_wait),
+            take => self.assign(attach.session, take, attach.no_wait),
         };
         let empty = match &holds {
             Holds::Peek(items) => items.is_empty(),
@@ -131,6 +131,8 @@ impl DefaultPipe {
             process,
             take: attach.take,
             keep: attach.keep,
+            no_wait: attach.no_wait,
+            arrival: self.next_arrival(),
             joined: 0,
             holds: Holds::Waiting,
             credit: i64::try_from(attach.credit).unwrap_or(i64::MAX),
@@ -151,9 +153,8 @@ impl DefaultPipe {
         if matches!(reader.holds, Holds::Peek(_)) {
             return;
         }
-        let (epoch, take, keep, process, holds) =
-            (reader.epoch, reader.take, reader.keep, reader.process, reader.held());
-        let joined = self.append(Fact::ReaderJoined { session, epoch, take, keep, process, holds });
+        let joining = reader.joining(session);
+        let joined = self.append(joining);
         self.pending.push_back((joined, Pending::Wake(session)));
         if let Some(reader) = self.readers.get_mut(&session) {
             reader.joined = joined;
@@ -191,14 +192,19 @@ impl DefaultPipe {
             let items: Vec<ItemNo> = numbers.iter().map(|n| n.0).chain(live.cursors.keys().copied()).collect();
             items.into_iter().for_each(|no| live.queue(no));
         }
+        // What it names and does not hold any more it has taken for good; it did not hear of that.
+        let gone =
+            |cursor: &&ReaderCursor| self.writers.get(&cursor.writer).is_none_or(|no| reader.cursor(*no).is_none());
+        let taken: Vec<SessionId> = cursors.iter().filter(gone).map(|cursor| cursor.writer).collect();
+        taken.into_iter().for_each(|writer| reader.say(ReaderDown::Taken { writer }));
         self.wake(attach.session);
         self.end_or_restart(attach.session);
         Ok(())
     }
 
     /// Rule 2 and 3: what a reader that comes now gets.
-    pub(super) fn assign(&self, take: Take, no_wait: bool) -> Holds {
-        let mut free = self.items.iter().filter(|(no, item)| self.is_free(**no, item));
+    pub(super) fn assign(&self, session: SessionId, take: Take, no_wait: bool) -> Holds {
+        let mut free = self.items.iter().filter(|(no, item)| self.is_free(session, **no, item));
         if no_wait {
             return free.find(|(_, item)| item.end.is_some()).map_or(Holds::Waiting, |(no, item)| alone(*no, item));
         }
@@ -206,23 +212,25 @@ impl DefaultPipe {
             (Some((no, item)), Take::Item) => alone(*no, item),
             (None, Take::Item) => Holds::Waiting,
             (Some((no, item)), _) if item.end.is_some() => alone(*no, item),
-            _ => Holds::Live(self.go_live()),
+            _ => Holds::Live(self.go_live(session)),
         }
     }
 
     /// Whether no reader is taking the item or was given it.
-    fn is_free(&self, no: ItemNo, item: &Item) -> bool {
-        item.has_left() && !self.readers.values().any(|reader| reader.has_live(no).is_some())
+    fn is_free(&self, session: SessionId, no: ItemNo, item: &Item) -> bool {
+        item.has_left()
+            && !item.had_by.contains(&session)
+            && !self.readers.values().any(|reader| reader.has_live(no).is_some())
     }
 
     /// Rule 3: everything stored that is nobody's, in order, and all open items from here on.
-    fn go_live(&self) -> Live {
+    fn go_live(&self, session: SessionId) -> Live {
         let mut live = Live::default();
         for (&no, item) in self.items.iter().filter(|(_, item)| item.has_left()) {
-            let cursor = if self.is_free(no, item) {
+            let cursor = if self.is_free(session, no, item) {
                 let start = item.first_left();
                 Cursor::new(start, item.accepted, item.acked.clone())
-            } else if item.end.is_none() {
+            } else if item.end.is_none() && !item.had_by.contains(&session) {
                 let wants_start = item.open_record;
                 Cursor { wants_start, ..Cursor::new(item.accepted, item.accepted, Ranges::default()) }
             } else {
@@ -313,6 +321,7 @@ impl DefaultPipe {
     /// A reader has all of an item: the log hears of it, and then the reader.
     fn complete(&mut self, session: SessionId, no: ItemNo, writer: SessionId, took: Range<Seq>, alone: bool) {
         let append = self.append(Fact::Took { reader: session, item: no, from: took.start, to: took.end });
+        self.with_item(no, |item| item.had_by.insert(session));
         if alone {
             // Its records count as delivered only when they need not be put back any more.
             self.with_item(no, |item| item.taker = Some(EVERYBODY));
@@ -347,7 +356,11 @@ impl DefaultPipe {
     }
 
     fn restart(&mut self, session: SessionId, take: Take) {
-        let holds = self.assign(take, false);
+        let no_wait = self.readers.get(&session).is_some_and(|reader| reader.no_wait);
+        let holds = self.assign(session, take, no_wait);
+        if no_wait && matches!(holds, Holds::Waiting) {
+            return self.part_with(session, false, true);
+        }
         self.give(session, holds);
         let Some(held) = self.readers.get(&session).map(Reader::held) else { return };
         // As with joining: it gets nothing of what it holds before the log says so, or a crash would give it the same again.
@@ -432,11 +445,12 @@ impl DefaultPipe {
             }
             self.refresh(no);
         }
-        let idle: Vec<SessionId> =
-            self.readers.iter().filter(|(_, r)| r.is_idle()).map(|(session, _)| *session).collect();
-        for session in idle {
+        let mut idle: Vec<(u64, SessionId)> =
+            self.readers.iter().filter(|(_, r)| r.is_idle()).map(|(session, r)| (r.arrival, *session)).collect();
+        idle.sort_unstable();
+        for (_, session) in idle {
             let take = self.readers[&session].take;
-            let holds = self.assign(take, false);
+            let holds = self.assign(session, take, false);
             let something = match &holds {
                 Holds::Alone(..) => true,
                 Holds::Live(live) => !live.cursors.is_empty(),

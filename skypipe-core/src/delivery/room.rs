@@ -46,6 +46,15 @@ impl DefaultPipe {
         self.readers.values_mut().for_each(|reader| reader.idle_since = None);
     }
 
+    /// Tells a writer that comes while others wait what they were told.
+    pub(super) fn say_full(&mut self, no: ItemNo) {
+        let Some(full) = self.full.filter(|full| full.told) else { return };
+        let notice = Notice::WaitsForRoom { code: full.code, text: reason(full.code).to_owned() };
+        if let Some(item) = self.items.get_mut(&no) {
+            item.notify(notice);
+        }
+    }
+
     /// Whether writers wait for room: they get no more credit for now.
     pub fn waits(&self) -> bool {
         self.full.is_some()

@@ -78,9 +78,10 @@ pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: 
     }
     let ended = run(&relay, options.stop, options.idle).await;
     let said = lock.say(HostState::Stopping);
+    let end = tokio::time::Instant::now() + DRAIN_WITHIN;
     relay.drain(DRAIN_WITHIN).await;
     // The next host opens the same log: this one must be closed before the lock is free, whoever still holds a part of it.
-    broker.close(DRAIN_WITHIN).await;
+    broker.close(end.saturating_duration_since(tokio::time::Instant::now())).await;
     ended.and(said)
 }
 

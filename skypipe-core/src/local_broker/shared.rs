@@ -202,7 +202,10 @@ impl Recovery {
             Ok(fact) if id == BROKER => self.closed.replay(fact),
             Ok(Fact::Removed) => drop(self.pipes.remove(&id)),
             Ok(fact) => self.pipes.entry(id).or_insert_with(nameless).replay(fact),
-            Err(error) => self.error = Some(error),
+            Err(error) => {
+                let text = "the log holds facts of a newer version";
+                self.error = Some(Error::new(Code::Format, text).because(error));
+            }
         }
     }
 }

@@ -155,9 +155,10 @@ impl Connection {
         self.failures = 0;
     }
 
-    /// Whether a session goes on after this error.
-    pub fn survives(error: &Error) -> bool {
-        error.is_disconnected() || error.code() == Code::Busy
+    /// Whether the session goes on after this error. A relay that holds its lock and does not answer ends a command that has nothing to
+    /// lose yet; a session that was attached waits for it as for any other.
+    pub fn survives(&self, error: &Error) -> bool {
+        error.is_disconnected() || error.code() == Code::Busy || (self.confirmed && error.code() == Code::Locked)
     }
 
     /// The link broke, or the attach failed in a way that may pass.

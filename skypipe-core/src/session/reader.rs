@@ -300,7 +300,7 @@ impl ReaderSession {
                 self.start_over();
             }
             self.connection.renew();
-        } else if Connection::survives(&error) {
+        } else if self.connection.survives(&error) {
             self.connection.lost(&error, now, draw.jitter);
         } else {
             self.fail(&error);

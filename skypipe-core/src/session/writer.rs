@@ -287,7 +287,7 @@ impl WriterSession {
         } else if error.code() == Code::SessionExpired {
             self.connection.lost(&error, now, draw.jitter);
             self.start_over(draw.session, error.stored());
-        } else if Connection::survives(&error) {
+        } else if self.connection.survives(&error) {
             self.connection.lost(&error, now, draw.jitter);
         } else {
             self.fail(error);
