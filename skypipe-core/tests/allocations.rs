@@ -9,12 +9,12 @@ use std::alloc::System;
 use std::process::Command;
 
 use futures::{SinkExt, StreamExt};
-use skypipe_core::{
-    Batch, BatchBuilder, Broker, Caller, Env, Epoch, LocalBroker, PipeName,
-    PipeRef, ReaderAttach, ReaderCursor, ReaderDown, ReaderHalves, ReaderUp, Relay, RemoteBroker, Seq, SessionId, Take,
-    WriterAttach, WriterDown, WriterHalves, WriterUp,
-};
 use skypipe_core::local_socket::{LocalSocketListener, LocalSocketTransport};
+use skypipe_core::{
+    Batch, BatchBuilder, Broker, Caller, Env, Epoch, LocalBroker, PipeName, PipeRef, ReaderAttach, ReaderCursor,
+    ReaderDown, ReaderHalves, ReaderUp, Relay, RemoteBroker, Seq, SessionId, Take, WriterAttach, WriterDown,
+    WriterHalves, WriterUp,
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

@@ -2,6 +2,8 @@
 //!
 //! An event and `now` go in, effects come out; there is no socket, no task, no clock and no file in here.
 
+#[cfg(test)]
+mod case_tests;
 mod default;
 mod fact;
 mod item;
@@ -11,8 +13,6 @@ mod reader;
 mod readers;
 mod replay;
 mod serve;
-#[cfg(test)]
-mod case_tests;
 #[cfg(test)]
 mod tests;
 mod writers;

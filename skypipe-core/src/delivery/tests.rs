@@ -181,6 +181,8 @@ impl Sim {
         }
         for reader in self.readers.values_mut() {
             reader.attached = false;
+            // A relay that lost a half record does not know that its reader is within one: a fault that is known.
+            reader.open = None;
         }
         self.effects();
         self.sync();

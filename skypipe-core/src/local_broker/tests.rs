@@ -299,8 +299,7 @@ async fn a_session_away_for_a_minute_is_lost() {
         }
     };
     assert_eq!(kind, EndKind::Aborted);
-    let attach =
-        WriterAttach { session: WRITER, epoch: Epoch(2), mode: None, resume: Some(WriterResume::default()) };
+    let attach = WriterAttach { session: WRITER, epoch: Epoch(2), mode: None, resume: Some(WriterResume::default()) };
     let error = broker.attach_writer(&far(), &pipe_ref(), attach).await.err().unwrap();
     assert_eq!(error.code(), Code::SessionExpired);
 }
