@@ -410,7 +410,8 @@ impl Sim {
                 reader.open = reader.open.filter(|open| *open != writer);
                 let numbers = reader.numbers.entry(writer).or_insert((Seq(next.0 - 1), next, Seq(next.0 - 1)));
                 assert!(numbers.1.0 + 1 >= next.0, "an end before its records: {numbers:?} {next:?}");
-                numbers.1 = next;
+                // Of an item whose writer died while the relay was away it may have more than the next relay knows.
+                numbers.1 = numbers.1.max(next);
                 reader.ended.insert(writer);
                 reader.had_an_end = true;
                 if alone {
