@@ -215,12 +215,18 @@ impl DefaultPipe {
         let aborted = self.with_item(no, |item| {
             item.link = Link::Away(Time::default());
             let open = item.end.is_none();
+            let lost = item.accepted..item.known_until();
             if open {
-                item.end = Some(End { kind: EndKind::Aborted, next: item.known_until().plus(1), append: None });
+                item.end = Some(End { kind: EndKind::Aborted, next: lost.end.plus(1), append: None });
+                item.acked.insert(lost.clone());
             }
-            (open, item.session)
+            (open, item.session, lost)
         });
-        let Some((true, session)) = aborted else { return self.drop_item_if_over(no) };
+        let Some((true, session, lost)) = aborted else { return self.drop_item_if_over(no) };
+        // What a relay that crashed does not have any more, and some reader has: the others are told where it goes on.
+        for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
+            cursor.skip.insert(lost.clone());
+        }
         self.wake(session);
         self.offer(no);
         if !self.is_prompt(no) {
