@@ -220,13 +220,19 @@ impl DefaultPipe {
         let aborted = self.with_item(no, |item| {
             item.link = Link::Away(Time::default());
             let open = item.end.is_none();
+            let lost = item.accepted..item.known_until();
             if open {
-                item.end = Some(End { kind: EndKind::Aborted, next: item.known_until().plus(1), append: None });
+                item.end = Some(End { kind: EndKind::Aborted, next: lost.end.plus(1), append: None });
+                item.acked.insert(lost.clone());
             }
-            (open, item.session)
+            (open, item.session, lost)
         });
-        let Some((true, session)) = aborted else { return self.drop_item_if_over(no) };
-        self.forget_beyond(no);
+        let Some((true, session, lost)) = aborted else { return self.drop_item_if_over(no) };
+        // What a relay that crashed does not have any more, and some reader has: the others are told where it goes on.
+        for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
+            cursor.skip.insert(lost.clone());
+        }
+        self.forget_beyond(no, lost.end);
         self.wake(session);
         self.offer(no);
         if !self.is_prompt(no) {
@@ -236,10 +242,9 @@ impl DefaultPipe {
         self.refresh(no);
     }
 
-    /// After a relay's crash readers may have more of an item than the relay that came next, and its writer is not there to send it
-    /// again. They are owed the end all the same.
-    fn forget_beyond(&mut self, no: ItemNo) {
-        let Some(known) = self.items.get(&no).map(|item| item.accepted) else { return };
+    /// After a relay's crash readers may have more of an item than anybody told the relay that came next, and its writer is not there
+    /// to send it again. They are owed the end all the same.
+    fn forget_beyond(&mut self, no: ItemNo, known: Seq) {
         self.with_item(no, |item| item.acked.truncate(known));
         for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
             (cursor.sent, cursor.acked) = (cursor.sent.min(known), cursor.acked.min(known));
