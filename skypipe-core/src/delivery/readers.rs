@@ -232,7 +232,9 @@ impl DefaultPipe {
                 Cursor::new(start, item.accepted, item.acked.clone())
             } else if item.end.is_none() && !item.had_by.contains(&session) {
                 let wants_start = item.open_record;
-                Cursor { wants_start, ..Cursor::new(item.accepted, item.accepted, Ranges::default()) }
+                // After a relay's crash others may have acknowledged what is still to be sent again.
+                let start = item.known_until();
+                Cursor { wants_start, ..Cursor::new(start, start, Ranges::default()) }
             } else {
                 continue;
             };
