@@ -223,6 +223,8 @@ pub struct ReaderAttach {
     pub no_wait: bool,
     /// Encoded bytes of batches the broker may send at once; as [`WriterWelcome::credit`], in the other direction.
     pub credit: u64,
+    /// Whether it has half a record of the writer it names first in `resume`: nothing of another writer comes before the rest.
+    pub mid_record: bool,
     /// Where to go on, from the second attach on: every session whose item is not known to be taken, the one heard last first.
     pub resume: Option<Vec<ReaderCursor>>,
 }

@@ -71,6 +71,7 @@ fn reader_attach() -> ReaderAttach {
         keep: false,
         no_wait: false,
         credit: 1 << 40,
+        mid_record: false,
         resume: None,
     }
 }

@@ -81,6 +81,7 @@ impl Rig {
             keep: false,
             no_wait: false,
             credit: 1 << 40,
+            mid_record: false,
             resume,
         };
         self.pipe.attach_reader(&attach, None).unwrap();
@@ -250,6 +251,7 @@ fn a_refused_attach_leaves_no_pipe() {
         keep: false,
         no_wait: false,
         credit: 1,
+        mid_record: false,
         resume: Some(Vec::new()),
     };
     assert!(rig.pipe.attach_reader(&attach, None).is_err());
@@ -285,6 +287,7 @@ impl Rig {
             keep: false,
             no_wait: false,
             credit: 1,
+            mid_record: false,
             resume: Some(Vec::new()),
         };
         self.pipe.attach_reader(&attach, None).unwrap();

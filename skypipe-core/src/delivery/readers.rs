@@ -184,10 +184,10 @@ impl DefaultPipe {
         }
         if let Some(live) = reader.live() {
             // The writer it heard last goes on first, so that nothing comes between the pieces of a record.
-            if let Some((no, next)) = numbers.first()
+            if let Some((no, _)) = numbers.first()
                 && let Some(cursor) = live.cursors.get_mut(no)
             {
-                cursor.open_record = self.items[no].accepted == *next && self.items[no].open_record;
+                cursor.open_record = attach.mid_record;
             }
             let items: Vec<ItemNo> = numbers.iter().map(|n| n.0).chain(live.cursors.keys().copied()).collect();
             items.into_iter().for_each(|no| live.queue(no));

@@ -314,6 +314,7 @@ impl Sim {
             keep,
             no_wait,
             credit: 1 << 40,
+            mid_record: reader.open.is_some() && reader.open == reader.last,
             resume: (reader.epoch > 1).then_some(resume),
         };
         match self.pipe.attach_reader(&attach, None) {

@@ -64,6 +64,7 @@ fn reader_attach(epoch: u32, resume: Option<Vec<ReaderCursor>>) -> ReaderAttach 
         keep: false,
         no_wait: false,
         credit: 1 << 40,
+        mid_record: false,
         resume,
     }
 }

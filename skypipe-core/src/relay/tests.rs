@@ -195,6 +195,7 @@ fn reader_attach() -> ReaderAttach {
         keep: false,
         no_wait: false,
         credit: 1 << 20,
+        mid_record: false,
         resume: None,
     }
 }

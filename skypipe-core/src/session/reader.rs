@@ -90,6 +90,8 @@ pub struct ReaderSession {
     cursors: HashMap<SessionId, Cursor>,
     /// The writer heard last: the broker goes on with it first, so that no long record is torn.
     heard: Option<SessionId>,
+    /// Half a record of that writer is here.
+    mid_record: bool,
     /// Writers whose acknowledgement must be sent.
     dirty: VecDeque<SessionId>,
     inbox: VecDeque<Arrival>,
@@ -128,6 +130,7 @@ impl ReaderSession {
             session,
             cursors: HashMap::new(),
             heard: None,
+            mid_record: false,
             dirty: VecDeque::new(),
             inbox: VecDeque::new(),
             held: 0,
@@ -238,6 +241,7 @@ impl ReaderSession {
             keep: self.wants.keep,
             no_wait: self.wants.no_wait,
             credit,
+            mid_record: self.mid_record,
             resume,
         }
     }
@@ -396,6 +400,7 @@ impl ReaderSession {
             self.inbox.push_back(Arrival::Gap { writer, from: cursor.received, to: start });
             (cursor.received, cursor.digest) = (start, None);
         }
+        self.mid_record = batch.is_open();
         let from = cursor.received;
         cursor.sum_up(batch)?;
         cursor.received = batch.next();
@@ -488,6 +493,7 @@ impl ReaderSession {
         self.ack(writer, next);
         // An aborted item may end before what this reader has of it; the broker waits to hear that the end was seen.
         self.mark_dirty(writer);
+        self.mid_record &= self.heard != Some(writer);
         self.events.push(Event::ItemEnded { writer, kind, alone });
     }
 

@@ -43,6 +43,8 @@ pub const ATTACH_KEEP: u8 = 1;
 pub const ATTACH_NO_WAIT: u8 = 2;
 /// Reader's attach: cursors follow.
 pub const ATTACH_RESUME: u8 = 4;
+/// Flag of AttachReader: half a record of the first cursor's writer is there.
+pub const ATTACH_MID_RECORD: u8 = 8;
 
 /// Feature bit of a hello: queues.
 pub const FEATURE_QUEUE: u64 = 1;

@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::constants::{ATTACH_KEEP, ATTACH_NO_WAIT, ATTACH_RESUME, CURSORS_MAX, PING_BYTES_MAX, kind};
+use super::constants::{
+    ATTACH_KEEP, ATTACH_MID_RECORD, ATTACH_NO_WAIT, ATTACH_RESUME, CURSORS_MAX, PING_BYTES_MAX, kind,
+};
 use super::fields::{cursor, mode, pattern, payload, pipe, put_cursor, put_mode, put_pattern, put_pipe, seq, session};
 use super::frame::Frame;
 use super::message::{Message, carried_error};
@@ -93,8 +95,12 @@ fn put_reader(out: &mut BytesMut, pipe: &PipeRef, attach: &ReaderAttach) {
     out.put_u32_le(attach.epoch.0);
     put_mode(out, attach.mode);
     out.put_u8(attach.take as u8);
-    let flags =
-        [(attach.keep, ATTACH_KEEP), (attach.no_wait, ATTACH_NO_WAIT), (attach.resume.is_some(), ATTACH_RESUME)];
+    let flags = [
+        (attach.keep, ATTACH_KEEP),
+        (attach.no_wait, ATTACH_NO_WAIT),
+        (attach.resume.is_some(), ATTACH_RESUME),
+        (attach.mid_record, ATTACH_MID_RECORD),
+    ];
     out.put_u8(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     out.put_u64_le(attach.credit);
     if let Some(cursors) = &attach.resume {
@@ -109,7 +115,11 @@ fn reader(fields: &mut Fields) -> Result<Request, Error> {
     let (take, flags, credit) = (take(fields.u8()?)?, fields.u8()?, fields.u64()?);
     let resume = if flags & ATTACH_RESUME == 0 { None } else { Some(cursors(fields)?) };
     let (keep, no_wait) = (flags & ATTACH_KEEP != 0, flags & ATTACH_NO_WAIT != 0);
-    Ok(Request::AttachReader(pipe, ReaderAttach { session, epoch, mode, take, keep, no_wait, credit, resume }))
+    let mid_record = flags & ATTACH_MID_RECORD != 0;
+    Ok(Request::AttachReader(
+        pipe,
+        ReaderAttach { session, epoch, mode, take, keep, no_wait, credit, mid_record, resume },
+    ))
 }
 
 fn take(number: u8) -> Result<Take, Error> {

@@ -103,12 +103,13 @@ fn requests() {
         keep: true,
         no_wait: false,
         credit: 9,
+        mid_record: true,
         resume,
     };
     frozen(
         Request::AttachReader(pipe(), attach),
         &format!(
-            "43000000 11 00 0000 00 0500 0161026263 {} 02000000 ff 01 05 0900000000000000 01000000 {session} 0400000000000000",
+            "43000000 11 00 0000 00 0500 0161026263 {} 02000000 ff 01 0d 0900000000000000 01000000 {session} 0400000000000000",
             "22".repeat(16)
         ),
     );
@@ -247,7 +248,7 @@ proptest! {
             let resume = flag.then(|| vec![cursor; small as usize % 100]);
             let pipe = PipeRef { owner: Owner(flag.then_some([7; 32])), ..PipeRef::from(&name) };
             let (session, epoch, mode, take) = (SessionId(id), Epoch(small), Some(Mode::Broadcast), Take::Peek);
-            comes_back(Request::AttachReader(pipe, ReaderAttach { session, epoch, mode, take, keep: flag, no_wait: !flag, credit: number, resume }));
+            comes_back(Request::AttachReader(pipe, ReaderAttach { session, epoch, mode, take, keep: flag, no_wait: !flag, credit: number, mid_record: flag, resume }));
             comes_back(Request::List(ListQuery { pattern: Pattern::all(), after: flag.then(|| name.path()), limit: small }));
         }
     }
