@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     let records = Arc::new(AtomicU64::new(0));
 
     // The relay: a broker and three lines.
-    let broker = Counting { inside: LocalBroker::in_memory(Env::system()), records: records.clone() };
+    let broker = Counting { inside: LocalBroker::in_memory(Env::system())?, records: records.clone() };
     let relay = Arc::new(Relay::new(Arc::new(broker)).listen(Box::new(LocalSocketListener::bind(&socket)?)));
     let url = relay.urls().concat();
     let serving = tokio::spawn({

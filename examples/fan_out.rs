@@ -9,7 +9,7 @@ const PRICES: u64 = 10_000;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let prices = Client::over(LocalBroker::in_memory(Env::system())).pipe("market/prices")?;
+    let prices = Client::over(LocalBroker::in_memory(Env::system())?).pipe("market/prices")?;
 
     let mut readers = Vec::new();
     for _ in 0..READERS {

@@ -9,7 +9,7 @@ use skypipe_core::{BrokerPipe, Client, Env, LocalBroker, Pipe, Until};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let client = Client::over(LocalBroker::in_memory(Env::system()));
+    let client = Client::over(LocalBroker::in_memory(Env::system())?);
     let (jobs, results) = (client.pipe("jobs")?, client.pipe("results")?);
 
     for number in 1..=3_u64 {

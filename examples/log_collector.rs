@@ -12,7 +12,7 @@ const LINES: usize = 1000;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let logs = Client::over(LocalBroker::in_memory(Env::system())).pipe("logs")?;
+    let logs = Client::over(LocalBroker::in_memory(Env::system())?).pipe("logs")?;
 
     // All three are there before anybody ends: a live reader ends with the last writer it has.
     let mut writers = Vec::new();

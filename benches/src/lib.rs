@@ -1,1 +1,5 @@
-//! Placeholder.
+//! What was measured, to be measured again:
+//!
+//! * `cargo run --release -p skypipe-benches --bin store FOLDER`: the log beside fjall, redb and a plain file; the table of
+//!   `docs/decisions.md`.
+//! * `cargo run --release -p skypipe-benches --bin throughput`: records a second through a pipe.

@@ -1,4 +1,13 @@
-//! The command line: parse, run, exit code.
+//! `skypipe`, the command line: parse, run, exit code.
+//!
+//! ```text
+//!  args.rs ─▶ commands/ one verb, one file ─▶ exit.rs
+//!               │  write: stdin.rs ─▶ cutter.rs ─▶ Writer      direction.rs  which way the bare form goes
+//!               │  read:  Reader ─▶ stdout.rs                  notices.rs    what a session has to say, on stderr
+//!               └─ broker.rs: which relay ─▶ starter.rs        signals.rs    what ends a command early
+//! ```
+//!
+//! stdout carries data only; everything for people goes to stderr. Pipes, sessions and the relay are `skypipe-core`'s.
 
 mod args;
 mod broker;

@@ -12,6 +12,9 @@ use skypipe_core::{Code, Error};
 /// A log longer than this is begun anew: it holds starts, stops and panics, not traffic.
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
+/// The first descriptor behind stdin, stdout and stderr.
+const FIRST_INHERITED: i32 = 3;
+
 /// Starts `skypipe relay --detached`: in a session of its own, in the folder `/`, with no descriptor of ours, so that `$(…)`
 /// and `ssh host '…'` return when the command does.
 #[derive(Debug, Default)]
@@ -33,6 +36,9 @@ impl Starter for Detached {
 
 fn spawn(folder: &LocalFolder) -> Result<Child, Error> {
     let log = log(folder).map_err(|e| failed(&e))?;
+    // What a shell had open beside the three streams is inherited through every command, and the relay would hold it for ever: a
+    // `3> >(cat)` would never see its end. Descriptors made in this process close themselves.
+    close_fds::set_fds_cloexec_threadsafe(FIRST_INHERITED, &[]);
     Command::new(own_program())
         .args(["relay", "--detached"])
         .env("SKYPIPE_HOME", folder.path())

@@ -43,22 +43,48 @@ pub trait Broker: Send + Sync {
     async fn attach_writer(&self, caller: &Caller, pipe: &PipeRef, attach: WriterAttach)
     -> Result<WriterHalves, Error>;
 
-    /// Attaches or resumes a reader. Errors and cancel safety as [`Broker::attach_writer`], and `E_EMPTY` when the reader would not
-    /// wait and there is nothing to take.
+    /// Attaches or resumes a reader. When this returns, its joining is on disk.
+    ///
+    /// # Errors
+    /// As [`Broker::attach_writer`], and `E_EMPTY` when the reader would not wait and there is nothing to take.
+    ///
+    /// # Cancel safety
+    /// As [`Broker::attach_writer`].
     async fn attach_reader(&self, caller: &Caller, pipe: &PipeRef, attach: ReaderAttach)
     -> Result<ReaderHalves, Error>;
 
     /// One page of the caller's pipes, in order of their paths.
+    ///
+    /// # Errors
+    /// `E_ACCESS` without the right to read, or a broken link.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage, Error>;
 
-    /// What there is to know of one pipe; `E_ACCESS` when there is none.
+    /// What there is to know of one pipe.
+    ///
+    /// # Errors
+    /// `E_ACCESS` when there is none, or no right to it; or a broken link.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     async fn stat(&self, caller: &Caller, pipe: &PipeRef) -> Result<PipeStat, Error>;
 
-    /// Removes a pipe with all it stores; `E_ACCESS` when there is none. Its writers and readers end with `E_ACCESS`.
+    /// Removes a pipe with all it stores. Its writers and readers end with `E_ACCESS`. When this returns, the removal is on disk.
+    ///
+    /// # Errors
+    /// `E_ACCESS` when there is none, or no right to it; `E_STORAGE`, or a broken link.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have removed the pipe.
     async fn remove(&self, caller: &Caller, pipe: &PipeRef) -> Result<(), Error>;
 
     /// The program is about to stop: writes down what must be kept. From now on a broken link means nothing, its session goes on
     /// with the next host.
+    ///
+    /// # Cancel safety
+    /// A dropped call has begun: broken links mean nothing already, and some of what must be kept may not be written. Call it again.
     async fn drain(&self) {}
 }
 

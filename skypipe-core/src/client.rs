@@ -80,6 +80,8 @@ impl Client {
     /// As [`connect`].
     pub async fn from_environment() -> Result<Self, Error> {
         match std::env::var(RELAY_VARIABLE) {
+            // An empty variable is how scripts unset one.
+            Ok(url) if url.is_empty() => Ok(Self::over(crate::host::local_broker().await?)),
             Ok(url) => Self::at(&url),
             Err(std::env::VarError::NotPresent) => Ok(Self::over(crate::host::local_broker().await?)),
             Err(std::env::VarError::NotUnicode(_)) => {

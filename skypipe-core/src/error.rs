@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use crate::id::Seq;
+
 /// An error of skypipe. Opaque: ask it for its [`code`](Error::code).
 #[derive(Debug)]
 pub struct Error {
     code: Code,
     text: String,
+    stored: Option<Seq>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -16,7 +19,20 @@ pub const ERROR_TEXT_BYTES_MAX: usize = 1024;
 impl Error {
     /// An error of this code, told in one line.
     pub fn new(code: Code, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), source: None }
+        Self { code, text: text.into(), stored: None, source: None }
+    }
+
+    /// The same with the number behind the last one that is stored of a session that is over (`E_SESSION_EXPIRED`): a writer goes on
+    /// from there with a new item, and nothing comes twice.
+    #[must_use]
+    pub fn with_stored(mut self, stored: Seq) -> Self {
+        self.stored = Some(stored);
+        self
+    }
+
+    /// See [`Error::with_stored`].
+    pub fn stored(&self) -> Option<Seq> {
+        self.stored
     }
 
     /// The same with the error that caused it.

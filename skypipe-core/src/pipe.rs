@@ -40,6 +40,12 @@ pub trait Pipe: Send + Sync {
     fn name(&self) -> &PipeName;
 
     /// Attaches a writer: [`Pipe::writer_with`] with the default options.
+    ///
+    /// # Errors
+    /// As [`Pipe::writer_with`].
+    ///
+    /// # Cancel safety
+    /// As [`Pipe::writer_with`].
     async fn writer(&self) -> Result<Writer, Error> {
         self.writer_with(WriterOptions::default()).await
     }
@@ -55,6 +61,12 @@ pub trait Pipe: Send + Sync {
     async fn writer_with(&self, options: WriterOptions) -> Result<Writer, Error>;
 
     /// Attaches a reader: [`Pipe::reader_with`] with the default options.
+    ///
+    /// # Errors
+    /// As [`Pipe::reader_with`].
+    ///
+    /// # Cancel safety
+    /// As [`Pipe::reader_with`].
     async fn reader(&self) -> Result<Reader, Error> {
         self.reader_with(ReaderOptions::default()).await
     }
@@ -68,16 +80,22 @@ pub trait Pipe: Send + Sync {
     /// A dropped call leaves nothing: what the broker may have set aside for the reader goes back.
     async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error>;
 
-    /// What there is to know of the pipe.
+    /// What there is to know of the pipe. Asks once: a broken link is an error here, not something that is mended.
     ///
     /// # Errors
-    /// `E_ACCESS` when there is none.
+    /// `E_ACCESS` when there is none, or a broken link.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     async fn stat(&self) -> Result<PipeStat, Error>;
 
     /// Removes the pipe with all it stores. Its writers and readers end with `E_ACCESS`.
     ///
     /// # Errors
-    /// `E_ACCESS` when there is none.
+    /// `E_ACCESS` when there is none, or a broken link: the pipe may be removed then.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have removed the pipe.
     async fn remove(&self) -> Result<(), Error>;
 }
 

@@ -43,8 +43,8 @@ fn built_in() -> Schemes {
 
 fn unknown(scheme: &str) -> Error {
     let hint = match scheme {
-        "quic" => "call skypipe_transport_quic::install() first",
-        "ws" | "wss" => "call skypipe_transport_ws::install() first",
+        "quic" => "skypipe_transport_quic::install() adds it, in the release that brings its links",
+        "ws" | "wss" => "skypipe_transport_ws::install() adds it, in the release that brings its links",
         _ => "known are mem, unix, quic, ws and wss",
     };
     Error::new(Code::Scheme, format!("no transport for {}: {hint}", scheme.escape_debug()))

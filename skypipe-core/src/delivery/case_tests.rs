@@ -104,7 +104,7 @@ impl Rig {
     }
 
     fn acknowledge(&mut self, epoch: u32, next: u64) {
-        self.pipe.acknowledge(READER, Epoch(epoch), ReaderCursor { writer: WRITER, next: Seq(next) }).unwrap();
+        self.pipe.acknowledge(READER, Epoch(epoch), ReaderCursor { writer: WRITER, next: Seq(next) }, Time(0)).unwrap();
         self.effects();
     }
 

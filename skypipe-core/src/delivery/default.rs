@@ -25,7 +25,8 @@ use crate::time::Time;
 use super::fact::Fact;
 use super::item::{Item, Link};
 use super::limits::{AWAY_LOST, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN};
-use super::reader::{Holds, Readers};
+use super::reader::{Holds, Reader, Readers};
+use super::room::Full;
 
 /// What the driver does for the machine, in the order given.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct DefaultPipe {
     pub(super) writers: HashMap<SessionId, ItemNo>,
     pub(super) readers: Readers,
     pub(super) next_item: ItemNo,
+    /// Readers that came so far.
+    pub(super) arrivals: u64,
     /// Entries given to the log so far, and how many of them are durable.
     pub(super) appended: u64,
     pub(super) durable: u64,
@@ -83,6 +86,8 @@ pub struct DefaultPipe {
     pub(super) window_bytes: usize,
     /// The items a clock matters to: with something unlogged, or with a writer that is away.
     pub(super) watched: BTreeSet<ItemNo>,
+    /// Writers wait for room.
+    pub(super) full: Option<Full>,
     pub(super) effects: Vec<Effect>,
     /// The log knows of the pipe.
     pub(super) opened: bool,
@@ -130,12 +135,14 @@ impl DefaultPipe {
             writers: HashMap::new(),
             readers: Readers::new(),
             next_item: ItemNo(0),
+            arrivals: 0,
             appended: 0,
             durable: 0,
             pending: VecDeque::new(),
             unlogged_bytes: 0,
             window_bytes: 0,
             watched: BTreeSet::new(),
+            full: None,
             effects: Vec::new(),
             opened: false,
             removed: false,
@@ -190,6 +197,21 @@ impl DefaultPipe {
         writers.chain(readers).collect()
     }
 
+    /// The place of the next reader in the order in which they come.
+    pub(super) fn next_arrival(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
+    }
+
+    /// Cursors of all live readers together.
+    pub(super) fn cursors(&self) -> usize {
+        let cursors = |reader: &Reader| match &reader.holds {
+            Holds::Live(live) => live.cursors.len(),
+            _ => 0,
+        };
+        self.readers.values().map(cursors).sum()
+    }
+
     /// Whether this session is without a link.
     pub fn is_away(&self, session: SessionId) -> bool {
         let is_away = |link: Link| matches!(link, Link::Away(_));
@@ -239,7 +261,7 @@ impl DefaultPipe {
             Link::Away(since) => Some(since.plus(AWAY_LOST)),
             Link::Attached => None,
         });
-        unlogged.chain(writers).chain(readers).min()
+        unlogged.chain(writers).chain(readers).chain(self.next_room_tick()).min()
     }
 
     /// Does what is due at `now`: slow records go to the log, sessions away for too long are lost.
@@ -256,6 +278,7 @@ impl DefaultPipe {
         let lost: Vec<SessionId> =
             writers.map(|(_, i)| i.session).chain(readers.map(|(session, _)| *session)).collect();
         lost.into_iter().for_each(|session| self.lost(session));
+        self.tick_room(now);
     }
 
     /// Gives a session up: its process is dead, or it was away for too long.

@@ -53,6 +53,8 @@ pub enum Fact {
         take: Take,
         /// Whether it starts again at its end.
         keep: bool,
+        /// Whether it ends where there is nothing to take.
+        no_wait: bool,
         /// The process behind it, where the reader is on this machine.
         process: Option<ProcessId>,
         /// What it was given at first.
@@ -149,11 +151,11 @@ impl Fact {
                 out.put_u8(*kind as u8);
                 out.put_u64_le(next.0);
             }
-            Self::ReaderJoined { session, epoch, take, keep, process, holds } => {
+            Self::ReaderJoined { session, epoch, take, keep, no_wait, process, holds } => {
                 out.put_u8(4);
                 put_session(out, *session, *epoch);
                 out.put_u8(*take as u8);
-                out.put_u8(u8::from(*keep));
+                out.put_u8(u8::from(*keep) | u8::from(*no_wait) << 1);
                 put_process(out, *process);
                 put_held(out, holds);
             }
@@ -210,11 +212,14 @@ impl Fact {
             },
             4 => {
                 let (session, epoch) = take_session(fields)?;
+                let take = Take::from_number(fields.u8()?).ok_or_else(unknown)?;
+                let flags = fields.u8()?;
                 Self::ReaderJoined {
                     session,
                     epoch,
-                    take: Take::from_number(fields.u8()?).ok_or_else(unknown)?,
-                    keep: fields.u8()? != 0,
+                    take,
+                    keep: flags & 1 != 0,
+                    no_wait: flags & 2 != 0,
                     process: take_process(fields)?,
                     holds: take_held(fields)?,
                 }
@@ -320,6 +325,7 @@ mod tests {
                 epoch: Epoch(2),
                 take: Take::Item,
                 keep: true,
+                no_wait: true,
                 process: None,
                 holds: Held::Waiting,
             },

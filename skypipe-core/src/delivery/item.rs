@@ -1,6 +1,6 @@
 //! One item: all that one writer writes from attach to end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::batch::{Batch, EndKind};
 use crate::broker::{Ack, Notice};
@@ -74,6 +74,8 @@ pub(super) struct Item {
     pub(super) acked: Ranges,
     /// What was delivered without the log, as far as the log says so.
     pub(super) holes: Ranges,
+    /// Readers that took a part of it: none is given the rest, or its numbers would not tell what it has.
+    pub(super) had_by: BTreeSet<SessionId>,
     /// The reader that takes it alone.
     pub(super) taker: Option<SessionId>,
     /// Its end, once known.
@@ -113,6 +115,7 @@ impl Item {
             delivered: Seq(0),
             acked: Ranges::default(),
             holes: Ranges::default(),
+            had_by: BTreeSet::new(),
             taker: None,
             end: None,
             unlogged_bytes: 0,
@@ -277,11 +280,13 @@ impl Item {
         })
     }
 
-    /// Credit for a new link: what is accepted and not settled is under way still, and gives its part back later.
-    pub(super) fn welcome_credit(&mut self) -> u64 {
-        self.credit_due = 0;
+    /// Credit for a new link: what is accepted and not settled is under way still, and gives its part back later. Where there is no
+    /// room, all of it comes later.
+    pub(super) fn welcome_credit(&mut self, withhold: bool) -> u64 {
         let (_, under_way) = self.run_from(self.settled, |_| true);
-        WRITER_CREDIT_BYTES.saturating_sub(under_way)
+        let credit = WRITER_CREDIT_BYTES.saturating_sub(under_way);
+        self.credit_due = if withhold { credit } else { 0 };
+        credit - self.credit_due
     }
 
     /// What a welcome says: everything so far.
@@ -290,9 +295,9 @@ impl Item {
         self.told
     }
 
-    /// Credit to give back, if it is worth a message.
-    pub(super) fn take_credit(&mut self) -> Option<u64> {
-        (self.credit_due >= CREDIT_STEP_BYTES).then(|| std::mem::take(&mut self.credit_due))
+    /// Credit to give back, if it is worth a message and there is room for what comes of it.
+    pub(super) fn take_credit(&mut self, withhold: bool) -> Option<u64> {
+        (!withhold && self.credit_due >= CREDIT_STEP_BYTES).then(|| std::mem::take(&mut self.credit_due))
     }
 
     /// Gives back the credit of a batch that was known already.

@@ -16,6 +16,12 @@ pub const CREDIT_STEP_BYTES: u64 = WRITER_CREDIT_BYTES / 8;
 pub const AWAY_LOST: Duration = Duration::from_secs(60);
 /// An unfinished item that no reader waits for stays open this long while its writer is away.
 pub const UNREAD_OPEN: Duration = Duration::from_secs(24 * 60 * 60);
+/// A writer that waits for room says so after this time: shorter waits are over before somebody reads of them.
+pub const SAY_FULL_AFTER: Duration = Duration::from_secs(1);
+/// A reader that takes nothing for this long while a writer waits for room counts as lost.
+pub const IDLE_READER_LOST: Duration = Duration::from_secs(10 * 60);
+/// Bytes one pipe may have in the log, unless the broker is told otherwise.
+pub const PIPE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// The last numbers of an ended session are known this long.
 pub const CLOSED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most ended sessions whose last numbers are known: 64 bytes each, and more than end in the seconds a lost acknowledgement
@@ -23,6 +29,8 @@ pub const CLOSED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 pub const CLOSED_MAX: usize = 65_536;
 /// Most readers of one pipe: an acknowledgement costs a look at each of them.
 pub const READERS_MAX: usize = 16_384;
-/// Most items of one pipe that are not wholly taken: each takes some 300 bytes of memory, and all of them fit one snapshot in
-/// the log.
-pub const ITEMS_MAX: usize = 100_000;
+/// Most items of one pipe that are not wholly taken: each takes some 300 bytes of memory and some 120 of a snapshot, which must fit one
+/// entry of the log (16 MiB).
+pub const ITEMS_MAX: usize = 65_536;
+/// Most cursors of all live readers of one pipe together: 16 bytes each in the same snapshot.
+pub const CURSORS_MAX: usize = 262_144;

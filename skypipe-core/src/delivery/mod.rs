@@ -12,6 +12,7 @@ mod ranges;
 mod reader;
 mod readers;
 mod replay;
+mod room;
 mod serve;
 #[cfg(test)]
 mod tests;

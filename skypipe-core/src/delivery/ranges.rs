@@ -25,6 +25,14 @@ impl Ranges {
         self.0.splice(from..to, [merged]);
     }
 
+    /// Removes all from `end` on.
+    pub fn truncate(&mut self, end: Seq) {
+        self.0.retain(|r| r.start < end);
+        if let Some(last) = self.0.last_mut() {
+            last.end = last.end.min(end);
+        }
+    }
+
     /// The lowest number from `from` on that is not in the set.
     pub fn first_gap(&self, from: Seq) -> Seq {
         match self.0.iter().find(|r| r.end > from) {
@@ -54,7 +62,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_set_it_stands_for(inserts in proptest::collection::vec((0u64..40, 0u64..12), 0..20), from in 0u64..60) {
+        fn it_is_the_set_it_stands_for(inserts in proptest::collection::vec((0u64..40, 0u64..12), 0..20), from in 0u64..60, cut in 0u64..60) {
             let (mut ranges, mut model) = (Ranges::default(), BTreeSet::new());
             for (start, length) in inserts {
                 ranges.insert(Seq(start)..Seq(start + length));
@@ -65,6 +73,9 @@ mod tests {
             prop_assert_eq!(ranges.first_gap(Seq(from)).0, (from..).find(|n| !model.contains(n)).unwrap());
             let touching = ranges.iter().zip(ranges.iter().skip(1)).any(|(a, b)| a.end >= b.start);
             prop_assert!(!touching);
+            ranges.truncate(Seq(cut));
+            let members: Vec<u64> = ranges.iter().flat_map(|r| r.start.0..r.end.0).collect();
+            prop_assert_eq!(&members, &model.range(..cut).copied().collect::<Vec<_>>());
         }
     }
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::broker::{ReaderDown, Take};
 use crate::caller::ProcessId;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::time::Time;
 
-use super::fact::Held;
+use super::fact::{Fact, Held};
 use super::item::{Link, NOTICES_MAX};
 use super::ranges::Ranges;
 
@@ -23,6 +24,10 @@ pub(super) struct Reader {
     pub(super) take: Take,
     /// Whether it starts again at its end.
     pub(super) keep: bool,
+    /// Whether it ends where there is nothing to take, instead of waiting.
+    pub(super) no_wait: bool,
+    /// Its place among the readers of the pipe, in the order in which they came.
+    pub(super) arrival: u64,
     /// Which append says that it joined.
     pub(super) joined: u64,
     /// What it has.
@@ -33,6 +38,8 @@ pub(super) struct Reader {
     pub(super) outbox: VecDeque<ReaderDown>,
     /// Which append says that it left; it is told when that is durable.
     pub(super) leaving: Option<u64>,
+    /// When it took something last, while writers wait for room.
+    pub(super) idle_since: Option<Time>,
     /// It was told that a second writer joined.
     pub(super) second_writer_told: bool,
 }
@@ -134,6 +141,12 @@ impl Reader {
                 Holds::Live(live) => live.cursors.is_empty() && !live.ending,
                 _ => false,
             }
+    }
+
+    /// What the log has to know of it.
+    pub(super) fn joining(&self, session: SessionId) -> Fact {
+        let (epoch, take, keep, no_wait, process) = (self.epoch, self.take, self.keep, self.no_wait, self.process);
+        Fact::ReaderJoined { session, epoch, take, keep, no_wait, process, holds: self.held() }
     }
 
     /// What it has, as the log knows it.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::batch::EndKind;
 use crate::broker::{Notice, ReaderAttach, ReaderCursor, ReaderDown, Take};
 use crate::caller::ProcessId;
 use crate::error::{Code, Error};
@@ -12,12 +13,12 @@ use crate::time::Time;
 use super::default::{DefaultPipe, EVERYBODY, Effect, Pending, expired, fenced};
 use super::fact::Fact;
 use super::item::{Item, Link};
-use super::limits::READERS_MAX;
+use super::limits::{CURSORS_MAX, READERS_MAX};
 use super::ranges::Ranges;
 use super::reader::{Cursor, Holds, Live, Reader};
 
 impl DefaultPipe {
-    /// A reader attaches or returns.
+    /// A reader attaches or returns. It is welcome once [`DefaultPipe::reader_welcome`] says so.
     ///
     /// # Errors
     /// `E_EMPTY`, `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`.
@@ -32,7 +33,19 @@ impl DefaultPipe {
         }
     }
 
+    /// The welcome of an attached reader, once its joining is durable: until then a crash would make a stranger of it.
+    pub fn reader_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<(), Error>> {
+        let durable = self.durable;
+        match self.attached_reader(session, epoch) {
+            Ok(reader) => (reader.joined <= durable).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     /// More may be sent to a reader.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`.
     pub fn credit(&mut self, session: SessionId, epoch: Epoch, bytes: u64) -> Result<(), Error> {
         let reader = self.attached_reader(session, epoch)?;
         reader.credit = reader.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -44,22 +57,29 @@ impl DefaultPipe {
     ///
     /// # Errors
     /// `E_FENCED`, `E_SESSION_EXPIRED`; `E_PROTOCOL` when that was never sent.
-    pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor) -> Result<(), Error> {
+    pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor, now: Time) -> Result<(), Error> {
         let item = self.writers.get(&ack.writer).copied();
+        let end = item.and_then(|no| self.items.get(&no)?.end);
+        // Its readers may have more of it than is known here; see `forget_beyond`.
+        let aborted = end.is_some_and(|end| end.kind == EndKind::Aborted);
         let reader = self.attached_reader(session, epoch)?;
+        reader.idle_since = Some(now);
         let alone = matches!(reader.holds, Holds::Alone(..));
         let Some((no, cursor)) = item.and_then(|no| Some((no, reader.cursor(no)?))) else { return Ok(()) };
-        if ack.next > cursor.sent {
+        if ack.next > cursor.sent && !aborted {
             return Err(Error::new(Code::Protocol, "an acknowledgement of what was never sent"));
         }
         let from = cursor.acked;
-        cursor.acked = from.max(ack.next);
+        cursor.acked = from.max(ack.next.min(cursor.sent));
         self.acknowledged(session, no, from, alone);
         self.vanish_if_empty();
         Ok(())
     }
 
     /// A reader leaves; with `part` it keeps what it acknowledged of an item taken alone.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`.
     pub fn leave(&mut self, session: SessionId, epoch: Epoch, part: bool) -> Result<(), Error> {
         if self.attached_reader(session, epoch)?.leaving.is_none() {
             self.part_with(session, part, true);
@@ -89,12 +109,12 @@ impl DefaultPipe {
     }
 
     fn join_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
-        if self.readers.len() >= READERS_MAX {
+        if self.readers.len() >= READERS_MAX || self.cursors() + self.items.len() > CURSORS_MAX {
             return Err(Error::new(Code::Busy, "the pipe has as many readers as it may"));
         }
         let holds = match attach.take {
             Take::Peek => self.peek(),
-            take => self.assign(take, attach.no_wait),
+            take => self.assign(attach.session, take, attach.no_wait),
         };
         let empty = match &holds {
             Holds::Peek(items) => items.is_empty(),
@@ -111,11 +131,14 @@ impl DefaultPipe {
             process,
             take: attach.take,
             keep: attach.keep,
+            no_wait: attach.no_wait,
+            arrival: self.next_arrival(),
             joined: 0,
             holds: Holds::Waiting,
             credit: i64::try_from(attach.credit).unwrap_or(i64::MAX),
             outbox: VecDeque::new(),
             leaving: None,
+            idle_since: None,
             second_writer_told: false,
         };
         self.readers.insert(attach.session, reader);
@@ -130,9 +153,8 @@ impl DefaultPipe {
         if matches!(reader.holds, Holds::Peek(_)) {
             return;
         }
-        let (epoch, take, keep, process, holds) =
-            (reader.epoch, reader.take, reader.keep, reader.process, reader.held());
-        let joined = self.append(Fact::ReaderJoined { session, epoch, take, keep, process, holds });
+        let joining = reader.joining(session);
+        let joined = self.append(joining);
         self.pending.push_back((joined, Pending::Wake(session)));
         if let Some(reader) = self.readers.get_mut(&session) {
             reader.joined = joined;
@@ -153,7 +175,10 @@ impl DefaultPipe {
         reader.rewind();
         for (no, next) in &numbers {
             if let Some(cursor) = reader.cursor(*no) {
-                cursor.sent = cursor.start.max(*next);
+                // Of an aborted item it may have more than is known here; the end is still to be told.
+                let aborted = self.items[no].end.filter(|end| end.kind == EndKind::Aborted);
+                let next = aborted.map_or(*next, |end| Seq(end.next.0 - 1).min(*next));
+                cursor.sent = cursor.start.max(next);
                 cursor.wants_start &= cursor.sent <= cursor.start;
             }
         }
@@ -167,14 +192,19 @@ impl DefaultPipe {
             let items: Vec<ItemNo> = numbers.iter().map(|n| n.0).chain(live.cursors.keys().copied()).collect();
             items.into_iter().for_each(|no| live.queue(no));
         }
+        // What it names and does not hold any more it has taken for good; it did not hear of that.
+        let gone =
+            |cursor: &&ReaderCursor| self.writers.get(&cursor.writer).is_none_or(|no| reader.cursor(*no).is_none());
+        let taken: Vec<SessionId> = cursors.iter().filter(gone).map(|cursor| cursor.writer).collect();
+        taken.into_iter().for_each(|writer| reader.say(ReaderDown::Taken { writer }));
         self.wake(attach.session);
         self.end_or_restart(attach.session);
         Ok(())
     }
 
     /// Rule 2 and 3: what a reader that comes now gets.
-    pub(super) fn assign(&self, take: Take, no_wait: bool) -> Holds {
-        let mut free = self.items.iter().filter(|(no, item)| self.is_free(**no, item));
+    pub(super) fn assign(&self, session: SessionId, take: Take, no_wait: bool) -> Holds {
+        let mut free = self.items.iter().filter(|(no, item)| self.is_free(session, **no, item));
         if no_wait {
             return free.find(|(_, item)| item.end.is_some()).map_or(Holds::Waiting, |(no, item)| alone(*no, item));
         }
@@ -182,25 +212,29 @@ impl DefaultPipe {
             (Some((no, item)), Take::Item) => alone(*no, item),
             (None, Take::Item) => Holds::Waiting,
             (Some((no, item)), _) if item.end.is_some() => alone(*no, item),
-            _ => Holds::Live(self.go_live()),
+            _ => Holds::Live(self.go_live(session)),
         }
     }
 
     /// Whether no reader is taking the item or was given it.
-    fn is_free(&self, no: ItemNo, item: &Item) -> bool {
-        item.has_left() && !self.readers.values().any(|reader| reader.has_live(no).is_some())
+    fn is_free(&self, session: SessionId, no: ItemNo, item: &Item) -> bool {
+        item.has_left()
+            && !item.had_by.contains(&session)
+            && !self.readers.values().any(|reader| reader.has_live(no).is_some())
     }
 
     /// Rule 3: everything stored that is nobody's, in order, and all open items from here on.
-    fn go_live(&self) -> Live {
+    fn go_live(&self, session: SessionId) -> Live {
         let mut live = Live::default();
         for (&no, item) in self.items.iter().filter(|(_, item)| item.has_left()) {
-            let cursor = if self.is_free(no, item) {
+            let cursor = if self.is_free(session, no, item) {
                 let start = item.first_left();
                 Cursor::new(start, item.accepted, item.acked.clone())
-            } else if item.end.is_none() {
+            } else if item.end.is_none() && !item.had_by.contains(&session) {
                 let wants_start = item.open_record;
-                Cursor { wants_start, ..Cursor::new(item.accepted, item.accepted, Ranges::default()) }
+                // What was delivered before a relay crashed comes again from its writer, but not to who joins now.
+                let start = item.accepted.max(item.delivered);
+                Cursor { wants_start, ..Cursor::new(start, start, Ranges::default()) }
             } else {
                 continue;
             };
@@ -289,6 +323,7 @@ impl DefaultPipe {
     /// A reader has all of an item: the log hears of it, and then the reader.
     fn complete(&mut self, session: SessionId, no: ItemNo, writer: SessionId, took: Range<Seq>, alone: bool) {
         let append = self.append(Fact::Took { reader: session, item: no, from: took.start, to: took.end });
+        self.with_item(no, |item| item.had_by.insert(session));
         if alone {
             // Its records count as delivered only when they need not be put back any more.
             self.with_item(no, |item| item.taker = Some(EVERYBODY));
@@ -323,7 +358,11 @@ impl DefaultPipe {
     }
 
     fn restart(&mut self, session: SessionId, take: Take) {
-        let holds = self.assign(take, false);
+        let no_wait = self.readers.get(&session).is_some_and(|reader| reader.no_wait);
+        let holds = self.assign(session, take, no_wait);
+        if no_wait && matches!(holds, Holds::Waiting) {
+            return self.part_with(session, false, true);
+        }
         self.give(session, holds);
         let Some(held) = self.readers.get(&session).map(Reader::held) else { return };
         // As with joining: it gets nothing of what it holds before the log says so, or a crash would give it the same again.
@@ -408,11 +447,12 @@ impl DefaultPipe {
             }
             self.refresh(no);
         }
-        let idle: Vec<SessionId> =
-            self.readers.iter().filter(|(_, r)| r.is_idle()).map(|(session, _)| *session).collect();
-        for session in idle {
+        let mut idle: Vec<(u64, SessionId)> =
+            self.readers.iter().filter(|(_, r)| r.is_idle()).map(|(session, r)| (r.arrival, *session)).collect();
+        idle.sort_unstable();
+        for (_, session) in idle {
             let take = self.readers[&session].take;
-            let holds = self.assign(take, false);
+            let holds = self.assign(session, take, false);
             let something = match &holds {
                 Holds::Alone(..) => true,
                 Holds::Live(live) => !live.cursors.is_empty(),

@@ -23,8 +23,10 @@ impl DefaultPipe {
                 self.begin_item(item, Item::new(session, epoch, process, 0));
             }
             Fact::Ended { item, kind, next } => self.replay_end(item, kind, next),
-            Fact::ReaderJoined { session, epoch, take, keep, process, holds } => {
-                self.readers.insert(session, Reader::recovered(epoch, take, keep, process));
+            Fact::ReaderJoined { session, epoch, take, keep, no_wait, process, holds } => {
+                let arrival = self.next_arrival();
+                let reader = Reader::recovered(epoch, take, process);
+                self.readers.insert(session, Reader { keep, no_wait, arrival, ..reader });
                 self.replay_holds(session, holds);
             }
             Fact::ReaderHolds { session, holds } => {
@@ -73,16 +75,16 @@ impl DefaultPipe {
             let (session, epoch, process) = (item.session, item.epoch, item.process);
             facts.push(Fact::WriterJoined { session, epoch, item: *no, process });
         }
-        for (session, r) in
-            self.readers.iter().filter(|(_, r)| r.leaving.is_none() && !matches!(r.holds, Holds::Peek(_)))
-        {
-            let (epoch, take, keep, process, holds) = (r.epoch, r.take, r.keep, r.process, r.held());
-            facts.push(Fact::ReaderJoined { session: *session, epoch, take, keep, process, holds });
-        }
+        let stays = |reader: &Reader| reader.leaving.is_none() && !matches!(reader.holds, Holds::Peek(_));
+        let mut readers: Vec<_> = self.readers.iter().filter(|(_, reader)| stays(reader)).collect();
+        readers.sort_unstable_by_key(|(_, reader)| reader.arrival);
+        facts.extend(readers.into_iter().map(|(session, reader)| reader.joining(*session)));
         for (no, item) in &self.items {
             let took = |reader, range: Range<Seq>| Fact::Took { reader, item: *no, from: range.start, to: range.end };
             facts.extend(item.holes.iter().map(|range| took(EVERYBODY, range)));
             facts.extend(item.acked.iter().map(|range| took(SOMEBODY, range)));
+            let had_by = item.had_by.iter().filter(|session| self.readers.contains_key(*session));
+            facts.extend(had_by.map(|session| took(*session, Seq(0)..Seq(0))));
             // An end that is not appended yet follows the snapshot.
             let end = item.end.filter(|end| end.append.is_some());
             facts.extend(end.map(|end| Fact::Ended { item: *no, kind: end.kind, next: end.next }));
@@ -152,6 +154,9 @@ impl DefaultPipe {
         self.next_item = self.next_item.max(ItemNo(no.0.saturating_add(1)));
         let Some(item) = self.items.get_mut(&no) else { return };
         item.acked.insert(from..to);
+        if self.readers.contains_key(&reader) {
+            item.had_by.insert(reader);
+        }
         if reader == EVERYBODY {
             item.holes.insert(from..to);
             let cursors = self.readers.values_mut().filter_map(|reader| reader.cursor(no));
@@ -185,18 +190,21 @@ impl Item {
 }
 
 impl Reader {
-    fn recovered(epoch: Epoch, take: crate::broker::Take, keep: bool, process: Option<ProcessId>) -> Self {
+    fn recovered(epoch: Epoch, take: crate::broker::Take, process: Option<ProcessId>) -> Self {
         Self {
             epoch,
             link: Link::Away(Time::default()),
             process,
             take,
-            keep,
+            keep: false,
+            no_wait: false,
+            arrival: 0,
             joined: 0,
             holds: Holds::Waiting,
             credit: 0,
             outbox: std::collections::VecDeque::new(),
             leaving: None,
+            idle_since: None,
             second_writer_told: false,
         }
     }

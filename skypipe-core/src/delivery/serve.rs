@@ -25,7 +25,7 @@ enum Step {
 impl DefaultPipe {
     /// The next message down to a writer.
     pub fn next_for_writer(&mut self, session: SessionId, epoch: Epoch) -> Next<WriterDown> {
-        let durable = self.durable;
+        let (durable, withholds_credit) = (self.durable, self.waits());
         let Some(&no) = self.writers.get(&session) else { return Next::End(self.removed.then(|| self.unknown())) };
         let Some(item) = self.items.get_mut(&no) else { return Next::End(None) };
         if item.epoch != epoch {
@@ -35,7 +35,7 @@ impl DefaultPipe {
             WriterDown::Notice(notice)
         } else if let Some(ack) = item.take_ack(durable) {
             WriterDown::Ack(ack)
-        } else if let Some(credit) = item.take_credit() {
+        } else if let Some(credit) = item.take_credit(withholds_credit) {
             WriterDown::Credit(credit)
         } else {
             return Next::Wait;
@@ -133,7 +133,8 @@ impl DefaultPipe {
                     return Next::Message(ReaderDown::Notice(Notice::Middle { writer, from: to }));
                 }
                 Step::End(kind, next) => {
-                    cursor.sent = next;
+                    // A reader may be ahead of what a crashed relay knew, and acknowledges that as well.
+                    cursor.sent = cursor.sent.max(next);
                     cursor.end_told = true;
                     self.advance(session, no);
                     return Next::Message(ReaderDown::ItemEnd { writer, kind, alone, next });

@@ -343,7 +343,7 @@ impl Sim {
         }
         for (writer, numbers) in reader.numbers.clone() {
             if numbers.2 > Seq(0) {
-                self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next: numbers.2 }).unwrap();
+                self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next: numbers.2 }, self.now).unwrap();
             }
         }
         if let Some(part) = left {
@@ -406,7 +406,8 @@ impl Sim {
                 reader.open = reader.open.filter(|open| *open != writer);
                 let numbers = reader.numbers.entry(writer).or_insert((Seq(next.0 - 1), next, Seq(next.0 - 1)));
                 assert!(numbers.1.0 + 1 >= next.0, "an end before its records: {numbers:?} {next:?}");
-                numbers.1 = next;
+                // Of an item whose writer died while the relay was away it may have more than the next relay knows.
+                numbers.1 = numbers.1.max(next);
                 reader.ended.insert(writer);
                 reader.had_an_end = true;
                 if alone {
@@ -451,7 +452,7 @@ impl Sim {
             if numbers.2 < next {
                 self.readers.get_mut(&session).unwrap().numbers.get_mut(&writer).unwrap().2 = next;
                 self.taken.entry(writer).or_default().extend(numbers.2.0..next.0);
-                self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next }).unwrap();
+                self.pipe.acknowledge(session, epoch, ReaderCursor { writer, next }, self.now).unwrap();
                 self.effects();
             }
         }
@@ -488,9 +489,6 @@ impl Sim {
                 }
             }
             Op::Read(take, no_wait, keep) => {
-                // A reader that keeps on and joins an item behind its start may be given that start later. What it says again of its
-                // first part is then taken for an acknowledgement of the second: a fault that is known and left out here.
-                let keep = keep && self.pipe.items.values().all(|item| item.accepted == Seq(0));
                 self.joined_within |= self.pipe.items.values().any(|item| item.open_record);
                 let session = self.name();
                 if let Err(code) = self.attach_reader(session, take, no_wait, keep) {

@@ -10,7 +10,7 @@ use crate::time::Time;
 use super::default::{DefaultPipe, Pending, expired, fenced};
 use super::fact::Fact;
 use super::item::{End, Item, Link};
-use super::limits::{ITEMS_MAX, LIVE_WINDOW_BYTES};
+use super::limits::{CURSORS_MAX, ITEMS_MAX, LIVE_WINDOW_BYTES};
 use super::ranges::Ranges;
 use super::reader::{Cursor, Holds};
 
@@ -38,7 +38,7 @@ impl DefaultPipe {
 
     /// The welcome of an attached writer, once its joining is durable.
     pub fn writer_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<WriterWelcome, Error>> {
-        let durable = self.durable;
+        let (durable, withhold) = (self.durable, self.waits());
         let Some(&no) = self.writers.get(&session) else { return Some(Err(expired())) };
         let readers = self.readers.values().filter(|reader| reader.has_live(no).is_some()).count() as u32;
         let item = self.items.get_mut(&no)?;
@@ -49,7 +49,7 @@ impl DefaultPipe {
             Ok(WriterWelcome {
                 next: item.accepted,
                 ack: item.welcome_ack(durable),
-                credit: item.welcome_credit(),
+                credit: item.welcome_credit(withhold),
                 readers,
             })
         })
@@ -86,6 +86,9 @@ impl DefaultPipe {
     }
 
     /// The writer gives its item up.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`, or `E_ACCESS` when the pipe was removed.
     pub fn abort(&mut self, session: SessionId, epoch: Epoch) -> Result<(), Error> {
         let no = self.attached_item(session, epoch)?;
         self.abort_item(no);
@@ -108,7 +111,7 @@ impl DefaultPipe {
 
     /// A new item begins.
     fn join_writer(&mut self, session: SessionId, epoch: Epoch, process: Option<ProcessId>) -> Result<(), Error> {
-        if self.items.len() >= ITEMS_MAX {
+        if self.items.len() >= ITEMS_MAX || self.cursors() + self.readers.len() > CURSORS_MAX {
             return Err(Error::new(Code::Busy, "the pipe holds as many items as it may"));
         }
         // A reader that ends with an item must have ended before this writer in the log as well.
@@ -120,6 +123,7 @@ impl DefaultPipe {
         self.pending.push_back((joined, Pending::Wake(session)));
         self.begin_item(no, Item::new(session, epoch, process, joined));
         self.say_second_writer(no);
+        self.say_full(no);
         Ok(())
     }
 
@@ -134,7 +138,8 @@ impl DefaultPipe {
             }
         }
         let waiting = |holds: &Holds| matches!(holds, Holds::Waiting);
-        let waiting = self.readers.iter_mut().find(|(_, r)| !owed && r.leaving.is_none() && waiting(&r.holds));
+        let waiting = self.readers.iter_mut().filter(|(_, r)| !owed && r.leaving.is_none() && waiting(&r.holds));
+        let waiting = waiting.min_by_key(|(_, reader)| reader.arrival);
         if let Some((session, reader)) = waiting {
             reader.holds = Holds::Alone(no, Cursor::new(Seq(0), Seq(0), Ranges::default()));
             item.taker = Some(*session);
@@ -152,7 +157,7 @@ impl DefaultPipe {
                 return Err(fenced());
             }
             if item.end.is_some_and(|end| end.kind == EndKind::Aborted) {
-                return Err(expired());
+                return Err(expired().with_stored(item.accepted));
             }
             if resume.stored > item.accepted {
                 return Err(Error::new(Code::ResumeAhead, "the writer claims as stored what was never stored here"));

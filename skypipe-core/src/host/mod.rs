@@ -13,6 +13,8 @@ mod folder;
 mod in_process;
 mod lock;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 use std::sync::Arc;

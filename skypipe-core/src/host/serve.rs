@@ -15,6 +15,7 @@ use crate::local_broker::{LocalBroker, LocalBrokerOptions};
 use crate::local_socket::LocalSocketListener;
 use crate::relay::Relay;
 use crate::transport::Listener;
+use crate::wire::SoftwareVersion;
 
 /// A detached host that nobody is attached to goes after this: it costs a little memory, and starting one costs milliseconds.
 pub const IDLE_AFTER: Duration = Duration::from_secs(600);
@@ -37,6 +38,8 @@ pub struct HostOptions {
     pub idle: Option<Duration>,
     /// Stop when this is done, such as upon a signal.
     pub stop: Option<Stop>,
+    /// The version to call itself; none is this very one.
+    pub software: Option<SoftwareVersion>,
     /// Called once with the URLs, as soon as the relay accepts.
     pub ready: Option<Ready>,
 }
@@ -58,7 +61,7 @@ pub async fn serve(folder: &LocalFolder, options: HostOptions) -> Result<(), Err
 /// [`serve`] with the lock already taken.
 pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: HostOptions) -> Result<(), Error> {
     let broker = open_broker(folder.data()).await?;
-    let mut relay = Relay::new(broker);
+    let mut relay = Relay::new(broker.clone()).with_version(options.software.unwrap_or(SoftwareVersion::CURRENT));
     let mut urls = Vec::new();
     if !options.without_socket {
         let listener = LocalSocketListener::bind(folder.socket())?;
@@ -73,10 +76,13 @@ pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: 
     if let Some(ready) = options.ready {
         ready(&urls);
     }
-    run(&relay, options.stop, options.idle).await?;
-    lock.say(HostState::Stopping)?;
+    let ended = run(&relay, options.stop, options.idle).await;
+    let said = lock.say(HostState::Stopping);
+    let end = tokio::time::Instant::now() + DRAIN_WITHIN;
     relay.drain(DRAIN_WITHIN).await;
-    Ok(())
+    // The next host opens the same log: this one must be closed before the lock is free, whoever still holds a part of it.
+    broker.close(end.saturating_duration_since(tokio::time::Instant::now())).await;
+    ended.and(said)
 }
 
 /// Serves until one of the reasons to stop is there.

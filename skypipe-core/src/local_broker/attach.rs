@@ -35,7 +35,7 @@ pub(super) async fn writer(
 }
 
 /// Attaches a reader; see [`crate::Broker::attach_reader`].
-pub(super) fn reader(
+pub(super) async fn reader(
     shared: &Arc<Shared>,
     caller: &Caller,
     pipe: &PipeRef,
@@ -46,9 +46,11 @@ pub(super) fn reader(
     if attach.resume.is_some() && closed(shared, pipe, attach.session)?.is_some() {
         return Ok(halves::of_closed_reader());
     }
+    let (session, epoch) = (attach.session, attach.epoch);
     let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, process))?;
-    let attached = Attached::new(shared, &cell, caller, Party::Reader, attach.session, attach.epoch);
-    Ok(halves::of_reader(Arc::new(attached)))
+    let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Reader, session, epoch));
+    poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await??;
+    Ok(halves::of_reader(attached))
 }
 
 /// What a stranger and a friend of an unknown pipe hear alike.
@@ -80,8 +82,12 @@ fn closed(shared: &Shared, pipe: &PipeRef, session: SessionId) -> Result<Option<
     if cell.is_some_and(|cell| cell.knows(session)) {
         return Ok(None);
     }
-    let closed = shared.closed().get(session).filter(|closed| closed.ended);
-    closed.map(Some).ok_or_else(|| Error::new(Code::SessionExpired, "the session is not known here any more"))
+    let expired = Error::new(Code::SessionExpired, "the session is not known here any more");
+    match shared.closed().get(session) {
+        Some(closed) if closed.ended => Ok(Some(closed)),
+        Some(given_up) => Err(expired.with_stored(given_up.next)),
+        None => Err(expired),
+    }
 }
 
 fn welcome_of(closed: Closed) -> WriterWelcome {

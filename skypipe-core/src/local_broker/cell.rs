@@ -91,6 +91,7 @@ impl Cell {
         let count = state.pending.partition_point(|lsn| *lsn <= upto);
         state.pending.drain(..count);
         state.machine.stored(count as u64);
+        self.measure(shared, &mut state);
         let woken = self.carry_out(shared, &mut state);
         self.set_timer(shared, &mut state);
         if state.machine.is_gone() && state.pending.is_empty() {
@@ -155,30 +156,47 @@ impl Cell {
     /// Does what the machine asks for, in order, and returns who is to be woken once the lock is free.
     fn carry_out(&self, shared: &Shared, state: &mut State) -> Vec<Waker> {
         let mut woken = Vec::new();
-        for effect in state.machine.take_effects() {
-            match effect {
-                Effect::Fact(fact) => {
-                    let entry = Entry::Fact { pipe: self.id, body: fact.encode() };
-                    state.pending.push_back(shared.log.append(entry));
-                }
-                Effect::Batch(item, batch) => {
-                    state.pending.push_back(shared.log.append(Entry::Batch { pipe: self.id, item, batch }));
-                }
-                Effect::Forget(item, below) => shared.log.forget(self.id, item, below),
-                Effect::Wake(session) => woken.extend(state.wakers.remove(&session)),
-                Effect::Closed { session, next, ended } => {
-                    shared.close_session(Closed { session, next, ended, at: shared.env.clock.wall() });
-                }
-                Effect::Gone => {
-                    shared.directory().forget_name(self);
-                    if state.pending.is_empty() {
-                        shared.directory().forget_id(self.id);
-                    }
-                    woken.extend(std::mem::take(&mut state.wakers).into_values());
-                }
+        loop {
+            let effects = state.machine.take_effects();
+            let freed = effects.iter().any(|effect| matches!(effect, Effect::Forget(..)));
+            for effect in effects {
+                self.carry_out_one(shared, state, effect, &mut woken);
             }
+            if !(freed && state.machine.waits()) {
+                break;
+            }
+            self.measure(shared, state);
         }
         woken
+    }
+
+    fn carry_out_one(&self, shared: &Shared, state: &mut State, effect: Effect, woken: &mut Vec<Waker>) {
+        match effect {
+            Effect::Fact(fact) => {
+                let entry = Entry::Fact { pipe: self.id, body: fact.encode() };
+                state.pending.push_back(shared.log.append(entry));
+            }
+            Effect::Batch(item, batch) => {
+                state.pending.push_back(shared.log.append(Entry::Batch { pipe: self.id, item, batch }));
+            }
+            Effect::Forget(item, below) => shared.log.forget(self.id, item, below),
+            Effect::Wake(session) => woken.extend(state.wakers.remove(&session)),
+            Effect::Closed { session, next, ended } => {
+                shared.close_session(Closed { session, next, ended, at: shared.env.clock.wall() });
+            }
+            Effect::Gone => {
+                shared.directory().forget_name(self);
+                if state.pending.is_empty() {
+                    shared.directory().forget_id(self.id);
+                }
+                woken.extend(std::mem::take(&mut state.wakers).into_values());
+            }
+        }
+    }
+
+    /// Tells the machine how much of its quota is used.
+    fn measure(&self, shared: &Shared, state: &mut State) {
+        state.machine.uses(shared.log.bytes(self.id), shared.pipe_bytes_max, shared.env.now());
     }
 
     fn set_timer(&self, shared: &Shared, state: &mut State) {

@@ -151,9 +151,10 @@ impl Sink<ReaderUp> for UpHalf {
 
     fn start_send(self: Pin<&mut Self>, message: ReaderUp) -> Result<(), Error> {
         let Attached { shared, cell, session, epoch, .. } = &*self.0;
+        let now = shared.env.now();
         cell.change(shared, |pipe| match message {
             ReaderUp::Credit(bytes) => pipe.credit(*session, *epoch, bytes),
-            ReaderUp::Ack(cursor) => pipe.acknowledge(*session, *epoch, cursor),
+            ReaderUp::Ack(cursor) => pipe.acknowledge(*session, *epoch, cursor, now),
             ReaderUp::Leave { part } => pipe.leave(*session, *epoch, part),
         })
         .unwrap_or_else(|| Err(UpHalf::gone()))

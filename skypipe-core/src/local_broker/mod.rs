@@ -1,9 +1,9 @@
 //! The embedded broker: pipes in this process, their records in memory for whoever reads promptly and in a log on disk for the rest.
 //!
 //! ```text
-//!  halves.rs ─▶ cell.rs: one pipe = state machine (delivery) + lock ─▶ log (one for all pipes)
-//!                  ▲                                                     │
-//!                  └──────────── stored.rs: what became durable ◀────────┘
+//!  attach.rs ─▶ halves.rs ─▶ cell.rs: one pipe = state machine (delivery) + lock ─▶ log (one for all pipes)
+//!                               ▲  ▲                                                  │
+//!   timers.rs, vanished.rs: due ┘  └───────── shared.rs: what became durable ◀────────┘
 //! ```
 
 mod attach;
@@ -11,10 +11,13 @@ mod cell;
 mod closed;
 mod directory;
 mod halves;
+#[cfg(test)]
+mod room_tests;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod vanished;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use crate::broker::{
     WriterHalves,
 };
 use crate::caller::{Caller, ProcessId};
+use crate::delivery::limits::PIPE_BYTES_MAX;
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::log::{Disk, FolderDisk, LogOptions, RamDisk};
@@ -38,13 +42,15 @@ use shared::Shared;
 pub struct LocalBrokerOptions {
     /// How its log is kept.
     pub log: LogOptions,
+    /// Bytes each pipe may have in the log; past it its writers wait.
+    pub pipe_bytes_max: u64,
     /// Whether a process that had a session when the last host stopped is still there. A session of a dead process is lost at once.
     pub is_alive: fn(ProcessId) -> bool,
 }
 
 impl Default for LocalBrokerOptions {
     fn default() -> Self {
-        Self { log: LogOptions::default(), is_alive: crate::local_socket::is_alive }
+        Self { log: LogOptions::default(), pipe_bytes_max: PIPE_BYTES_MAX, is_alive: crate::local_socket::is_alive }
     }
 }
 
@@ -79,7 +85,8 @@ impl LocalBroker {
     /// tokio runtime, on which its timers run.
     ///
     /// # Errors
-    /// `E_FORMAT` when the folder has a newer format, `E_STORAGE`, `E_NO_SPACE`.
+    /// `E_FORMAT` when the folder has a newer format, `E_PROTOCOL` when the log has facts this version does not know, `E_STORAGE`,
+    /// `E_NO_SPACE`.
     pub fn open(folder: &Path, env: Env, options: LocalBrokerOptions) -> Result<Arc<Self>, Error> {
         let disk = FolderDisk::new(folder)
             .map_err(|e| Error::new(Code::Storage, format!("cannot use {}: {e}", folder.display())))?;
@@ -102,9 +109,13 @@ impl LocalBroker {
         Ok(Arc::new(Self { shared: Shared::open(disk, env, &options)? }))
     }
 
-    /// Commits what is queued and closes the log. Sessions that are attached then go on with the next host of the data.
-    pub async fn close(&self) {
-        self.drain().await;
+    /// Commits what is queued and closes the log. Sessions that are attached then go on with the next host of the data. What
+    /// waits for room on a full disk is given up after `within`; its writers still have it.
+    ///
+    /// # Cancel safety
+    /// A dropped call may leave the log open; call it again.
+    pub async fn close(&self, within: std::time::Duration) {
+        let _ = tokio::time::timeout(within, self.drain()).await;
         let log = self.shared.log.clone();
         // The log's thread ends with its last sync, which may take a while.
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
@@ -132,7 +143,7 @@ impl Broker for LocalBroker {
         pipe: &PipeRef,
         attach: ReaderAttach,
     ) -> Result<ReaderHalves, Error> {
-        attach::reader(&self.shared, caller, pipe, attach)
+        attach::reader(&self.shared, caller, pipe, attach).await
     }
 
     async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage, Error> {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::broker::Notice;
 use crate::delivery::{Closed, DefaultPipe, Fact};
 use crate::env::Env;
 use crate::error::{Code, Error};
@@ -16,10 +15,11 @@ use crate::log::{Disk, Entry, Log, LogOwner};
 use crate::name::{Owner, PipePath, PipeRef};
 
 use super::LocalBrokerOptions;
-use super::cell::Cell;
+use super::cell::{Cell, SharedCell};
 use super::closed::ClosedSessions;
 use super::directory::Directory;
 use super::timers::Timers;
+use super::vanished;
 
 /// The log of the broker itself, beside those of its pipes.
 pub(super) const BROKER: PipeId = PipeId(0);
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) env: Env,
     pub(super) log: Arc<Log>,
     pub(super) timers: Timers,
+    /// See [`LocalBrokerOptions::pipe_bytes_max`].
+    pub(super) pipe_bytes_max: u64,
     directory: Mutex<Directory>,
     closed: Mutex<ClosedSessions>,
     next_pipe: AtomicU64,
@@ -51,6 +53,7 @@ impl Shared {
         let newest = recovery.pipes.keys().chain(&log.pipes()).map(|pipe| pipe.0).max().unwrap_or_default();
         let shared = Arc::new(Self {
             timers: Timers::default(),
+            pipe_bytes_max: options.pipe_bytes_max,
             directory: Mutex::default(),
             closed: Mutex::new(recovery.closed),
             next_pipe: AtomicU64::new(newest + 1),
@@ -61,12 +64,12 @@ impl Shared {
             log,
         });
         shared.drop_unknown(&recovery.pipes);
-        for (id, pipe) in recovery.pipes {
-            shared.recover(id, pipe, options);
-        }
+        let pipes = recovery.pipes.into_iter();
+        let awaited: Vec<SharedCell> = pipes.filter_map(|(id, pipe)| shared.recover(id, pipe, options)).collect();
         let owner: Weak<dyn LogOwner> = Arc::downgrade(&(shared.clone() as Arc<dyn LogOwner>));
         shared.log.start(owner)?;
         Timers::start(&shared);
+        vanished::watch(&shared, awaited, options.is_alive);
         Ok(shared)
     }
 
@@ -115,18 +118,21 @@ impl Shared {
         }
     }
 
-    fn recover(self: &Arc<Self>, id: PipeId, mut pipe: DefaultPipe, options: &LocalBrokerOptions) {
+    /// Makes a pipe ready. Gives its cell if processes that had sessions there are still to come back.
+    fn recover(
+        self: &Arc<Self>,
+        id: PipeId,
+        mut pipe: DefaultPipe,
+        options: &LocalBrokerOptions,
+    ) -> Option<SharedCell> {
         for item in self.log.items(id).into_iter().filter(|item| !pipe.has_item(*item)) {
             self.log.forget(id, item, crate::id::Seq(u64::MAX));
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
         let cell = Arc::new(Cell::new(id, pipe));
         self.directory().insert(cell.clone());
-        cell.change(self, |pipe| {
-            let dead = |process: Option<crate::caller::ProcessId>| process.is_some_and(|p| !(options.is_alive)(p));
-            let lost: Vec<_> = pipe.away().into_iter().filter(|(_, process)| dead(*process)).collect();
-            lost.into_iter().for_each(|(session, _)| pipe.lost(session));
-        });
+        let awaited = cell.change(self, |pipe| vanished::give_up_the_dead(pipe, options.is_alive));
+        (awaited == Some(true)).then_some(cell)
     }
 
     /// Pipes of which only batches are left were removed before their batches were freed.
@@ -135,10 +141,10 @@ impl Shared {
         self.log.pipes().into_iter().filter(unknown).for_each(|pipe| self.log.forget_pipe(pipe));
     }
 
-    fn to_all_writers(&self, notice: &Notice) {
+    fn to_all(&self, change: impl Fn(&mut DefaultPipe)) {
         let cells = self.directory().all();
         for cell in cells {
-            cell.change(self, |pipe| pipe.say_to_writers(notice));
+            cell.change(self, &change);
         }
     }
 }
@@ -166,11 +172,12 @@ impl LogOwner for Shared {
     }
 
     fn stalled(&self, reason: &Error) {
-        self.to_all_writers(&Notice::WaitsForRoom { code: reason.code(), text: reason.text().to_owned() });
+        let (code, now) = (reason.code(), self.env.now());
+        self.to_all(|pipe| pipe.waits_for_room(code, now));
     }
 
     fn resumed(&self) {
-        self.to_all_writers(&Notice::HasRoom);
+        self.to_all(|pipe| pipe.has_room(Code::NoSpace));
     }
 
     fn failed(&self, error: &Error) {
@@ -195,7 +202,10 @@ impl Recovery {
             Ok(fact) if id == BROKER => self.closed.replay(fact),
             Ok(Fact::Removed) => drop(self.pipes.remove(&id)),
             Ok(fact) => self.pipes.entry(id).or_insert_with(nameless).replay(fact),
-            Err(error) => self.error = Some(error),
+            Err(error) => {
+                let text = "the log holds facts of a newer version";
+                self.error = Some(Error::new(Code::Format, text).because(error));
+            }
         }
     }
 }

@@ -175,7 +175,7 @@ async fn sessions_go_on_after_a_drain() {
     let mut reader = read(&broker, 1, None).await;
     let mut writer = write(&broker, 1, None).await;
     writer.up.send(WriterUp::Batch(batch(0, 2, false))).await.unwrap();
-    timeout(SOON, broker.close()).await.unwrap();
+    timeout(SOON, broker.close(SOON)).await.unwrap();
     drop((writer, broker));
     let broker = open(&disk);
     let mut writer = write(&broker, 2, Some(WriterResume::default())).await;

@@ -62,6 +62,8 @@ pub struct Connection {
     failures: u32,
     /// Whether there ever was a link.
     ever: bool,
+    /// Whether the broker ever confirmed this session.
+    confirmed: bool,
     /// Since when there is none.
     away_since: Time,
     /// How many of [`SAY_AFTER`] were said.
@@ -79,6 +81,7 @@ impl Connection {
             epoch: Epoch(0),
             failures: 0,
             ever: false,
+            confirmed: false,
             away_since: now,
             said: 0,
             last_code: Code::Unreachable,
@@ -111,6 +114,11 @@ impl Connection {
         self.ever
     }
 
+    /// Whether the broker ever confirmed this session: losing one that it never did is no news to anybody.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
     /// Whether it is time to attach.
     pub fn is_due(&self, now: Time) -> bool {
         matches!(self.state, State::Waiting { until } if until <= now)
@@ -137,7 +145,7 @@ impl Connection {
     pub fn attached(&mut self, now: Time) -> Option<Event> {
         let again = self.ever.then(|| Event::Connected { away: now.since(self.away_since) });
         self.state = State::Attached;
-        self.ever = true;
+        (self.ever, self.confirmed) = (true, true);
         self.said = 0;
         again
     }
@@ -147,9 +155,10 @@ impl Connection {
         self.failures = 0;
     }
 
-    /// Whether a session goes on after this error.
-    pub fn survives(error: &Error) -> bool {
-        error.is_disconnected() || error.code() == Code::Busy
+    /// Whether the session goes on after this error. A relay that holds its lock and does not answer ends a command that has nothing to
+    /// lose yet; a session that was attached waits for it as for any other.
+    pub fn survives(&self, error: &Error) -> bool {
+        error.is_disconnected() || error.code() == Code::Busy || (self.confirmed && error.code() == Code::Locked)
     }
 
     /// The link broke, or the attach failed in a way that may pass.
@@ -187,7 +196,7 @@ impl Connection {
 
     /// The session starts over with a new id.
     pub fn renew(&mut self) {
-        self.epoch = Epoch(0);
+        (self.epoch, self.confirmed) = (Epoch(0), false);
     }
 
     /// The session is over.

@@ -257,42 +257,6 @@ async fn stored_and_live_over_the_embedded_broker() {
     assert_eq!(written.expect("written").progress.delivered, 100);
 }
 
-/// `cargo test --release -p skypipe-core --lib throughput -- --ignored --nocapture`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn throughput_of_the_session_alone() {
-    const BYTES: usize = 256 << 20;
-    for (length, by_record) in [(10, false), (100, false), (100, true), (1000, false), (65_536, false)] {
-        let broker = ToyBroker::default();
-        broker.lock().toy.extra_credit = 2 << 20;
-        let pipe = pipe_over(&broker);
-        let (write_pipe, line, start) = (pipe.clone(), vec![b'x'; length], std::time::Instant::now());
-        let count = (BYTES / length).min(5_000_000);
-        let write = tokio::spawn(async move {
-            let mut writer = write_pipe.writer().await.expect("a writer");
-            for _ in 0..count {
-                writer.send(&line).await.expect("room");
-            }
-            writer.end(Until::Delivered).await.expect("read")
-        });
-        let mut reader = pipe.reader().await.expect("a reader");
-        let mut records = 0;
-        if by_record {
-            while reader.next().await.expect("whole").is_some() {
-                records += 1;
-            }
-        } else {
-            while reader.next_chunk().await.expect("whole").is_some() {}
-            records = reader.outcome().records as usize;
-        }
-        write.await.expect("written");
-        assert_eq!(records, count);
-        let (seconds, batches) = (start.elapsed().as_secs_f64(), broker.lock().toy.items[0].batches.len());
-        let (rate, mib) = (count as f64 / seconds / 1e6, (count * length) as f64 / seconds / 1048576.0);
-        println!("{length:>6} B records: {rate:.2} M/s, {mib:.0} MiB/s, {batches} batches, by record: {by_record}");
-    }
-}
-
 trait Pending {
     fn now_or_never_is_pending(self);
 }

@@ -296,9 +296,11 @@ impl ReaderSession {
         } else if error.code() == Code::SessionExpired {
             self.connection.lost(&error, now, draw.jitter);
             self.session = draw.session;
+            if self.connection.is_confirmed() {
+                self.start_over();
+            }
             self.connection.renew();
-            self.start_over();
-        } else if Connection::survives(&error) {
+        } else if self.connection.survives(&error) {
             self.connection.lost(&error, now, draw.jitter);
         } else {
             self.fail(&error);
@@ -484,6 +486,8 @@ impl ReaderSession {
         self.outcome.incomplete |= kind == EndKind::Aborted || (alone && kind != EndKind::Finished);
         self.has_item |= alone;
         self.ack(writer, next);
+        // An aborted item may end before what this reader has of it; the broker waits to hear that the end was seen.
+        self.mark_dirty(writer);
         self.events.push(Event::ItemEnded { writer, kind, alone });
     }
 

@@ -286,6 +286,7 @@ fn every_cut_point_is_survived() {
 fn a_writer_given_up_goes_on_with_a_new_item() {
     for at in 1..120 {
         let (mut world, mut settled) = (World::new(25), None);
+        let first = world.writer.session();
         world.run(|world| {
             if world.messages >= at && !world.toy.items.is_empty() && settled.is_none() {
                 settled = Some(world.writer.progress().settled as usize);
@@ -293,7 +294,7 @@ fn a_writer_given_up_goes_on_with_a_new_item() {
                 world.cut_writer();
             }
         });
-        let renewed = world.writer_events.iter().any(|event| matches!(event, Event::NewItem { .. }));
+        let renewed = world.writer.session() != first;
         let first_part = (1..world.read.len()).find(|&i| world.read[i] != world.read[i - 1] + 1).unwrap_or(25);
         let again = world.read.get(first_part).copied().unwrap_or(25);
         assert!(again >= settled.unwrap_or(0) && (renewed || first_part == 25), "given up at {at}: {:?}", world.read);
@@ -446,6 +447,21 @@ fn a_writer_that_gives_up_says_unknown_only_when_it_is() {
         writer.tick(Time(1).plus(GIVE_UP), any_draw());
         assert_eq!(writer.failure().map(|e| e.code()), Some(code));
     }
+}
+
+#[test]
+fn a_new_item_repeats_nothing_that_is_known_to_be_stored() {
+    let mut writer = attached_writer(WriterWants::default());
+    for body in [b"a", b"b", b"c"] {
+        assert!(writer.push(body, true, true));
+    }
+    assert!(writer.next_up().is_some());
+    writer.lost(Error::new(Code::SessionExpired, "gone").with_stored(Seq(2)), Time(1), any_draw());
+    writer.begin(Time(2));
+    writer.attached(&welcome(0, 1 << 20), Time(2));
+    let Some(WriterUp::Batch(batch)) = writer.next_up() else { panic!("nothing is sent") };
+    assert_eq!(&batch.bodies()[..], b"c");
+    assert_eq!(writer.progress(), Progress { records: 3, settled: 2, stored: 0, delivered: 0 });
 }
 
 #[test]

@@ -286,8 +286,8 @@ impl WriterSession {
             self.connection.close();
         } else if error.code() == Code::SessionExpired {
             self.connection.lost(&error, now, draw.jitter);
-            self.start_over(draw.session);
-        } else if Connection::survives(&error) {
+            self.start_over(draw.session, error.stored());
+        } else if self.connection.survives(&error) {
             self.connection.lost(&error, now, draw.jitter);
         } else {
             self.fail(error);
@@ -416,10 +416,12 @@ impl WriterSession {
         self.events.push(Event::Notice(notice));
     }
 
-    /// Goes on with a new item, from the first record that is not acknowledged.
-    fn start_over(&mut self, session: SessionId) {
+    /// Goes on with a new item, from the first record that is not acknowledged, and not known to be stored.
+    fn start_over(&mut self, session: SessionId, stored: Option<Seq>) {
+        let stored = stored.unwrap_or_default().min(self.made());
+        self.ack.settled = self.ack.settled.max(stored);
         let lost = std::mem::replace(&mut self.session, session);
-        let done = self.progress();
+        let (done, confirmed) = (self.progress(), self.connection.is_confirmed());
         let end = self.kept.back().and_then(Batch::end).map(|mark| mark.kind);
         self.close_open();
         let (kept, settled) = (std::mem::take(&mut self.kept), self.ack.settled);
@@ -436,7 +438,9 @@ impl WriterSession {
         if let Some(kind) = end {
             self.end(kind);
         }
-        self.events.push(Event::NewItem { lost, session });
+        if confirmed {
+            self.events.push(Event::NewItem { lost, session });
+        }
     }
 
     fn forget_item(&mut self) {

@@ -9,6 +9,7 @@ use super::frame::Frame;
 use crate::broker::{Notice, ReaderCursor};
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, ERROR_TEXT_BYTES_MAX, Error};
+use crate::id::Seq;
 
 /// What has a frame of its own.
 pub trait Message: Sized {
@@ -45,6 +46,9 @@ fn put_error(kind: u8, error: &Error) -> Frame {
     let fields = payload(|out| {
         out.put_u16_le(error.code() as u16);
         put_short(out, cut(error.text(), ERROR_TEXT_BYTES_MAX).as_bytes());
+        if let Some(stored) = error.stored() {
+            out.put_u64_le(stored.0);
+        }
     });
     Frame::new(kind, fields)
 }
@@ -54,7 +58,11 @@ pub(super) fn carried_error(frame: Frame) -> Error {
     let mut fields = Fields(frame.payload);
     let read = fields.u16().and_then(|code| Ok((code, fields.text()?)));
     match read {
-        Ok((code, text)) => Error::new(Code::from_number(code), cut(&text, ERROR_TEXT_BYTES_MAX)),
+        Ok((code, text)) => {
+            let error = Error::new(Code::from_number(code), cut(&text, ERROR_TEXT_BYTES_MAX));
+            // Only an expired session has a number behind its text.
+            fields.u64().map(Seq).into_iter().fold(error, Error::with_stored)
+        }
         Err(error) => error,
     }
 }
