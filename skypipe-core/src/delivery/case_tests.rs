@@ -90,7 +90,7 @@ impl Rig {
 
     fn next(&mut self, epoch: u32) -> Next<ReaderDown> {
         let mut next = self.pipe.next_for_reader(READER, Epoch(epoch));
-        if let Next::FromLog(no, from) = next {
+        if let Next::FromLog { item: no, from, .. } = next {
             let holds = |(item, b): &&(ItemNo, Batch)| *item == no && b.first() <= from && from < b.next();
             let (_, batch) = self.batches.iter().find(holds).unwrap();
             next = Next::Message(self.pipe.from_log(READER, Epoch(epoch), no, batch).unwrap());

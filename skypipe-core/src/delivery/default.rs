@@ -58,7 +58,14 @@ pub enum Next<T> {
     /// This message.
     Message(T),
     /// Batches of this item from the log, from this number on: to be given to [`DefaultPipe::from_log`].
-    FromLog(ItemNo, Seq),
+    FromLog {
+        /// Which item.
+        item: ItemNo,
+        /// The number wanted.
+        from: Seq,
+        /// How many bytes the reader takes now: reading more would hold memory for a reader that stalls.
+        bytes_max: u64,
+    },
     /// Nothing now; an effect wakes it.
     Wait,
     /// Nothing ever: the attach is over, with an error if there is one.

@@ -60,7 +60,7 @@ impl DefaultPipe {
     pub fn acknowledge(&mut self, session: SessionId, epoch: Epoch, ack: ReaderCursor, now: Time) -> Result<(), Error> {
         let item = self.writers.get(&ack.writer).copied();
         let end = item.and_then(|no| self.items.get(&no)?.end);
-        // Its readers may have more of it than is known here; see `forget_beyond`.
+        // Its readers may have more of it than is known here: its writer is not there to send it again.
         let aborted = end.is_some_and(|end| end.kind == EndKind::Aborted);
         let reader = self.attached_reader(session, epoch)?;
         reader.idle_since = Some(now);

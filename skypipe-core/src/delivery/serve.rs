@@ -115,12 +115,12 @@ impl DefaultPipe {
                 continue;
             };
             let alone = matches!(reader.holds, Holds::Alone(..));
-            let credit = reader.credit > 0;
+            let credit = u64::try_from(reader.credit).unwrap_or(0);
             let writer = item.session;
             let Some(cursor) = reader.serving(no) else { return Next::Wait };
             match step(item, cursor) {
-                Step::Batch(_) | Step::FromLog(_) if !credit => return Next::Wait,
-                Step::FromLog(from) => return Next::FromLog(no, from),
+                Step::Batch(_) | Step::FromLog(_) if credit == 0 => return Next::Wait,
+                Step::FromLog(from) => return Next::FromLog { item: no, from, bytes_max: credit },
                 Step::Batch(batch) => {
                     let message = reader.send(no, batch);
                     self.advance(session, no);
@@ -133,7 +133,8 @@ impl DefaultPipe {
                     return Next::Message(ReaderDown::Notice(Notice::Middle { writer, from: to }));
                 }
                 Step::End(kind, next) => {
-                    cursor.sent = next;
+                    // A reader may be ahead of what a crashed relay knew, and acknowledges that as well.
+                    cursor.sent = cursor.sent.max(next);
                     cursor.end_told = true;
                     self.advance(session, no);
                     return Next::Message(ReaderDown::ItemEnd { writer, kind, alone, next });

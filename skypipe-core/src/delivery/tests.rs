@@ -219,7 +219,7 @@ impl Sim {
                         writer.attached = false;
                         break;
                     }
-                    Next::FromLog(..) => unreachable!(),
+                    Next::FromLog { .. } => unreachable!(),
                 }
                 self.effects();
             }
@@ -362,7 +362,7 @@ impl Sim {
         let epoch = Epoch(reader.epoch);
         let message = match self.pipe.next_for_reader(session, epoch) {
             Next::Message(message) => Some(message),
-            Next::FromLog(no, from) => {
+            Next::FromLog { item: no, from, .. } => {
                 let found = self.log.iter().find_map(|entry| match entry {
                     Logged::Batch(item, batch) if *item == no && batch.first() <= from && from < batch.next() => {
                         Some(batch.clone())
@@ -490,9 +490,6 @@ impl Sim {
                 }
             }
             Op::Read(take, no_wait, keep) => {
-                // A reader that keeps on and joins an item behind its start may be given that start later. What it says again of its
-                // first part is then taken for an acknowledgement of the second: a fault that is known and left out here.
-                let keep = keep && self.pipe.items.values().all(|item| item.accepted == Seq(0));
                 self.joined_within |= self.pipe.items.values().any(|item| item.open_record);
                 let session = self.name();
                 if let Err(code) = self.attach_reader(session, take, no_wait, keep) {

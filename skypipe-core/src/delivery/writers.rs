@@ -232,7 +232,6 @@ impl DefaultPipe {
         for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
             cursor.skip.insert(lost.clone());
         }
-        self.forget_beyond(no, lost.end);
         self.wake(session);
         self.offer(no);
         if !self.is_prompt(no) {
@@ -240,15 +239,6 @@ impl DefaultPipe {
         }
         self.item_ended(no);
         self.refresh(no);
-    }
-
-    /// After a relay's crash readers may have more of an item than anybody told the relay that came next, and its writer is not there
-    /// to send it again. They are owed the end all the same.
-    fn forget_beyond(&mut self, no: ItemNo, known: Seq) {
-        self.with_item(no, |item| item.acked.truncate(known));
-        for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
-            (cursor.sent, cursor.acked) = (cursor.sent.min(known), cursor.acked.min(known));
-        }
     }
 
     /// When the last writer of a live reader has ended, the reader ends too, however far it is.

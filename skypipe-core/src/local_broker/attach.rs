@@ -120,6 +120,7 @@ fn change(
 fn process(caller: &Caller) -> Option<ProcessId> {
     match caller.peer {
         Peer::Process(process) => Some(process),
-        _ => None,
+        Peer::InProcess => Some(crate::local_socket::process_id(std::process::id())),
+        Peer::Network(_) => None,
     }
 }

@@ -184,7 +184,7 @@ impl Stream for WriterStream {
         }
         let Attached { shared, cell, session, epoch, .. } = &*self.attached;
         let next = cell.poll(shared, *session, cx, |pipe| match pipe.next_for_writer(*session, *epoch) {
-            Next::Wait | Next::FromLog(..) => None,
+            Next::Wait | Next::FromLog { .. } => None,
             Next::Message(message) => Some(Ok(message)),
             Next::End(error) => Some(Err(error)),
         });
@@ -204,7 +204,8 @@ type Fetch = JoinHandle<Result<Read, Error>>;
 /// What comes down to a reader.
 struct ReaderStream {
     attached: Arc<Attached>,
-    /// Batches from the log, in order, that the pipe has not sent yet. At most [`READ_BYTES`] and one batch.
+    /// Batches from the log, in order, that the pipe has not sent yet. At most [`READ_BYTES`] and one batch, and no more than the reader
+    /// takes at once.
     fetched: VecDeque<(ItemNo, Batch)>,
     fetching: Option<(ItemNo, Seq, Fetch)>,
     over: bool,
@@ -235,8 +236,8 @@ impl ReaderStream {
             match ready!(next)? {
                 Next::Message(message) => return Poll::Ready(Ok(Some(message))),
                 Next::End(error) => return Poll::Ready(error.map_or(Ok(None), Err)),
-                Next::FromLog(item, from) => {
-                    if let Some(message) = ready!(self.poll_log(cx, item, from))? {
+                Next::FromLog { item, from, bytes_max } => {
+                    if let Some(message) = ready!(self.poll_log(cx, item, from, bytes_max))? {
                         return Poll::Ready(Ok(Some(message)));
                     }
                 }
@@ -246,14 +247,21 @@ impl ReaderStream {
     }
 
     /// The next message from the log; `None` when the pipe is to be asked again.
-    fn poll_log(&mut self, cx: &mut Context<'_>, item: ItemNo, from: Seq) -> Poll<Result<Option<ReaderDown>, Error>> {
+    fn poll_log(
+        &mut self,
+        cx: &mut Context<'_>,
+        item: ItemNo,
+        from: Seq,
+        bytes_max: u64,
+    ) -> Poll<Result<Option<ReaderDown>, Error>> {
         if let Some(batch) = self.take_fetched(item, from) {
             return Poll::Ready(Ok(self.change(|pipe, session, epoch| pipe.from_log(session, epoch, item, &batch))));
         }
         let wrong = self.fetching.as_ref().is_some_and(|(i, s, _)| (*i, *s) != (item, from));
         if self.fetching.is_none() || wrong {
             let (log, pipe) = (self.attached.shared.log.clone(), self.attached.cell.id);
-            let read = tokio::task::spawn_blocking(move || log.read(pipe, item, from, READ_BYTES));
+            let bytes_max = usize::try_from(bytes_max).map_or(READ_BYTES, |bytes| bytes.min(READ_BYTES));
+            let read = tokio::task::spawn_blocking(move || log.read(pipe, item, from, bytes_max));
             self.fetching = Some((item, from, read));
         }
         let Some((_, _, read)) = &mut self.fetching else { return Poll::Ready(Ok(None)) };
