@@ -95,6 +95,8 @@ fn its_files_are_the_users_alone() {
 #[test]
 fn another_users_process_cannot_connect() {
     if !rustix::process::geteuid().is_root() {
+        // Who has a machine to themselves may pass without; where changes land it must have been tried.
+        assert!(std::env::var_os("CI").is_none(), "only root can become another user");
         println!("skipped: only root can become another user");
         return;
     }

@@ -106,3 +106,29 @@ fn help_version_man_and_completions() {
     assert!(home.skypipe(["--version"]).ok().text().starts_with("skypipe "));
     assert!(home.relay_now().is_none(), "none of these needs a relay");
 }
+
+#[test]
+fn keep_and_no_wait_take_all_that_is_there() {
+    let home = Home::new();
+    home.store("x", "one\n");
+    home.store("x", "two\n");
+    home.skypipe(["read", "--keep", "--no-wait", "x"]).ok().gave("one\ntwo\n");
+    home.skypipe(["read", "--keep", "--no-wait", "x"]).run().exits(3).gave("");
+}
+
+#[test]
+fn who_waits_longest_for_an_item_gets_the_first() {
+    let home = Home::new();
+    let readers: Vec<_> = (1..=4)
+        .map(|count| {
+            let reader = home.skypipe(["read", "--item", "x"]).start();
+            home.until_stat("x", |stat| stat.readers == count);
+            reader
+        })
+        .collect();
+    for (number, reader) in readers.into_iter().enumerate() {
+        let text = format!("item {number}\n");
+        home.store("x", &text);
+        reader.wait().exits(0).gave(&text);
+    }
+}
