@@ -99,7 +99,18 @@ pub enum Held {
     /// This item, alone.
     Alone(ItemNo),
     /// Live, and of these items from these numbers on.
-    Live(Vec<(ItemNo, Seq)>),
+    Live(Vec<Place>),
+}
+
+/// Where a live reader is in an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which item.
+    pub item: ItemNo,
+    /// The first number it is owed.
+    pub from: Seq,
+    /// Whether it came within a record, and is owed only what begins behind it.
+    pub wants_start: bool,
 }
 
 /// The last numbers of a session that ended.
@@ -285,9 +296,10 @@ fn put_held(out: &mut BytesMut, held: &Held) {
         Held::Live(items) => {
             out.put_u8(2);
             out.put_u32_le(items.len() as u32);
-            for (item, from) in items {
-                out.put_u64_le(item.0);
-                out.put_u64_le(from.0);
+            for place in items {
+                out.put_u64_le(place.item.0);
+                out.put_u64_le(place.from.0);
+                out.put_u8(u8::from(place.wants_start));
             }
         }
     }
@@ -299,12 +311,15 @@ fn take_held(fields: &mut Fields) -> Result<Held, Error> {
         1 => Held::Alone(ItemNo(fields.u64()?)),
         2 => {
             let count = fields.u32()?;
-            let items: Result<Vec<_>, Error> =
-                (0..count).map(|_| Ok((ItemNo(fields.u64()?), Seq(fields.u64()?)))).collect();
+            let items: Result<Vec<_>, Error> = (0..count).map(|_| take_place(fields)).collect();
             Held::Live(items?)
         }
         _ => return Err(unknown()),
     })
+}
+
+fn take_place(fields: &mut Fields) -> Result<Place, Error> {
+    Ok(Place { item: ItemNo(fields.u64()?), from: Seq(fields.u64()?), wants_start: fields.u8()? != 0 })
 }
 
 #[cfg(test)]
@@ -329,7 +344,13 @@ mod tests {
                 process: None,
                 holds: Held::Waiting,
             },
-            Fact::ReaderHolds { session, holds: Held::Live(vec![(ItemNo(1), Seq(2)), (ItemNo(4), Seq(0))]) },
+            Fact::ReaderHolds {
+                session,
+                holds: Held::Live(vec![
+                    Place { item: ItemNo(1), from: Seq(2), wants_start: true },
+                    Place { item: ItemNo(4), from: Seq(0), wants_start: false },
+                ]),
+            },
             Fact::ReaderHolds { session, holds: Held::Alone(ItemNo(8)) },
             Fact::Took { reader: session, item: ItemNo(3), from: Seq(1), to: Seq(9) },
             Fact::ReaderLeft { session },

@@ -19,5 +19,5 @@ mod tests;
 mod writers;
 
 pub use default::{Counts, DefaultPipe, Effect, Extent, Next};
-pub use fact::{Closed, Fact, Held};
+pub use fact::{Closed, Fact, Held, Place};
 pub use ranges::Ranges;

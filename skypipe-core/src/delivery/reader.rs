@@ -7,7 +7,7 @@ use crate::caller::ProcessId;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
-use super::fact::{Fact, Held};
+use super::fact::{Fact, Held, Place};
 use super::item::{Link, NOTICES_MAX};
 use super::ranges::Ranges;
 
@@ -153,7 +153,13 @@ impl Reader {
     pub(super) fn held(&self) -> Held {
         match &self.holds {
             Holds::Alone(item, _) => Held::Alone(*item),
-            Holds::Live(live) => Held::Live(live.cursors.iter().map(|(item, c)| (*item, c.acked)).collect()),
+            Holds::Live(live) => {
+                let place = |(item, cursor): (&ItemNo, &Cursor)| {
+                    let (item, from, wants_start) = (*item, cursor.acked, cursor.wants_start);
+                    Place { item, from, wants_start }
+                };
+                Held::Live(live.cursors.iter().map(place).collect())
+            }
             Holds::Waiting | Holds::Peek(_) => Held::Waiting,
         }
     }

@@ -179,7 +179,10 @@ impl DefaultPipe {
                 let aborted = self.items[no].end.filter(|end| end.kind == EndKind::Aborted);
                 let next = aborted.map_or(*next, |end| Seq(end.next.0 - 1).min(*next));
                 cursor.sent = cursor.start.max(next);
-                cursor.wants_start &= cursor.sent <= cursor.start;
+                if cursor.wants_start && cursor.sent > cursor.start {
+                    // Only the relay that crashed knew where its first record began: what it has counts as nobody's.
+                    (cursor.start, cursor.acked, cursor.wants_start) = (cursor.sent, cursor.sent, false);
+                }
             }
         }
         if let Some(live) = reader.live() {

@@ -8,7 +8,7 @@ use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
 use super::default::{DefaultPipe, EVERYBODY, Extent, Pending, SOMEBODY};
-use super::fact::{Fact, Held};
+use super::fact::{Fact, Held, Place};
 use super::item::{End, Item, Link};
 use super::reader::{Cursor, Holds, Live, Reader};
 
@@ -132,9 +132,9 @@ impl DefaultPipe {
             }
             Held::Live(items) => {
                 let mut live = Live::default();
-                for (no, from) in items {
+                for Place { item: no, from, wants_start } in items {
                     let skip = self.items.get(&no).map(|item| item.acked.clone()).unwrap_or_default();
-                    live.cursors.insert(no, Cursor::new(from, Seq(0), skip));
+                    live.cursors.insert(no, Cursor { wants_start, ..Cursor::new(from, Seq(0), skip) });
                 }
                 Holds::Live(live)
             }
@@ -184,6 +184,8 @@ impl Item {
         if let Some(end) = self.end.filter(|end| end.kind == EndKind::Aborted) {
             self.accepted = Seq(end.next.0 - 1);
         }
+        // Whether it stopped within a record is not known; who comes now is safe to wait for the next one's start.
+        self.open_record = self.end.is_none() && self.accepted > Seq(0);
         (self.stored, self.settled, self.logged) = (self.accepted, self.accepted, self.accepted);
         self.link = Link::Away(now);
     }

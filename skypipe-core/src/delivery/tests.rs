@@ -94,9 +94,6 @@ struct Sim {
     /// Numbers of each writer's session that some reader has for good.
     taken: BTreeMap<SessionId, BTreeSet<u64>>,
     names: u8,
-    /// A reader joined within a record. Where it begins is known to the machine alone, not to its log: a fault that is known,
-    /// so such a pipe does not crash here.
-    joined_within: bool,
 }
 
 fn new_pipe() -> DefaultPipe {
@@ -115,7 +112,6 @@ impl Sim {
             closed: BTreeMap::new(),
             taken: BTreeMap::new(),
             names: 0,
-            joined_within: false,
         }
     }
 
@@ -181,8 +177,6 @@ impl Sim {
         }
         for reader in self.readers.values_mut() {
             reader.attached = false;
-            // A relay that lost a half record does not know that its reader is within one: a fault that is known.
-            reader.open = None;
         }
         self.effects();
         self.sync();
@@ -490,7 +484,6 @@ impl Sim {
                 }
             }
             Op::Read(take, no_wait, keep) => {
-                self.joined_within |= self.pipe.items.values().any(|item| item.open_record);
                 let session = self.name();
                 if let Err(code) = self.attach_reader(session, take, no_wait, keep) {
                     assert_eq!(code, Code::Empty);
@@ -529,7 +522,6 @@ impl Sim {
                 self.pipe.tick(self.now);
             }
             Op::Snapshot => self.pipe.log_snapshot(),
-            Op::Crash if self.joined_within => {}
             Op::Crash => self.crash(),
         }
         self.effects();

@@ -217,10 +217,13 @@ impl DefaultPipe {
 
     /// The item ends as aborted where it is.
     pub(super) fn abort_item(&mut self, no: ItemNo) {
+        // A reader that came in the middle before a relay crashed proves that the item went so far.
+        let begun = self.readers.values_mut().filter_map(|reader| reader.cursor(no)).map(|cursor| cursor.start).max();
+        let begun = begun.unwrap_or_default();
         let aborted = self.with_item(no, |item| {
             item.link = Link::Away(Time::default());
             let open = item.end.is_none();
-            let lost = item.accepted..item.known_until();
+            let lost = item.accepted..item.known_until().max(begun);
             if open {
                 item.end = Some(End { kind: EndKind::Aborted, next: lost.end.plus(1), append: None });
                 item.acked.insert(lost.clone());
