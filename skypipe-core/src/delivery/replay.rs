@@ -75,16 +75,19 @@ impl DefaultPipe {
             let (session, epoch, process) = (item.session, item.epoch, item.process);
             facts.push(Fact::WriterJoined { session, epoch, item: *no, process });
         }
+        // A reader that has an item alone begins behind what is acknowledged of it; live readers are owed that still.
+        let alone = |item: &Item| item.taker.is_some();
+        self.items.iter().filter(|(_, item)| alone(item)).for_each(|(no, item)| restate_taken(&mut facts, *no, item));
         let stays = |reader: &Reader| reader.leaving.is_none() && !matches!(reader.holds, Holds::Peek(_));
         let mut readers: Vec<_> = self.readers.iter().filter(|(_, reader)| stays(reader)).collect();
         readers.sort_unstable_by_key(|(_, reader)| reader.arrival);
         facts.extend(readers.into_iter().map(|(session, reader)| reader.joining(*session)));
         for (no, item) in &self.items {
-            let took = |reader, range: Range<Seq>| Fact::Took { reader, item: *no, from: range.start, to: range.end };
-            facts.extend(item.holes.iter().map(|range| took(EVERYBODY, range)));
-            facts.extend(item.acked.iter().map(|range| took(SOMEBODY, range)));
+            if !alone(item) {
+                restate_taken(&mut facts, *no, item);
+            }
             let had_by = item.had_by.iter().filter(|session| self.readers.contains_key(*session));
-            facts.extend(had_by.map(|session| took(*session, Seq(0)..Seq(0))));
+            facts.extend(had_by.map(|session| took(*session, *no, Seq(0)..Seq(0))));
             // An end that is not appended yet follows the snapshot.
             let end = item.end.filter(|end| end.append.is_some());
             facts.extend(end.map(|end| Fact::Ended { item: *no, kind: end.kind, next: end.next }));
@@ -92,7 +95,7 @@ impl DefaultPipe {
         // What was taken alone counts once that is durable; the log has it before this snapshot, and would forget it with this one.
         for (_, pending) in &self.pending {
             if let Pending::Took(item, numbers) = pending {
-                facts.push(Fact::Took { reader: SOMEBODY, item: *item, from: numbers.start, to: numbers.end });
+                facts.push(took(SOMEBODY, *item, numbers.clone()));
             }
         }
         // Nothing of an item that is over is restated, but its number must not be used again: the log still knows batches of it.
@@ -172,6 +175,16 @@ impl DefaultPipe {
             live.complete(no);
         }
     }
+}
+
+/// What of an item is acknowledged, and what of that was never logged.
+fn restate_taken(facts: &mut Vec<Fact>, no: ItemNo, item: &Item) {
+    facts.extend(item.holes.iter().map(|range| took(EVERYBODY, no, range)));
+    facts.extend(item.acked.iter().map(|range| took(SOMEBODY, no, range)));
+}
+
+fn took(reader: SessionId, item: ItemNo, range: Range<Seq>) -> Fact {
+    Fact::Took { reader, item, from: range.start, to: range.end }
 }
 
 impl Item {

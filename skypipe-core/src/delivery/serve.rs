@@ -128,6 +128,10 @@ impl DefaultPipe {
                         return Next::Message(message);
                     }
                 }
+                // It has not begun yet: it is told once, when it does.
+                Step::Skip(to) if cursor.wants_start => {
+                    (cursor.start, cursor.sent, cursor.acked) = (to, to, to);
+                }
                 Step::Skip(to) => {
                     cursor.sent = to;
                     return Next::Message(ReaderDown::Notice(Notice::Middle { writer, from: to }));

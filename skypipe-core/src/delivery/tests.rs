@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::reader::Holds;
 use super::*;
@@ -655,13 +656,19 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Two thousand take a second; `PROPTEST_CASES` asks for more.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000)
+/// Two thousand cases take a second, and are the same at every run. `PROPTEST_CASES` asks for more of them, `PROPTEST_RNG_SEED` for others.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    let default = ProptestConfig { max_shrink_iters: 200_000, ..ProptestConfig::default() };
+    let rng_seed = match std::env::var_os("PROPTEST_RNG_SEED") {
+        Some(_) => default.rng_seed,
+        None => RngSeed::Fixed(2012),
+    };
+    ProptestConfig { cases: asked.unwrap_or(2000), rng_seed, ..default }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 200_000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
     #[test]
     fn nothing_settled_is_lost_and_nothing_comes_twice(ops in proptest::collection::vec(op(), 1..120)) {
         let mut sim = Sim::new();
