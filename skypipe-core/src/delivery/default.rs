@@ -1,12 +1,14 @@
 //! A pipe in the default mode: stored until read, then live to all.
 //!
-//! [`DefaultPipe`] is the whole of DESIGN's rules 1 to 6 as a pure state machine. Events come in as method calls with `now`; what must be
+//! [`DefaultPipe`] is rules 1 to 6 of `docs/design.md` as a pure state machine. Events come in as method calls with `now`; what must be
 //! done comes out as [`Effect`]s, in order; what a party gets next is asked for with [`DefaultPipe::next_for_writer`] and
 //! [`DefaultPipe::next_for_reader`], so that nothing is queued for a party that does not read.
 //!
 //! ```text
 //!  writers.rs   attach, batch, end, loss        ─┐
 //!  readers.rs   attach, acknowledge, leave, loss ├─▶ items (item.rs), readers (reader.rs) ──▶ effects
+//!  assign.rs    what a reader that comes gets   ─┤
+//!  room.rs      no room: who waits, what goes   ─┤
 //!  serve.rs     what a party gets next          ─┤
 //!  replay.rs    facts from the log              ─┘
 //! ```

@@ -2,6 +2,7 @@
 //!
 //! An event and `now` go in, effects come out; there is no socket, no task, no clock and no file in here.
 
+mod assign;
 #[cfg(test)]
 mod case_tests;
 mod default;
