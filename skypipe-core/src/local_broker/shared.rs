@@ -149,6 +149,12 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.timers.stop();
+    }
+}
+
 impl LogOwner for Shared {
     fn stored(&self, pipe: PipeId, upto: Lsn) {
         let cell = self.directory().by_id(pipe);

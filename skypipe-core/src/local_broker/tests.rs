@@ -363,3 +363,20 @@ async fn through_a_relay_over_mem_a_live_batch_stays_the_same_memory() {
     }
     serving.abort();
 }
+
+// Time stands still while the test looks, so nothing that waits for a clock can help.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_nobody_holds_is_gone_at_once() {
+    let broker = LocalBroker::in_memory(Env::system()).unwrap();
+    let attach = WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None };
+    drop(broker.attach_writer(&far(), &pipe_ref(), attach).await.unwrap());
+    let shared = Arc::downgrade(&broker.shared);
+    // The timers' task has begun to wait, for the writer that is away.
+    tokio::task::yield_now().await;
+    drop(broker);
+    let start = std::time::Instant::now();
+    while shared.strong_count() > 0 {
+        assert!(start.elapsed() < SOON, "somebody holds it");
+        tokio::task::yield_now().await;
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -14,7 +15,7 @@ use super::shared::{Shared, lock};
 #[derive(Default)]
 pub(super) struct Timers {
     due: Mutex<BTreeSet<(Time, PipeId)>>,
-    changed: Notify,
+    changed: Arc<Notify>,
 }
 
 impl Timers {
@@ -33,6 +34,11 @@ impl Timers {
         if due.first() == Some(&(at, pipe)) {
             self.changed.notify_one();
         }
+    }
+
+    /// Lets the task see that the broker is gone.
+    pub(super) fn stop(&self) {
+        self.changed.notify_one();
     }
 
     fn first(&self) -> Option<Time> {
@@ -56,15 +62,16 @@ async fn run(shared: Weak<Shared>) {
                 cell.tick(&strong, now);
             }
         }
-        // While the task sleeps it must not keep the broker alive, so it looks again every now and then.
-        let wait = strong.timers.first().map_or(LOOK_AGAIN, |at| at.since(now).min(LOOK_AGAIN));
-        let shared_changed = strong.clone();
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = shared_changed.timers.changed.notified() => {}
-        }
+        let (first, changed) = (strong.timers.first(), strong.timers.changed.clone());
+        // While the task sleeps it must not keep the broker alive.
+        drop(strong);
+        wait(first.map(|at| at.since(now)), &changed).await;
     }
 }
 
-/// How long the task of a broker that nobody holds any more may linger.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+async fn wait(at_most: Option<Duration>, changed: &Notify) {
+    match at_most {
+        Some(at_most) => drop(tokio::time::timeout(at_most, changed.notified()).await),
+        None => changed.notified().await,
+    }
+}
