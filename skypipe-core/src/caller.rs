@@ -1,6 +1,9 @@
 //! Who calls a broker.
 
-use crate::name::Owner;
+use std::sync::Arc;
+
+use crate::identity::PublicKey;
+use crate::name::{Owner, Pattern, PipeRef};
 use crate::time::Time;
 
 /// Who makes a call, as far as that was proven, and how long the caller will wait. Every broker call carries one.
@@ -11,8 +14,12 @@ pub struct Caller {
     pub key: Option<PublicKey>,
     /// Whose pipes the caller means by a name without owner.
     pub namespace: Owner,
-    /// What the caller may do.
+    /// What the caller may do with the pipe of this call. An access check fills it in from the grants.
     pub rights: Rights,
+    /// What the caller may do with which pipes; none means with every pipe of its own namespace everything.
+    pub grants: Option<Arc<[Grant]>>,
+    /// Whether the caller may invite, and list, add and revoke keys.
+    pub admin: bool,
     /// When the caller stops waiting, by the broker's clock.
     pub deadline: Option<Time>,
     /// What is at the other end, which decides how a broken link is understood.
@@ -22,7 +29,15 @@ pub struct Caller {
 impl Caller {
     /// A caller in this very process, with every right.
     pub fn in_process() -> Self {
-        Self { key: None, namespace: Owner::SELF, rights: Rights::ALL, deadline: None, peer: Peer::InProcess }
+        Self {
+            key: None,
+            namespace: Owner::SELF,
+            rights: Rights::ALL,
+            grants: None,
+            admin: true,
+            deadline: None,
+            peer: Peer::InProcess,
+        }
     }
 
     /// The same caller seen at `peer`.
@@ -33,13 +48,36 @@ impl Caller {
     }
 }
 
-/// An Ed25519 public key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PublicKey(pub [u8; 32]);
+impl Caller {
+    /// What the caller may do with `pipe`, whose owner is resolved: all that its grants say together.
+    pub fn rights_to(&self, pipe: &PipeRef) -> Rights {
+        match &self.grants {
+            None if pipe.owner == self.namespace => Rights::ALL,
+            None => Rights::NONE,
+            Some(grants) => grants.iter().filter(|g| g.covers(pipe)).fold(Rights::NONE, |all, g| all.and(g.rights)),
+        }
+    }
+}
+
+/// What a key may do with some pipes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Whose pipes.
+    pub owner: Owner,
+    /// Which of them.
+    pub pattern: Pattern,
+    /// What may be done with them.
+    pub rights: Rights,
+}
+
+impl Grant {
+    fn covers(&self, pipe: &PipeRef) -> bool {
+        self.owner == pipe.owner && self.pattern.matches(&pipe.path)
+    }
+}
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Rights {
     /// Attach as a reader, peek, stat, list.
     pub read: bool,
@@ -47,11 +85,26 @@ pub struct Rights {
     pub write: bool,
     /// Remove pipes.
     pub manage: bool,
+    /// Attach to a pipe that does not exist yet, which begins it. Only its owner's keys may.
+    pub create: bool,
 }
 
 impl Rights {
     /// Everything.
-    pub const ALL: Self = Self { read: true, write: true, manage: true };
+    pub const ALL: Self = Self { read: true, write: true, manage: true, create: true };
+    /// Nothing.
+    pub const NONE: Self = Self { read: false, write: false, manage: false, create: false };
+
+    /// What either of them allows.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            read: self.read || other.read,
+            write: self.write || other.write,
+            manage: self.manage || other.manage,
+            create: self.create || other.create,
+        }
+    }
 }
 
 /// What is at the other end of a link.

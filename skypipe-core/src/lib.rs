@@ -92,6 +92,7 @@
 //! | | |
 //! |---|---|
 //! | names and numbers | [`PipeName`], [`PipeRef`], [`Pattern`], [`SessionId`], [`Seq`], [`Time`], [`Error`] and its [`Code`] |
+//! | who | [`PublicKey`], [`KeyPair`], [`Signer`], [`Caller`] with its [`Grant`]s |
 //! | what travels | [`Batch`] and its [`Piece`]s; [`Record`] and [`Chunk`] as applications get them |
 //! | the three traits | [`Pipe`], [`Broker`], [`Transport`] with [`Listener`] and [`Link`] |
 //! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Event`] |
@@ -121,8 +122,14 @@ pub use time::*;
 mod error;
 pub use error::*;
 
+mod identity;
+pub use identity::*;
+
 mod caller;
 pub use caller::*;
+
+mod gatekeeper;
+pub use gatekeeper::*;
 
 // What travels.
 mod codec;

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::caller::Peer;
 use crate::error::Error;
+use crate::identity::RelayIdentity;
 use crate::mem::FrameChannel;
 
 /// A way to reach relays. The crate that implements it installs a URL scheme in [`crate::registry`].
@@ -65,11 +66,31 @@ pub trait Link: Send + Sync {
     /// How the link runs, in words for people: `local socket`, `QUIC 192.0.2.1:7473`.
     fn path(&self) -> String;
 
-    /// Bytes that both ends of the secured channel derive alike and nobody else can, where there is such a channel.
+    /// Bytes that both ends of the secured channel derive alike and nobody else can, where there is such a channel: the TLS
+    /// exporter of label [`EXPORTER_LABEL`] without context ([RFC 8446, section 7.5](https://www.rfc-editor.org/rfc/rfc8446#section-7.5)).
     fn exporter(&self) -> Option<[u8; 32]> {
         None
     }
+
+    /// At a client: who the relay must prove to be. None where the machine vouches for it, or where the URL names nobody.
+    fn relay(&self) -> Option<RelayIdentity> {
+        None
+    }
+
+    /// At a relay: the peer has proved who it is, so what a stranger may not have, such as many streams, may be given now.
+    fn admitted(&self) {}
 }
+
+/// The label of [`Link::exporter`].
+pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-skypipe-1";
+/// The application protocol by which TLS knows skypipe (ALPN), where skypipe itself is what TLS carries.
+pub const ALPN: &[u8] = b"skypipe/1";
+/// The port of a relay, UDP and TCP alike, where none is named.
+pub const PORT: u16 = 7473;
+/// Streams that a peer may have open before it proved who it is: one to prove it on, the rest for what it asks behind.
+pub const STREAMS_BEFORE_PROOF_MAX: usize = 16;
+/// Streams that a peer may have open at once; who needs more opens another link.
+pub const STREAMS_PER_LINK_MAX: usize = 4096;
 
 /// What a [`Link`] opens and accepts.
 #[non_exhaustive]
