@@ -43,7 +43,7 @@ fn built_in() -> Schemes {
 
 fn unknown(scheme: &str) -> Error {
     let hint = match scheme {
-        "quic" => "skypipe_transport_quic::install() adds it, in the release that brings its links",
+        "quic" => "skypipe_transport_quic::install() adds it",
         "ws" | "wss" => "skypipe_transport_ws::install() adds it, in the release that brings its links",
         _ => "known are mem, unix, quic, ws and wss",
     };
