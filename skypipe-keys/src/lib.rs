@@ -17,3 +17,12 @@ mod pattern;
 
 mod entry;
 pub use entry::{ActsFor, Entry, PATTERNS_MAX, PipesOf};
+
+mod allow_list;
+pub use allow_list::{Admitted, AllowList, KEYS_MAX, LIST_BYTES_MAX};
+
+// Tickets.
+mod token;
+
+mod ticket;
+pub use ticket::{TICKET_TEXT_BYTES_MAX, Ticket, URL_BYTES_MAX, URLS_MAX};
