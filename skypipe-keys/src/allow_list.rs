@@ -120,7 +120,10 @@ impl AllowList {
             Error::new(Code::Access, "this relay does not know your key: ask its owner for a ticket (skypipe invite)")
         })?;
         if entry.is_expired(now) {
-            return Err(Error::new(Code::Access, "the time for which this relay admits your key is over: ask its owner"));
+            return Err(Error::new(
+                Code::Access,
+                "the time for which this relay admits your key is over: ask its owner",
+            ));
         }
         Ok(Admitted { namespace: self.owner(key), grants: self.grants(entry), admin: entry.admin })
     }
@@ -273,7 +276,12 @@ mod tests {
     #[test]
     fn patterns_read_and_write_bound_what_a_key_may_do() {
         let another = format!("pipes=\"mine,@{}/logs/**\",write", key(2));
-        let list = list(&[("owner=\"relay\",pipes=\"logs/*\",read", 1), ("admin,owner=\"relay\"", 2), (&another, 3), ("read", 4)]);
+        let list = list(&[
+            ("owner=\"relay\",pipes=\"logs/*\",read", 1),
+            ("admin,owner=\"relay\"", 2),
+            (&another, 3),
+            ("read", 4),
+        ]);
         let reads = Rights { read: true, create: true, ..Rights::NONE };
         assert_eq!(rights_to(&list, 1, Owner::SELF, "logs/web"), reads);
         assert_eq!(rights_to(&list, 1, Owner::SELF, "jobs"), Rights::NONE);
@@ -310,7 +318,11 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named_by_its_number() {
-        for (bad, says) in [("nonsense\n".to_owned(), "line 3"), (line("no-pty", 2), "line 3: unknown option `no-pty`"), (line("read", 1), "line 3: the same key as in line 2")] {
+        for (bad, says) in [
+            ("nonsense\n".to_owned(), "line 3"),
+            (line("no-pty", 2), "line 3: unknown option `no-pty`"),
+            (line("read", 1), "line 3: the same key as in line 2"),
+        ] {
             let error = AllowList::parse(&format!("# head\n{}{bad}", line("", 1))).unwrap_err();
             assert!(error.code() == Code::Key && error.text().contains(says), "{error}");
         }

@@ -40,7 +40,10 @@ impl Ticket {
         let ticket = Self { urls, token };
         let fits = (1..=URLS_MAX).contains(&ticket.urls.len()) && ticket.urls.iter().all(|u| is_url(u.as_bytes()));
         if !fits || ticket.to_string().len() > TICKET_TEXT_BYTES_MAX {
-            return Err(Error::new(Code::Ticket, "a ticket has 1 to 8 URLs of a relay, and fits a line: name fewer URLs or pipes"));
+            return Err(Error::new(
+                Code::Ticket,
+                "a ticket has 1 to 8 URLs of a relay, and fits a line: name fewer URLs or pipes",
+            ));
         }
         Ok(ticket)
     }
@@ -204,7 +207,9 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let token = Bytes::from_static(b"t");
-        for urls in [vec![], vec!["u".to_owned(); 9], vec!["u".repeat(256)], vec!["a b".to_owned()], vec!["a,b".to_owned()]] {
+        for urls in
+            [vec![], vec!["u".to_owned(); 9], vec!["u".repeat(256)], vec!["a b".to_owned()], vec!["a,b".to_owned()]]
+        {
             assert_eq!(Ticket::new(urls, token.clone()).unwrap_err().code(), Code::Ticket);
         }
         assert!(Ticket::new(vec!["u".to_owned()], Bytes::from(vec![0; 3000])).is_err());

@@ -225,11 +225,7 @@ pub(crate) fn acts_for(namespace: &Owner) -> ActsFor {
     namespace.0.map_or(ActsFor::Relay, |key| ActsFor::Key(PublicKey(key)))
 }
 
-fn limits(
-    patterns: &[Pattern],
-    rights: Option<(bool, bool)>,
-    expires: Option<WallTime>,
-) -> Result<Vec<Limit>, Error> {
+fn limits(patterns: &[Pattern], rights: Option<(bool, bool)>, expires: Option<WallTime>) -> Result<Vec<Limit>, Error> {
     let mut limits = Vec::new();
     limits.extend(expires.map(|at| Limit::Before(seconds(at))));
     limits.extend(rights.map(|(read, write)| {
@@ -293,7 +289,15 @@ mod tests {
 
     fn terms(texts: &[&str]) -> Terms {
         let expires = WallTime(NOW.0 + 3_600_000);
-        Terms { id: "0011".into(), acts: ActsFor::Relay, patterns: patterns(texts), read: true, write: true, uses: 2, expires }
+        Terms {
+            id: "0011".into(),
+            acts: ActsFor::Relay,
+            patterns: patterns(texts),
+            read: true,
+            write: true,
+            uses: 2,
+            expires,
+        }
     }
 
     fn read(token: &[u8], now: WallTime) -> Result<Terms, Error> {
@@ -306,7 +310,9 @@ mod tests {
     #[test]
     fn a_token_says_what_it_was_made_for() {
         let key = KeyPair::from_seed(&[3; 32]).public();
-        for terms in [terms(&[]), terms(&["logs/**", "a b/ü"]), Terms { acts: ActsFor::Key(key), read: false, ..terms(&["x"]) }] {
+        for terms in
+            [terms(&[]), terms(&["logs/**", "a b/ü"]), Terms { acts: ActsFor::Key(key), read: false, ..terms(&["x"]) }]
+        {
             let token = signer().make(&terms).unwrap();
             let found = read(&token, NOW).unwrap();
             let (mut was, mut is) = (terms.patterns.clone(), found.patterns.clone());
@@ -341,11 +347,15 @@ mod tests {
         assert_eq!(read(&narrow(&one, &["**"], None), NOW).unwrap().patterns, patterns(&["logs/web"]));
         let two = narrow(&narrow(&token, &["logs/*"], None), &["logs/a"], None);
         assert_eq!(read(&two, NOW).unwrap().patterns, patterns(&["logs/a"]));
-        for nothing in [narrow(&one, &[], WRITE), narrow(&one, &["jobs"], None), narrow(&one, &[], Some(Rights::NONE))] {
+        for nothing in [narrow(&one, &[], WRITE), narrow(&one, &["jobs"], None), narrow(&one, &[], Some(Rights::NONE))]
+        {
             let error = read(&nothing, NOW).unwrap_err();
             assert!(error.code() == Code::Access && error.text().contains("nothing"), "{error}");
         }
-        assert_eq!(read(&narrow(&signer().make(&terms(&[])).unwrap(), &["x"], None), NOW).unwrap().patterns, patterns(&["x"]));
+        assert_eq!(
+            read(&narrow(&signer().make(&terms(&[])).unwrap(), &["x"], None), NOW).unwrap().patterns,
+            patterns(&["x"])
+        );
     }
 
     #[test]

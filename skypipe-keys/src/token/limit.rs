@@ -1,9 +1,7 @@
 //! The three checks that a ticket may have.
 
 use biscuit_auth::Biscuit;
-use biscuit_auth::builder::{
-    Binary, BlockBuilder, Check, CheckKind, Expression, Op, Predicate, Rule, Term,
-};
+use biscuit_auth::builder::{Binary, BlockBuilder, Check, CheckKind, Expression, Op, Predicate, Rule, Term};
 use skypipe_core::Error;
 
 /// What a check asks.
