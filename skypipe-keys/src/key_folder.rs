@@ -179,7 +179,15 @@ impl KeyFolder {
         if known.list.get(key).is_some() && join::came_with(&known.list, &known.book, key, ticket.id()) {
             return Ok(());
         }
-        self.change(move |list, book, now| join::join(list, book, key, &ticket.terms(now)?, now)).await
+        let joined = self.change(move |list, book, now| join::join(list, book, key, &ticket.terms(now)?, now)).await;
+        joined.map_err(|e| match e.code() {
+            Code::Access | Code::Ticket | Code::Busy => e,
+            // What is wrong with the relay's files is for its owner, not for a stranger.
+            _ => {
+                self.shared.tell(&e);
+                Error::new(e.code(), "the relay cannot change its list of keys now: its owner has to look after it")
+            }
+        })
     }
 
     /// Changes the files, on a thread that may wait for the disk.
@@ -231,10 +239,7 @@ impl Shared {
         let _changing = lock(&self.changing);
         let _alone = self.files.lock()?;
         // Another process may have changed them; a list that cannot be read is not written over.
-        let before = self.read().map_err(|e| {
-            self.tell(&e);
-            Error::new(Code::Storage, "the relay cannot change its list of keys now: its owner has to repair it")
-        })?;
+        let before = self.read()?;
         let (mut list, mut book) = (before.list.clone(), before.book.clone());
         let done = change(&mut list, &mut book, self.clock.now())?;
         let (old, new) = (before.list.to_string(), list.to_string());
