@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use skypipe_core::wire::constants::KEYS_MAX;
 use skypipe_core::{Code, Error, Grant, Owner, Pattern, PublicKey, Rights, WallTime};
 
 use crate::entry::{ActsFor, Entry};
@@ -11,8 +12,6 @@ use crate::openssh::fingerprint;
 
 /// Longest `authorized_keys` that is read, in bytes.
 pub const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Most keys of a relay: each costs some hundred bytes of memory, and a line to look through at each change.
-pub const KEYS_MAX: usize = 10_000;
 /// How far `owner=` is followed from key to key.
 const CHAIN_MAX: usize = 8;
 
@@ -147,7 +146,7 @@ impl AllowList {
             return (!whole).then(|| Arc::from([grant]));
         }
         let grant = |pipes: &crate::entry::PipesOf| {
-            let owner = pipes.owner.map_or(namespace.clone(), |key| self.owner(key));
+            let owner = pipes.owner.map_or(namespace, |key| self.owner(key));
             let own = owner == namespace;
             Grant { owner, pattern: pipes.pattern.clone(), rights: rights(entry, own, false) }
         };

@@ -284,7 +284,7 @@ impl Shared {
 
     fn admission(&self, key: PublicKey) -> Result<Admission, Error> {
         let Admitted { namespace, grants, admin } = self.known().list.admitted(key, self.clock.now())?;
-        let admitted = Admitted { namespace: namespace.clone(), grants: grants.clone(), admin };
+        let admitted = Admitted { namespace, grants: grants.clone(), admin };
         let revoked = revoked(self.known.subscribe(), self.clock.clone(), key, admitted);
         Ok(Admission { namespace, grants, admin, revoked })
     }

@@ -52,7 +52,7 @@ mod entry;
 pub use entry::{ActsFor, Entry, PATTERNS_MAX, PipesOf};
 
 mod allow_list;
-pub use allow_list::{Admitted, AllowList, KEYS_MAX, LIST_BYTES_MAX};
+pub use allow_list::{Admitted, AllowList, LIST_BYTES_MAX};
 
 // Tickets.
 mod token;
