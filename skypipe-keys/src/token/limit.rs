@@ -22,6 +22,9 @@ impl Limit {
     /// `E_TICKET` when, behind the first block, there is anything else in it.
     pub(super) fn all_of(token: &Biscuit, block: usize) -> Result<Vec<Self>, Error> {
         let source = token.print_block_source(block).map_err(|_| super::unreadable())?;
+        if !is_flat(&source) {
+            return Err(super::unreadable());
+        }
         let block_of = BlockBuilder::new().code(source).map_err(|_| super::unreadable())?;
         let pure = block_of.facts.is_empty() && block_of.rules.is_empty() && block_of.scopes.is_empty();
         if block > 0 && !pure {
@@ -71,6 +74,26 @@ impl Limit {
             _ => None,
         }
     }
+}
+
+/// Whether a text may be one of the three checks, told by its brackets alone: they never lie within each other. The parser
+/// takes a time that doubles with each bracket within a bracket, and whoever has a ticket may append thousands.
+fn is_flat(source: &str) -> bool {
+    let (mut quoted, mut depth) = (false, 0_u32);
+    for c in source.chars() {
+        match c {
+            // No pattern has one, so no quote is anything but the end of a text.
+            '\\' => return false,
+            '"' => quoted = !quoted,
+            '(' | '[' | '{' if !quoted => depth += 1,
+            ')' | ']' | '}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > 1 {
+            return false;
+        }
+    }
+    true
 }
 
 fn before(variable: &str, expression: &Expression) -> Option<Limit> {

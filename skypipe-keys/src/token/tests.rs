@@ -1,3 +1,8 @@
+use std::time::Instant;
+
+use biscuit_auth::builder::{Check, CheckKind, Expression, Op, Predicate, Rule, Unary};
+use proptest::prelude::*;
+
 use super::*;
 
 const NOW: WallTime = WallTime(1_700_000_000_000);
@@ -130,4 +135,41 @@ fn too_many_blocks_are_refused() {
     }
     assert!(read(&token, NOW).is_ok());
     assert!(read(&attenuate(&token, &[], READ, None).unwrap(), NOW).is_err());
+}
+
+#[test]
+fn brackets_within_brackets_are_refused_at_once() {
+    let token = signer().make(&terms(&[])).unwrap();
+    let ops = [vec![Op::Value(Term::Bool(true))], vec![Op::Unary(Unary::Parens); 300]].concat();
+    let head = Predicate::new("query".to_owned(), Vec::new());
+    let query = Rule::new(head, Vec::new(), vec![Expression { ops }], Vec::new());
+    let block = BlockBuilder::new().check(Check { queries: vec![query], kind: CheckKind::One }).unwrap();
+    let hostile = UnverifiedBiscuit::from(&token).unwrap().append(block).unwrap().to_vec().unwrap();
+    assert!(hostile.len() < TOKEN_BYTES_MAX);
+    let begun = Instant::now();
+    assert_eq!(read(&hostile, NOW).unwrap_err().code(), Code::Ticket);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    // A pipe may have brackets in its name.
+    assert_eq!(read(&signer().make(&terms(&["a(([{/*"])).unwrap(), NOW).unwrap().patterns, patterns(&["a(([{/*"]));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(signer().open(&bytes).is_err());
+        prop_assert!(attenuate(&bytes, &[], READ, None).is_err());
+    }
+
+    #[test]
+    fn one_wrong_byte_is_found(at in any::<prop::sample::Index>(), change in 1u8..=255) {
+        let token = signer().make(&terms(&["logs/**"])).unwrap();
+        let mut bytes = attenuate(&token, &patterns(&["logs/web"]), READ, None).unwrap().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= change;
+        // What the encoding has in two forms may still be the same token: then it allows the same.
+        if let Ok(found) = read(&bytes, NOW) {
+            prop_assert_eq!((found.patterns, found.read, found.write, found.uses), (patterns(&["logs/web"]), true, false, 2));
+        }
+        let _ = attenuate(&bytes, &[], READ, None);
+    }
 }
