@@ -284,4 +284,3 @@ fn code(breach: Breach) -> CloseCode {
         Breach::Flood(_) => CloseCode::Policy,
     }
 }
-

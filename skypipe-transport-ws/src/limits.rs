@@ -32,7 +32,7 @@ pub(crate) const MESSAGE_BEFORE_PROOF: Duration = Duration::from_secs(15);
 /// How long the close of a link may take to leave.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes read and thrown away behind a close, so that the peer sees the close and not a reset connection.
-pub(crate) const FAREWELL_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const FAREWELL_BYTES_MAX: usize = 1024 * 1024;
 
 /// What tungstenite reads at once at a relay. Allocated for every link, so 10,000 idle ones cost 40 MB.
 pub(crate) const READ_BYTES: usize = 4 * 1024;

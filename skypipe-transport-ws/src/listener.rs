@@ -165,13 +165,7 @@ impl Door {
         self.greet(Box::new(stream), heard, facts, end).await
     }
 
-    async fn greet(
-        &self,
-        mut stream: Box<dyn Duplex>,
-        heard: Heard,
-        facts: Facts,
-        end: Instant,
-    ) -> Option<WsLink> {
+    async fn greet(&self, mut stream: Box<dyn Duplex>, heard: Heard, facts: Facts, end: Instant) -> Option<WsLink> {
         let refusal = match timeout_at(end, upgrade(&mut stream, &self.doorman)).await {
             Ok(Ok(())) => {
                 let ws = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await;

@@ -88,7 +88,10 @@ async fn upgrade(url: &RelayUrl, stream: Box<dyn Duplex>, heard: Heard, facts: F
     let asked = client_async_with_config(request(url)?, stream, Some(config())).await;
     let (ws, response) = asked.map_err(|e| no_websocket(url, e))?;
     if response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) {
-        return Err(Error::new(Code::Version, format!("{} answered with an extension nobody asked for", url.authority())));
+        return Err(Error::new(
+            Code::Version,
+            format!("{} answered with an extension nobody asked for", url.authority()),
+        ));
     }
     Ok(WsLink::new(Side::Client, Socket { ws, heard }, facts))
 }

@@ -201,7 +201,10 @@ mod tests {
     async fn a_program_is_let_in_at_any_path() {
         let (answered, answer) = ask(&format!("{GOOD}\r\n"), &Doorman::default()).await;
         assert_eq!(answered, Ok(()));
-        assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains("sec-websocket-protocol: skypipe.1"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 101 ") && answer.contains("sec-websocket-protocol: skypipe.1"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]
@@ -250,7 +253,11 @@ mod tests {
             for origin in origins {
                 let passes = host_passes && origin == "https://good.example";
                 let expected = if passes { 101 } else { 403 };
-                assert_eq!(status(&format!("{request}Origin: {origin}\r\n\r\n"), &doorman).await, expected, "{host} {origin}");
+                assert_eq!(
+                    status(&format!("{request}Origin: {origin}\r\n\r\n"), &doorman).await,
+                    expected,
+                    "{host} {origin}"
+                );
             }
             let expected = if host_passes { 101 } else { 403 };
             assert_eq!(status(&format!("{request}\r\n"), &doorman).await, expected, "{host}");

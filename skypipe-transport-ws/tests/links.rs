@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use skypipe_core::{Code, KeyPair, Link, LinkStream, Listener, Peer, RelayIdentity, STREAMS_BEFORE_PROOF_MAX, Transport};
+use skypipe_core::{
+    Code, KeyPair, Link, LinkStream, Listener, Peer, RelayIdentity, STREAMS_BEFORE_PROOF_MAX, Transport,
+};
 use skypipe_transport_ws::{WsListener, WsOptions, WsTransport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -90,6 +90,7 @@ impl Incoming {
         std::mem::take(&mut self.unread)
     }
 
+    #[cfg(test)]
     pub(crate) fn unread(&self) -> usize {
         self.unread
     }

@@ -85,7 +85,8 @@ mod tests {
         for bad in [&[][..], &[1], &[0, 1, 0, 0, 0], &[7, 1, 0, 0, 0], &[2, 1, 0, 0, 0], &[1, 1, 0, 0, 0, 0]] {
             assert!(matches!(parse(Bytes::copy_from_slice(bad)), Err(Breach::Protocol(_))), "{bad:?}");
         }
-        for bad in [&[3, 1, 0, 0, 0][..], &[3, 1, 0, 0, 0, 1, 0, 0], &[6, 1, 0, 0, 0, 1, 0, 0, 0], &[4, 1, 0, 0, 0, 4]] {
+        for bad in [&[3, 1, 0, 0, 0][..], &[3, 1, 0, 0, 0, 1, 0, 0], &[6, 1, 0, 0, 0, 1, 0, 0, 0], &[4, 1, 0, 0, 0, 4]]
+        {
             assert!(matches!(parse(Bytes::copy_from_slice(bad)), Err(Breach::Protocol(_))), "{bad:?}");
         }
     }

@@ -27,10 +27,10 @@ use skypipe_core::Time;
 
 use bucket::Bucket;
 pub(crate) use constants::MESSAGE_BYTES_MAX;
-use constants::*;
-pub(crate) use message::StreamId;
 use constants::kind;
+use constants::*;
 use message::Said;
+pub(crate) use message::StreamId;
 use outgoing::End;
 use stream::Stream;
 

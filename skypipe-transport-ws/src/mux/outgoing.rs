@@ -41,14 +41,7 @@ pub(crate) enum End {
 
 impl Outgoing {
     pub(crate) fn new() -> Self {
-        Self {
-            messages: VecDeque::new(),
-            unsent: 0,
-            credit: WINDOW_BYTES,
-            end: End::Open,
-            began: false,
-            waits: false,
-        }
+        Self { messages: VecDeque::new(), unsent: 0, credit: WINDOW_BYTES, end: End::Open, began: false, waits: false }
     }
 
     /// Takes what the receiver's window, this stream's room and the link's `room` allow.

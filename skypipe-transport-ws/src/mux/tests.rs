@@ -361,8 +361,8 @@ impl Run {
                     self.dropped.push(id);
                 }
             }
-            Step::Send(end, count) => (0..count).for_each(|_| drop(self.pair.send(end))),
-            Step::Deliver(end, count) => (0..count).for_each(|_| drop(self.pair.deliver(end))),
+            Step::Send(end, count) => (0..count).for_each(|_| _ = self.pair.send(end)),
+            Step::Deliver(end, count) => (0..count).for_each(|_| _ = self.pair.deliver(end)),
             Step::Wait(micros) => self.pair.now = Time(self.pair.now.0 + micros),
         }
         self.accept();
