@@ -47,6 +47,8 @@ struct Clock {
     heard: Instant,
     message: Instant,
     sent: Instant,
+    /// When the link is left whatever the socket takes still: nobody here needs it any more.
+    leaves: Option<Instant>,
 }
 
 /// Why the driver stops.
@@ -70,7 +72,8 @@ impl Driver {
     pub(crate) fn new(socket: Socket, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + PING_AFTER));
-        let clock = Clock { timer, heard_bytes: socket.heard.bytes(), heard: now, message: now, sent: now };
+        let clock =
+            Clock { timer, heard_bytes: socket.heard.bytes(), heard: now, message: now, sent: now, leaves: None };
         Self { socket, shared, unflushed: false, ping: Ping::Due, clock }
     }
 
@@ -98,11 +101,24 @@ impl Driver {
                 break;
             }
         }
-        if let Err(stop) = self.look_at_clock(cx) {
-            return Poll::Ready(stop);
+        if self.is_idle() {
+            return Poll::Ready(Stop::Idle);
         }
-        let idle = !self.unflushed && self.shared.driving(|state| state.dropped && state.mux.is_idle());
-        if idle { Poll::Ready(Stop::Idle) } else { Poll::Pending }
+        match self.look_at_clock(cx) {
+            Ok(()) => Poll::Pending,
+            Err(stop) => Poll::Ready(stop),
+        }
+    }
+
+    /// Whether nobody here needs the link any more and all has left. A peer that takes nothing is not waited for.
+    fn is_idle(&mut self) -> bool {
+        let (unheld, idle) = self.shared.driving(|state| (state.dropped && !state.mux.is_held(), state.mux.is_idle()));
+        if unheld && self.clock.leaves.is_none() {
+            let leaves = Instant::now() + FAREWELL;
+            self.clock.leaves = Some(leaves);
+            self.clock.timer.as_mut().reset(leaves);
+        }
+        unheld && idle && !self.unflushed
     }
 
     /// Takes what came; whether that was anything.
@@ -188,6 +204,9 @@ impl Driver {
         }
         while self.clock.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
+            if self.clock.leaves.is_some_and(|leaves| now >= leaves) {
+                return Err(Stop::Idle);
+            }
             if now >= self.clock.heard + SILENCE {
                 return Err(Stop::Broken(format!("nothing came over the link for {} s", SILENCE.as_secs())));
             }
@@ -209,7 +228,7 @@ impl Driver {
     fn next_look(&self, now: Instant, message_limit: std::time::Duration) -> Instant {
         let broken = (self.clock.heard + SILENCE).min(self.clock.message + message_limit);
         let ping = if matches!(self.ping, Ping::Due) { now + PING_AFTER } else { self.clock.sent + PING_AFTER };
-        broken.min(ping)
+        broken.min(ping).min(self.clock.leaves.unwrap_or(broken))
     }
 
     fn message_limit(&self) -> std::time::Duration {

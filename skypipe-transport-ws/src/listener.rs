@@ -194,7 +194,6 @@ async fn drain(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A relay that starts again need not wait until the last connections of the one before are forgotten.
-    #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -210,12 +209,7 @@ fn not_bound(address: SocketAddr, error: io::Error) -> Error {
 
 /// Whether the machine is short of something that comes back: descriptors (EMFILE, ENFILE) or memory (ENOBUFS, ENOMEM).
 fn is_lack(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    {
-        use rustix::io::Errno;
-        let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-        return lacks.iter().any(|lack| error.raw_os_error() == Some(lack.raw_os_error()));
-    }
-    #[cfg(not(unix))]
-    return error.kind() == io::ErrorKind::OutOfMemory;
+    use rustix::io::Errno;
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    lacks.iter().any(|lack| error.raw_os_error() == Some(lack.raw_os_error()))
 }

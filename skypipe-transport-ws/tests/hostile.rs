@@ -1,5 +1,7 @@
 //! What a stranger may send by hand, and what it gets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::time::Duration;
 
 use skypipe_core::{KeyPair, Listener, Transport};
@@ -256,4 +258,28 @@ async fn a_message_that_drips_is_cut_off_after_fifteen_seconds() {
     assert!(error.text().contains("no whole message"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     dripping.abort();
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_nothing_does_not_keep_a_link_that_was_dropped() {
+    let listener = listener().await;
+    let mut tcp = inside(&listener).await;
+    let open = [1, 1, 0, 0, 0];
+    tcp.write_all(&frame(FINAL | BINARY, &open)).await.unwrap();
+    let link = listener.accept().await.unwrap();
+    let Some(skypipe_core::LinkStream::Bytes(mut stream)) = link.accept().await.unwrap() else { panic!("a stream") };
+    // More windows than it needs to fill all buffers in between.
+    for _ in 0..200 {
+        let more = [&[3, 1, 0, 0, 0][..], &(64 * 1024_u32).to_le_bytes()].concat();
+        tcp.write_all(&frame(FINAL | BINARY, &more)).await.unwrap();
+    }
+    let stuck = timeout(Duration::from_millis(300), stream.write_all(&[0; 50_000_000])).await;
+    assert!(stuck.is_err());
+    drop((stream, link));
+    let start = Instant::now();
+    // The peer goes on sending: that alone keeps no link.
+    while tcp.write_all(&frame(FINAL | PING, &[])).await.is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

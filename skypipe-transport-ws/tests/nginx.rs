@@ -3,6 +3,8 @@
 //! A certificate of an authority that the test makes is trusted through `SSL_CERT_FILE`. That is the process's, so all of this
 //! is one test.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
