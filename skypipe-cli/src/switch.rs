@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use skypipe_core::host::{LOCAL_URL, LocalFolder};
-use skypipe_core::{Broker as _, Caller, Error, LIST_PAGE_MAX, ListQuery, Pattern, PipeStat, RELAY_VARIABLE};
+use skypipe_core::{Broker as _, Caller, Error, LIST_PAGE_MAX, ListQuery, Owner, Pattern, PipeStat, RELAY_VARIABLE};
 use tokio::time::timeout;
 
 use crate::broker::Relay;
@@ -67,7 +67,7 @@ async fn pipes_with_data(url: &str) -> Result<Vec<PipeStat>, Error> {
         return Ok(Vec::new());
     }
     let relay = Relay::at(url)?;
-    let mut query = ListQuery { pattern: Pattern::all(), after: None, limit: LIST_PAGE_MAX };
+    let mut query = ListQuery { owner: Owner::SELF, pattern: Pattern::all(), after: None, limit: LIST_PAGE_MAX };
     let mut found = Vec::new();
     loop {
         let page = relay.broker.list(&Caller::in_process(), query.clone()).await?;
