@@ -9,6 +9,7 @@
 //!
 //! stdout carries data only; everything for people goes to stderr. Pipes, sessions and the relay are `skypipe-core`'s.
 
+mod addresses;
 mod args;
 mod broker;
 mod commands;
