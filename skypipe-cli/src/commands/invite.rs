@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use serde::Serialize;
 use skypipe_core::{Code, Error, Invite, Pattern, Rights};
 use skypipe_keys::Ticket;
