@@ -66,9 +66,7 @@ fn is_private(url: &str) -> bool {
     let host = url.parse::<RelayUrl>().ok().and_then(|url| url.host.parse::<IpAddr>().ok());
     host.is_some_and(|ip| match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
-        IpAddr::V6(ip) => {
-            ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local() || ip.is_unspecified()
-        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local() || ip.is_unspecified(),
     })
 }
 
@@ -99,7 +97,8 @@ mod tests {
 
     #[test]
     fn from_afar_the_inviters_way_comes_first_and_private_addresses_are_not_passed_on() {
-        let found = urls("quic://K@h:1,wss://K@h:1", &["quic://K@10.0.0.1:1", "quic://K@example.org:1", "wss://K@h:1"], &[]);
+        let found =
+            urls("quic://K@h:1,wss://K@h:1", &["quic://K@10.0.0.1:1", "quic://K@example.org:1", "wss://K@h:1"], &[]);
         assert_eq!(found, ["quic://K@h:1", "wss://K@h:1", "quic://K@example.org:1"]);
         assert_eq!(urls("quic://K@127.0.0.1:1", &[], &[]), ["quic://K@127.0.0.1:1"]);
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skypipe_core::host::{LOCAL_URL, LocalFolder, LocalTransport};
 use skypipe_core::{
-    BrokerPipe, Caller, Code, Error, PublicKey, RACE_SEPARATOR, RELAY_VARIABLE, RemoteBroker, Signer, Target, Transport, registry,
+    BrokerPipe, Caller, Code, Error, PublicKey, RACE_SEPARATOR, RELAY_VARIABLE, RemoteBroker, Signer, Target,
+    Transport, registry,
 };
 
 use crate::config::{self, Config};

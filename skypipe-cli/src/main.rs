@@ -19,6 +19,7 @@ mod direction;
 mod escape;
 mod exit;
 mod listen;
+mod listeners;
 mod notices;
 mod progress;
 mod shell;

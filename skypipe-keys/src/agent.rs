@@ -36,7 +36,8 @@ impl AgentKey {
     /// `E_KEY` when there is no agent, no such key, or several.
     pub fn find(which: Option<&str>) -> Result<Self, Error> {
         let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty());
-        let socket = socket.ok_or_else(|| unusable("is not there: SSH_AUTH_SOCK is not set; eval $(ssh-agent) starts one"))?;
+        let socket =
+            socket.ok_or_else(|| unusable("is not there: SSH_AUTH_SOCK is not set; eval $(ssh-agent) starts one"))?;
         Self::find_at(socket.into(), which)
     }
 

@@ -61,7 +61,9 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for bad in ["", "Z", "2030", "20301301", "20300132", "203001312460", "2030-01-31", "tomorrow", "+2030131", "２０３０"] {
+        for bad in
+            ["", "Z", "2030", "20301301", "20300132", "203001312460", "2030-01-31", "tomorrow", "+2030131", "２０３０"]
+        {
             assert_eq!(parse(bad).unwrap_err().code(), Code::Key, "{bad}");
         }
     }

@@ -24,7 +24,9 @@ pub fn load(setting: Option<&str>, folder: &Path) -> Result<Arc<dyn Signer>, Err
         None => Ok(Arc::new(key_file::read_or_make(&folder.join(KEY_FILE), &comment(), &Env::system())?)),
         Some(Ok("")) => Ok(Arc::new(AgentKey::find(None)?)),
         Some(Ok(which)) if which.starts_with(':') => Ok(Arc::new(AgentKey::find(Some(&which[1..]))?)),
-        Some(Err("")) => Err(Error::new(Code::Key, "the setting of the key is empty: leave it out, or name a file or `agent`")),
+        Some(Err("")) => {
+            Err(Error::new(Code::Key, "the setting of the key is empty: leave it out, or name a file or `agent`"))
+        }
         Some(_) => Ok(Arc::new(key_file::read(&at_home(setting.unwrap_or_default()))?)),
     }
 }

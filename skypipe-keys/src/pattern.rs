@@ -76,7 +76,9 @@ mod tests {
 
     #[test]
     fn the_wider_covers_the_narrower() {
-        for (wide, narrow) in [("**", "a/b"), ("**", "**"), ("a/**", "a/*/**"), ("a/*", "a/b"), ("a/**/z", "a/*/z"), ("a", "a")] {
+        for (wide, narrow) in
+            [("**", "a/b"), ("**", "**"), ("a/**", "a/*/**"), ("a/*", "a/b"), ("a/**/z", "a/*/z"), ("a", "a")]
+        {
             assert!(covered(wide, narrow), "{wide} {narrow}");
         }
         for (wide, narrow) in [("a/*", "a/**"), ("a", "b"), ("a/b", "a/*"), ("*", "**"), ("a/**", "**"), ("a/*", "a")] {

@@ -120,7 +120,9 @@ fn show(checked: &Checked, json: bool, ways: &[Way]) -> Result<Exit, Error> {
     if let Some(ahead) = answer.clock_ahead_s.filter(|s| s.unsigned_abs() > CLOCKS_APART_MAX.as_secs()) {
         let way = if ahead > 0 { "ahead of" } else { "behind" };
         let by = humantime::format_duration(Duration::from_secs(ahead.unsigned_abs()));
-        say(&format!("the relay's clock is {by} {way} this one: set the wrong one right, or tickets expire at odd times"));
+        say(&format!(
+            "the relay's clock is {by} {way} this one: set the wrong one right, or tickets expire at odd times"
+        ));
     }
     Ok(printed)
 }

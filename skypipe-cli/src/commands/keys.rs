@@ -30,9 +30,14 @@ pub(crate) fn run(relay: Option<&str>, args: KeysArgs) -> Result<Exit, Error> {
 
 /// This user's public key as whoever administers a relay needs it.
 pub(crate) fn own_line(key: PublicKey) -> String {
+    public_line(key, &own_comment())
+}
+
+/// Who this user is, for people who see the key in a list.
+pub(crate) fn own_comment() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "skypipe".to_owned());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    public_line(key, &format!("{user}@{host}"))
+    format!("{user}@{host}")
 }
 
 fn list(relay: Option<&str>, json: bool, with_own: bool) -> Result<Exit, Error> {
@@ -141,7 +146,10 @@ fn read_all(source: impl Read, name: &str) -> Result<String, Error> {
     source.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(|e| unreadable(name, &e))?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     if text.contains("PRIVATE KEY") {
-        return Err(Error::new(Code::Key, format!("{name} is a private key: add the public one, in the file that ends in .pub")));
+        return Err(Error::new(
+            Code::Key,
+            format!("{name} is a private key: add the public one, in the file that ends in .pub"),
+        ));
     }
     Ok(text)
 }
@@ -164,7 +172,8 @@ fn revoke(relay: Option<&str>, who: &str) -> Result<Exit, Error> {
 
 fn explain(error: Error) -> Error {
     if error.code() == Code::Unsupported {
-        let text = "this relay serves its own machine alone: the operating system says who may use it, there are no keys";
+        let text =
+            "this relay serves its own machine alone: the operating system says who may use it, there are no keys";
         return Error::new(Code::Unsupported, text);
     }
     error

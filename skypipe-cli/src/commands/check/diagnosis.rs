@@ -27,17 +27,25 @@ pub(super) fn advice(error: &Error, ways: &[Way], own_line: Option<&str>) -> Opt
 fn unreachable(url: &RelayUrl, host: &Host) -> String {
     let RelayUrl { host: name, port, .. } = url;
     match host {
-        Host::NoName => format!("the name {name} means no address: is it right, and does this machine have a name server?"),
+        Host::NoName => {
+            format!("the name {name} means no address: is it right, and does this machine have a name server?")
+        }
         Host::Refused => {
             format!("{name} answers, and nothing listens at its TCP port {port}: does the relay run, and at this port?")
         }
         Host::Silent => {
-            format!("nothing comes back from {name} port {port}: the host is down, or a firewall drops what goes to this port")
+            format!(
+                "nothing comes back from {name} port {port}: the host is down, or a firewall drops what goes to this port"
+            )
         }
         Host::Open if url.scheme == "quic" => {
-            format!("TCP port {port} of {name} is open and UDP is not: use the relay's wss:// URL, or have UDP let through")
+            format!(
+                "TCP port {port} of {name} is open and UDP is not: use the relay's wss:// URL, or have UDP let through"
+            )
         }
-        Host::Open => format!("something else than this relay listens at {name} port {port}, or a proxy that does not let it through"),
+        Host::Open => format!(
+            "something else than this relay listens at {name} port {port}, or a proxy that does not let it through"
+        ),
     }
 }
 
@@ -75,7 +83,9 @@ mod tests {
         assert!(advised(Code::Unreachable, Host::Silent).contains("firewall"));
         assert!(advised(Code::Unreachable, Host::Open).contains("something else"));
         assert!(advised(Code::Access, Host::Open).contains("skypipe keys add 'ssh-ed25519 AAAA me@here'"));
-        assert!(advised(Code::Pin, Host::Open).contains("ticket") && advised(Code::Version, Host::Open).contains("update"));
+        assert!(
+            advised(Code::Pin, Host::Open).contains("ticket") && advised(Code::Version, Host::Open).contains("update")
+        );
         assert!(advice(&Error::new(Code::Config, "no"), &[], None).is_none());
     }
 
@@ -84,6 +94,9 @@ mod tests {
         let key = skypipe_core::KeyPair::from_seed(&[1; 32]).public();
         let ways = [way(&format!("quic://{key}@h:7473"), Code::Unreachable, Host::Open)];
         let said = worth_saying("WebSocket over TLS 192.0.2.1:7473", &ways);
-        assert_eq!(said, ["UDP port 7473 of h is blocked or closed: WebSocket over TLS 192.0.2.1:7473 is used instead"]);
+        assert_eq!(
+            said,
+            ["UDP port 7473 of h is blocked or closed: WebSocket over TLS 192.0.2.1:7473 is used instead"]
+        );
     }
 }
