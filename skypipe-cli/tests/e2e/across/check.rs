@@ -66,7 +66,9 @@ fn udp_is_blocked_and_websocket_is_used() {
 #[test]
 fn bad_urls_are_told() {
     let home = Home::new();
-    for (url, exit) in [("quic://x@h:1", 2), ("wss://", 2), ("http://example.org", 2), ("quic://h:1:2", 2), ("ws://k@", 2)] {
+    for (url, exit) in
+        [("quic://x@h:1", 2), ("wss://", 2), ("http://example.org", 2), ("quic://h:1:2", 2), ("ws://k@", 2)]
+    {
         let done = home.skypipe(["--relay", url, "ls"]).run().exits(exit).gave("");
         assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
     }

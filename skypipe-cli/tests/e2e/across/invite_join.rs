@@ -25,7 +25,8 @@ fn three_lines_from_nothing_to_a_pipe() {
 
 #[test]
 fn over_each_path_alone() {
-    for (at, path) in [("quic:127.0.0.1:0", "QUIC"), ("wss:127.0.0.1:0", "WebSocket"), ("ws:127.0.0.1:0", "WebSocket")] {
+    for (at, path) in [("quic:127.0.0.1:0", "QUIC"), ("wss:127.0.0.1:0", "WebSocket"), ("ws:127.0.0.1:0", "WebSocket")]
+    {
         let sky = Sky::listening(at);
         let other = sky.joined(&[]);
         let checked = other.skypipe(["check", "--json"]).ok().json();
@@ -97,8 +98,11 @@ fn what_stays_behind_is_named_with_the_command_that_moves_it() {
     home.store("papers", "two\n");
     home.store("it's", "three\n");
     let said = join(&home, &sky.invite(&[])).ok().stderr;
-    let moves: Vec<&str> =
-        said.lines().filter_map(|line| line.strip_prefix("skypipe:   ")).filter(|line| line.contains("| skypipe")).collect();
+    let moves: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("skypipe:   "))
+        .filter(|line| line.contains("| skypipe"))
+        .collect();
     assert_eq!(moves.len(), 2, "{said}");
     // Nothing was moved; each command moves its pipe, item by item.
     home.skypipe(["read", "--no-wait", "papers"]).run().exits(3);
@@ -174,7 +178,13 @@ fn a_ticket_for_one_pattern_opens_no_other_pipe() {
     sky.owner.store("secret", "not seen\n");
     other.skypipe(["read", "logs/web"]).ok().gave("seen\n");
     other.store("logs/new", "mine too\n");
-    for arguments in [&["read", "secret"][..], &["stat", "secret"], &["rm", "secret"], &["peek", "secret"], &["write", "secret", "x"]] {
+    for arguments in [
+        &["read", "secret"][..],
+        &["stat", "secret"],
+        &["rm", "secret"],
+        &["peek", "secret"],
+        &["write", "secret", "x"],
+    ] {
         other.skypipe(arguments.iter().copied()).run().exits(3).gave("").fails_with("E_ACCESS");
     }
     let listed = other.skypipe(["ls"]).ok().text();

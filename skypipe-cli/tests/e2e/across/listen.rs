@@ -21,7 +21,8 @@ fn a_port_that_is_taken_is_exit_7() {
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     for taken in [tcp.local_addr().unwrap(), udp.local_addr().unwrap()] {
-        let done = home.skypipe(["relay", "--listen", &taken.to_string()]).run().exits(7).gave("").fails_with("E_LOCKED");
+        let done =
+            home.skypipe(["relay", "--listen", &taken.to_string()]).run().exits(7).gave("").fails_with("E_LOCKED");
         assert!(done.stderr.contains(&taken.port().to_string()), "{}", done.stderr);
     }
 }

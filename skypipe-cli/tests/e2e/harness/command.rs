@@ -69,7 +69,15 @@ impl Command {
     /// A command whose stdin is `/dev/null` and whose stdout is a pipe.
     pub fn new(program: impl Into<OsString>, folder: PathBuf, environment: Vec<(OsString, OsString)>) -> Self {
         let program = program.into();
-        Self { program, arguments: Vec::new(), environment, folder, input: In::Null, output: Out::Pipe, errors_at_terminal: false }
+        Self {
+            program,
+            arguments: Vec::new(),
+            environment,
+            folder,
+            input: In::Null,
+            output: Out::Pipe,
+            errors_at_terminal: false,
+        }
     }
 
     pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
