@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::batch::EndKind;
 use crate::broker::{ReaderAttach, ReaderCursor, ReaderDown, Take};
-use crate::caller::ProcessId;
+use crate::caller::Holder;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
@@ -21,14 +21,17 @@ impl DefaultPipe {
     ///
     /// # Errors
     /// `E_EMPTY`, `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`.
-    pub fn attach_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
+    pub fn attach_reader(&mut self, attach: &ReaderAttach, holder: Holder) -> Result<(), Error> {
+        if self.readers.get(&attach.session).is_some_and(|reader| !reader.holder.admits(holder)) {
+            return Err(expired());
+        }
         match (self.readers.contains_key(&attach.session), &attach.resume) {
             (true, cursors) => self.return_reader(attach, cursors.as_deref().unwrap_or_default()),
             (false, Some(_)) => {
                 self.vanish_if_empty();
                 Err(expired())
             }
-            (false, None) => self.join_reader(attach, process),
+            (false, None) => self.join_reader(attach, holder),
         }
     }
 
@@ -107,7 +110,7 @@ impl DefaultPipe {
         if reader.epoch == epoch { Ok(reader) } else { Err(fenced()) }
     }
 
-    fn join_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
+    fn join_reader(&mut self, attach: &ReaderAttach, holder: Holder) -> Result<(), Error> {
         if self.readers.len() >= READERS_MAX || self.cursors() + self.items.len() > CURSORS_MAX {
             return Err(Error::new(Code::Busy, "the pipe has as many readers as it may"));
         }
@@ -127,7 +130,7 @@ impl DefaultPipe {
         let reader = Reader {
             epoch: attach.epoch,
             link: Link::Attached,
-            process,
+            holder,
             take: attach.take,
             keep: attach.keep,
             no_wait: attach.no_wait,
@@ -140,7 +143,7 @@ impl DefaultPipe {
             idle_since: None,
             second_writer_told: false,
         };
-        self.readers.insert(attach.session, reader);
+        self.readers.insert(attach.session, Box::new(reader));
         self.give(attach.session, holds);
         self.log_joining(attach.session);
         Ok(())
@@ -246,7 +249,7 @@ impl DefaultPipe {
             // Its records count as delivered only when they need not be put back any more.
             self.with_item(no, |item| item.taker = Some(EVERYBODY));
             self.pending.push_back((append, Pending::Took(no, took)));
-        } else if let Some(live) = self.readers.get_mut(&session).and_then(Reader::live) {
+        } else if let Some(live) = self.readers.get_mut(&session).and_then(|reader| reader.live()) {
             live.complete(no);
         }
         self.pending.push_back((append, Pending::Taken(session, writer)));
@@ -282,7 +285,7 @@ impl DefaultPipe {
             return self.part_with(session, false, true);
         }
         self.give(session, holds);
-        let Some(held) = self.readers.get(&session).map(Reader::held) else { return };
+        let Some(held) = self.readers.get(&session).map(|reader| reader.held()) else { return };
         // As with joining: it gets nothing of what it holds before the log says so, or a crash would give it the same again.
         let holds = self.append(Fact::ReaderHolds { session, holds: held });
         self.pending.push_back((holds, Pending::Wake(session)));
@@ -385,7 +388,7 @@ impl DefaultPipe {
     /// That the reader left is durable: it hears of it now, or when it returns.
     pub(super) fn left(&mut self, session: SessionId) {
         let gone = |reader: &Reader| reader.leaving.is_some() && reader.link != Link::Attached;
-        if self.readers.get(&session).is_some_and(gone) {
+        if self.readers.get(&session).is_some_and(|reader| gone(reader)) {
             self.readers.remove(&session);
         }
         self.wake(session);

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use crate::broker::{Ack, Mode, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves, WriterWelcome};
-use crate::caller::{Caller, Peer, ProcessId};
+use crate::caller::{Caller, Holder, Peer};
 use crate::delivery::{Closed, DefaultPipe};
 use crate::error::{Code, Error};
 use crate::id::SessionId;
@@ -22,13 +22,14 @@ pub(super) async fn writer(
     attach: WriterAttach,
 ) -> Result<WriterHalves, Error> {
     check(shared, caller.rights.write, attach.mode, pipe)?;
-    let (session, epoch, process) = (attach.session, attach.epoch, process(caller));
+    exists_or_may(shared, caller, pipe)?;
+    let (session, epoch, holder) = (attach.session, attach.epoch, holder(caller));
     if attach.resume.is_some()
         && let Some(closed) = closed(shared, pipe, session)?
     {
         return Ok(halves::of_closed_writer(welcome_of(closed)));
     }
-    let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, process))?;
+    let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
     let welcome = poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await??;
     Ok(halves::of_writer(attached, welcome))
@@ -42,12 +43,13 @@ pub(super) async fn reader(
     attach: ReaderAttach,
 ) -> Result<ReaderHalves, Error> {
     check(shared, caller.rights.read, attach.mode, pipe)?;
-    let process = process(caller);
+    exists_or_may(shared, caller, pipe)?;
+    let holder = holder(caller);
     if attach.resume.is_some() && closed(shared, pipe, attach.session)?.is_some() {
         return Ok(halves::of_closed_reader());
     }
     let (session, epoch) = (attach.session, attach.epoch);
-    let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, process))?;
+    let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Reader, session, epoch));
     poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await??;
     Ok(halves::of_reader(attached))
@@ -73,6 +75,13 @@ fn check(shared: &Shared, right: bool, mode: Option<Mode>, pipe: &PipeRef) -> Re
         }
         Some(mode) => Err(Error::new(Code::Unsupported, format!("this broker has no {} pipes", mode.word()))),
     }
+}
+
+/// Only who may begin pipes attaches to one that does not exist. One that ceases to exist right behind this look is begun anew:
+/// who looked had a right to it, so nothing is told that was not known.
+fn exists_or_may(shared: &Shared, caller: &Caller, pipe: &PipeRef) -> Result<(), Error> {
+    let exists = || shared.directory().get(pipe).is_some();
+    if caller.rights.create || exists() { Ok(()) } else { Err(no_access()) }
 }
 
 /// What is known of a session that came to its end; an error when it is not known at all.
@@ -117,10 +126,11 @@ fn change(
     }
 }
 
-fn process(caller: &Caller) -> Option<ProcessId> {
-    match caller.peer {
-        Peer::Process(process) => Some(process),
-        Peer::InProcess => Some(crate::local_socket::process_id(std::process::id())),
-        Peer::Network(_) => None,
+fn holder(caller: &Caller) -> Holder {
+    match (&caller.peer, caller.key) {
+        (Peer::Process(process), _) => Holder::Process(*process),
+        (Peer::InProcess, _) => Holder::Process(crate::local_socket::process_id(std::process::id())),
+        (Peer::Network(_), Some(key)) => Holder::Key(key),
+        (Peer::Network(_), None) => Holder::Unknown,
     }
 }

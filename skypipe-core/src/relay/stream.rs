@@ -1,26 +1,30 @@
 //! One stream of a relay: hello, request, answer, and the frames of an attach.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::{SinkExt, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::Relay;
 use super::limits::RelayLimits;
 use super::paced::Paced;
 use super::pump::{Stopped, pump};
-use super::state::{Phase, State};
-use crate::broker::{Broker, DownStream, ReaderAttach, UpSink, WriterAttach};
+use super::state::{Counted, HalfOpen, Phase, State};
+use crate::broker::{
+    Broker, DownStream, ReaderAttach, ReaderDown, ReaderHalves, ReaderUp, UpSink, WriterAttach, WriterDown,
+    WriterHalves, WriterUp,
+};
 use crate::caller::{Caller, Peer};
 use crate::error::{Code, Error};
+use crate::gatekeeper::Gatekeeper;
 use crate::name::PipeRef;
 use crate::remote::next;
 use crate::transport::LinkStream;
 use crate::wire::{
-    Answer, FrameSink, FrameSource, Hello, Message, MessageSink, MessageStream, Request, SoftwareVersion, carry,
-    error_frame, refused_frame,
+    Answer, FrameSink, FrameSource, Hello, Invited, Message, MessageSink, MessageStream, Request, SoftwareVersion,
+    carry, error_frame, refused_frame,
 };
 
 /// Serves one stream, in one task.
@@ -30,13 +34,21 @@ pub(super) struct Stream {
     software: SoftwareVersion,
     state: Arc<State>,
     phase: watch::Receiver<Phase>,
-    /// None where nobody is known.
-    caller: Option<Caller>,
-    half_open: Option<OwnedSemaphorePermit>,
+    caller: Caller,
+    gatekeeper: Option<Arc<dyn Gatekeeper>>,
+    public: Arc<Mutex<Vec<String>>>,
+    half_open: Option<HalfOpen>,
+    /// Becomes true when the caller's key is revoked; none on this machine, where there is none.
+    revoked: Option<watch::Receiver<bool>>,
 }
 
 impl Stream {
-    pub(super) fn new(relay: &Relay, caller: Option<Caller>, half_open: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(
+        relay: &Relay,
+        caller: Caller,
+        half_open: HalfOpen,
+        revoked: Option<watch::Receiver<bool>>,
+    ) -> Self {
         Self {
             broker: relay.broker.clone(),
             limits: relay.limits,
@@ -44,31 +56,44 @@ impl Stream {
             state: relay.state.clone(),
             phase: relay.state.phase(),
             caller,
-            half_open,
+            gatekeeper: relay.gatekeeper.clone(),
+            public: relay.public.clone(),
+            half_open: Some(half_open),
+            revoked,
         }
     }
 
     pub(super) async fn serve(mut self, stream: LinkStream) {
         let counted = self.state.stream();
-        let mut phase = self.phase.clone();
-        let (sink, source) = carry(stream);
-        let gone = phase.wait_for(|p| *p >= Phase::Gone);
-        let serving = self.converse(sink, source, counted.is_some());
-        select(std::pin::pin!(serving), std::pin::pin!(gone)).await;
+        let state = self.state.clone();
+        let serving = self.converse(stream, counted.is_some());
+        select(std::pin::pin!(serving), std::pin::pin!(state.reached(Phase::Gone))).await;
     }
 
-    async fn converse(&mut self, mut sink: FrameSink, mut source: FrameSource, has_room: bool) {
-        let asked = tokio::time::timeout(self.limits.handshake, self.asked(&mut source)).await;
+    /// What is needed only until the attach stands is boxed and given back then: an idle stream should cost little.
+    async fn converse(&mut self, stream: LinkStream, has_room: bool) {
+        let (mut sink, mut source) = carry(stream);
+        match Box::pin(self.open(&mut sink, &mut source, has_room)).await {
+            None => {}
+            Some(Attached::Writer(up, down, _attached)) => self.pass(sink, source, up, down).await,
+            Some(Attached::Reader(up, down, _attached)) => self.pass(sink, source, up, down).await,
+        }
+    }
+
+    /// Hello, request and answer. Gives the attach if that is what was asked for.
+    async fn open(&mut self, sink: &mut FrameSink, source: &mut FrameSource, has_room: bool) -> Option<Attached> {
+        let asked = tokio::time::timeout(self.limits.handshake, self.asked(source)).await;
         self.half_open = None;
         let asked = asked.unwrap_or_else(|_| Err(Error::new(Code::Timeout, "no request came in time")));
         match asked {
             Ok(Some((hello, request))) => self.answer(sink, source, &hello, request, has_room).await,
             // A link that was closed before it asked for anything is no news to anybody.
-            Ok(None) => {}
+            Ok(None) => None,
             Err(error) => {
                 // Even who could not be understood hears which versions are spoken here.
                 let _ = sink.feed(self.hello().into_frame()).await;
-                farewell(&mut sink, error_frame(&error), self.limits.farewell).await;
+                farewell(sink, error_frame(&error), self.limits.farewell).await;
+                None
             }
         }
     }
@@ -76,9 +101,7 @@ impl Stream {
     async fn asked(&self, source: &mut FrameSource) -> Result<Option<(Hello, Request)>, Error> {
         let Some(hello) = next::<Hello>(source).await? else { return Ok(None) };
         hello.shared_version()?;
-        if self.caller.is_some() {
-            source.trust();
-        }
+        source.trust();
         let request = next::<Request>(source).await?;
         Ok(request.map(|request| (hello, request)))
     }
@@ -88,36 +111,33 @@ impl Stream {
     }
 
     async fn answer(
-        &mut self,
-        mut sink: FrameSink,
-        mut source: FrameSource,
+        &self,
+        sink: &mut FrameSink,
+        source: &mut FrameSource,
         hello: &Hello,
         request: Request,
         has_room: bool,
-    ) {
-        let answered = match &self.caller {
+    ) -> Option<Attached> {
+        let answered = match request {
             _ if !has_room => Err(Error::new(Code::Busy, "the relay serves as many streams as it may; try later")),
             _ if *self.phase.borrow() >= Phase::Closed => Err(going_away()),
-            None => Err(Error::new(Code::Access, "nobody is known to this relay over this link")),
-            Some(caller) => {
-                let caller = caller.clone();
-                match request {
-                    Request::AttachWriter(pipe, attach) => {
-                        return self.writer(sink, source, &caller, &pipe, attach).await;
-                    }
-                    Request::AttachReader(pipe, attach) => {
-                        return self.reader(sink, source, &caller, &pipe, attach).await;
-                    }
-                    call => match unless_gone(&mut source, self.call(&caller, hello, call)).await {
-                        Some(answered) => answered,
-                        None => return,
-                    },
-                }
-            }
+            Request::AttachWriter(pipe, attach) => unless_gone(source, self.writer(&pipe, attach)).await?,
+            Request::AttachReader(pipe, attach) => unless_gone(source, self.reader(&pipe, attach)).await?,
+            call => unless_gone(source, self.call(&self.caller, hello, call)).await?.map(|answer| (answer, None)),
         };
         let _ = sink.feed(self.hello().into_frame()).await;
-        let frame = answered.map_or_else(|e| refused_frame(&e), Answer::into_frame);
-        farewell(&mut sink, frame, self.limits.farewell).await;
+        match answered {
+            // The first frames of the broker may leave with the welcome.
+            Ok((welcome, Some(attached))) => sink.feed(welcome.into_frame()).await.is_ok().then_some(attached),
+            Ok((answer, None)) => {
+                farewell(sink, answer.into_frame(), self.limits.farewell).await;
+                None
+            }
+            Err(error) => {
+                farewell(sink, refused_frame(&error), self.limits.farewell).await;
+                None
+            }
+        }
     }
 
     async fn call(&self, caller: &Caller, hello: &Hello, request: Request) -> Result<Answer, Error> {
@@ -127,9 +147,33 @@ impl Stream {
             Request::Remove(pipe) => self.broker.remove(caller, &pipe).await.map(|()| Answer::Done),
             Request::Ping(bytes) => Ok(Answer::Pong(bytes)),
             Request::StepDown => self.step_down(caller, hello.software),
+            Request::Invite(_) | Request::Keys | Request::AddKey(_) | Request::RevokeKey(_) => {
+                self.administer(caller, request).await
+            }
             Request::AttachWriter(..) | Request::AttachReader(..) => {
                 Err(Error::new(Code::Internal, "an attach is not a call"))
             }
+        }
+    }
+
+    /// What only those may ask who look after the relay.
+    async fn administer(&self, caller: &Caller, request: Request) -> Result<Answer, Error> {
+        if !caller.admin {
+            return Err(Error::new(Code::Access, "this key may not look after the relay's keys"));
+        }
+        let Some(gatekeeper) = &self.gatekeeper else {
+            let text = "this relay serves its own machine only: it has no keys and no tickets";
+            return Err(Error::new(Code::Unsupported, text));
+        };
+        match request {
+            Request::Invite(invite) => {
+                let token = gatekeeper.invite(caller, invite).await?;
+                let urls = self.public.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Ok(Answer::Invited(Invited { token, urls }))
+            }
+            Request::AddKey(line) => gatekeeper.add(&line).await.map(|()| Answer::Done),
+            Request::RevokeKey(who) => gatekeeper.revoke(&who).await.map(Answer::Count),
+            _ => gatekeeper.keys().await.map(Answer::Keys),
         }
     }
 
@@ -146,85 +190,63 @@ impl Stream {
         Ok(Answer::Done)
     }
 
-    async fn writer(
-        &mut self,
-        sink: FrameSink,
-        mut source: FrameSource,
-        caller: &Caller,
-        pipe: &PipeRef,
-        attach: WriterAttach,
-    ) {
-        let _attached = self.state.attach();
-        let attaching = self.broker.attach_writer(caller, pipe, attach);
-        match unless_gone(&mut source, attaching).await {
-            None => {}
-            Some(Err(error)) => self.refuse(sink, &error).await,
-            Some(Ok(halves)) => {
-                self.pass(sink, source, Answer::WriterWelcome(halves.welcome), halves.up, halves.down).await;
-            }
-        }
+    async fn writer(&self, pipe: &PipeRef, attach: WriterAttach) -> Result<(Answer, Option<Attached>), Error> {
+        let counted = self.state.attach();
+        let WriterHalves { welcome, up, down } = self.broker.attach_writer(&self.caller, pipe, attach).await?;
+        Ok((Answer::WriterWelcome(welcome), Some(Attached::Writer(up, down, counted))))
     }
 
-    async fn reader(
-        &mut self,
-        sink: FrameSink,
-        mut source: FrameSource,
-        caller: &Caller,
-        pipe: &PipeRef,
-        attach: ReaderAttach,
-    ) {
-        let _attached = self.state.attach();
-        let attaching = self.broker.attach_reader(caller, pipe, attach);
-        match unless_gone(&mut source, attaching).await {
-            None => {}
-            Some(Err(error)) => self.refuse(sink, &error).await,
-            Some(Ok(halves)) => {
-                self.pass(sink, source, Answer::ReaderWelcome, halves.up, halves.down).await;
-            }
-        }
-    }
-
-    async fn refuse(&self, mut sink: FrameSink, error: &Error) {
-        let _ = sink.feed(self.hello().into_frame()).await;
-        farewell(&mut sink, refused_frame(error), self.limits.farewell).await;
-    }
-
-    /// Says hello and welcome; the first frames of the broker may leave with them.
-    async fn welcome(&self, sink: &mut FrameSink, answer: Answer) -> bool {
-        sink.feed(self.hello().into_frame()).await.is_ok() && sink.feed(answer.into_frame()).await.is_ok()
+    async fn reader(&self, pipe: &PipeRef, attach: ReaderAttach) -> Result<(Answer, Option<Attached>), Error> {
+        let counted = self.state.attach();
+        let ReaderHalves { up, down } = self.broker.attach_reader(&self.caller, pipe, attach).await?;
+        Ok((Answer::ReaderWelcome, Some(Attached::Reader(up, down, counted))))
     }
 
     /// Passes frames on in both directions until one side ends. The broker's halves are dropped first: that is the
     /// broken link it hears of, however long the client takes to hear why.
     async fn pass<U: Message, D: Message>(
         &mut self,
-        mut sink: FrameSink,
+        sink: FrameSink,
         source: FrameSource,
-        welcome: Answer,
         mut up: UpSink<U>,
         mut down: DownStream<D>,
     ) {
-        if !self.welcome(&mut sink, welcome).await {
-            return;
-        }
         let mut to_client = MessageSink::new(sink);
         let mut from_client = Paced::new(MessageStream::new(source), self.limits.frames_per_second);
         let ended = tokio::select! {
             stopped = pump(&mut from_client, &mut up) => Ended::upward(stopped),
             stopped = pump(&mut down, &mut to_client) => Ended::downward(stopped),
             _ = self.phase.wait_for(|p| *p >= Phase::GoingAway) => Ended::Because(going_away()),
+            () = revoked(&mut self.revoked) => Ended::Because(no_longer_admitted()),
         };
-        if let Ended::Because(error) = &ended
-            && error.code() == Code::GoingAway
-        {
-            last_words(&mut down, &mut to_client, self.limits.farewell).await;
-        }
-        drop((up, down));
-        match ended {
-            Ended::ClientLeft => {}
-            Ended::Over => bounded(to_client.frames().close(), self.limits.farewell).await,
-            Ended::Because(error) => farewell(to_client.frames(), error_frame(&error), self.limits.farewell).await,
-        }
+        Box::pin(end(ended, up, down, &mut to_client, self.limits.farewell)).await;
+    }
+}
+
+/// The broker's halves of an attach, which is counted until they are dropped.
+enum Attached {
+    Writer(UpSink<WriterUp>, DownStream<WriterDown>, Counted),
+    Reader(UpSink<ReaderUp>, DownStream<ReaderDown>, Counted),
+}
+
+/// The end of an attach: what the client must still hear.
+async fn end<U, D: Message>(
+    ended: Ended,
+    up: UpSink<U>,
+    mut down: DownStream<D>,
+    to_client: &mut MessageSink<D>,
+    limit: Duration,
+) {
+    if let Ended::Because(error) = &ended
+        && error.code() == Code::GoingAway
+    {
+        last_words(&mut down, to_client, limit).await;
+    }
+    drop((up, down));
+    match ended {
+        Ended::ClientLeft => {}
+        Ended::Over => bounded(to_client.frames().close(), limit).await,
+        Ended::Because(error) => farewell(to_client.frames(), error_frame(&error), limit).await,
     }
 }
 
@@ -265,8 +287,18 @@ async fn unless_gone<T>(source: &mut FrameSource, work: impl Future<Output = T>)
     }
 }
 
+/// Resolves when the caller's key is revoked.
+async fn revoked(over: &mut Option<watch::Receiver<bool>>) {
+    if let Some(over) = over
+        && over.wait_for(|over| *over).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
 /// Sends a last frame and closes, within a time.
-async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, limit: Duration) {
+pub(super) async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, limit: Duration) {
     let leaving = async {
         sink.feed(frame).await?;
         sink.close().await
@@ -288,6 +320,10 @@ async fn last_words<D: Message>(down: &mut DownStream<D>, to_client: &mut Messag
         Ok(())
     };
     bounded(passing, limit).await;
+}
+
+fn no_longer_admitted() -> Error {
+    Error::new(Code::Access, "the key was revoked, or what it may do was changed")
 }
 
 fn going_away() -> Error {
