@@ -86,10 +86,10 @@ async fn ipv6_works_as_well_and_means_ipv4_too_where_it_is_unspecified() {
 
 /// First packets of clients that will never send a second one.
 async fn first_packets(count: usize) -> Vec<Vec<u8>> {
-    let recorder = UdpSocket::bind(any_port()).await.unwrap();
-    let address = recorder.local_addr().unwrap();
     let mut packets = Vec::new();
     for _ in 0..count {
+        let recorder = UdpSocket::bind(any_port()).await.unwrap();
+        let address = recorder.local_addr().unwrap();
         let config = crate::config::client(relay_key().public(), &Times::default()).unwrap();
         let endpoint = socket::calling(address).unwrap();
         let connecting = endpoint.connect_with(config, address, "skypipe").unwrap();
@@ -112,7 +112,8 @@ async fn answer(socket: &UdpSocket, packet: &[u8], relay: SocketAddr) -> (u8, us
 
 #[tokio::test]
 async fn one_source_with_many_open_handshakes_must_prove_its_address() {
-    let listener = listener();
+    let times = Times { handshake: Duration::from_secs(2), ..Times::default() };
+    let listener = QuicListener::bind_with(any_port(), &relay_key(), times).unwrap();
     let packets = first_packets(HALF_OPEN_PER_SOURCE_MAX + 4).await;
     let mut sockets = Vec::new();
     for (n, packet) in packets.iter().enumerate() {
