@@ -76,8 +76,9 @@ impl Limit {
     }
 }
 
-/// Whether a text may be one of the three checks, told by its brackets alone: they never lie within each other. The parser
-/// takes a time that doubles with each bracket within a bracket, and whoever has a ticket may append thousands.
+/// Whether a text may be one of the three checks, told by its brackets alone: they never lie within each other, and nothing is
+/// negated. The parser calls itself for each bracket and each `!`: some hundred of them, which whoever has a ticket may
+/// append, overflow the stack, and that would be the end of the relay.
 fn is_flat(source: &str) -> bool {
     let (mut quoted, mut depth) = (false, 0_u32);
     for c in source.chars() {
@@ -85,6 +86,7 @@ fn is_flat(source: &str) -> bool {
             // No pattern has one, so no quote is anything but the end of a text.
             '\\' => return false,
             '"' => quoted = !quoted,
+            '!' if !quoted => return false,
             '(' | '[' | '{' if !quoted => depth += 1,
             ')' | ']' | '}' if !quoted => depth = depth.saturating_sub(1),
             _ => {}
