@@ -150,7 +150,11 @@ impl PipesOf {
         Ok(Self { owner: Some(key_of(key)?), pattern: pattern::parse(pattern)? })
     }
 
-    fn to_text(&self) -> Result<String, Error> {
+    /// The pattern as it stands in a line, with its owner where that is another.
+    ///
+    /// # Errors
+    /// `E_NAME` when it cannot stand in a line.
+    pub fn to_text(&self) -> Result<String, Error> {
         let mut text = String::new();
         if let Some(owner) = self.owner {
             let _ = write!(text, "@{owner}/");
