@@ -240,8 +240,9 @@ async fn an_edited_line_ends_what_it_admitted_within_a_second() {
     let mut same = same.revoked;
     rig.edit(|list| list.replace(&line("", 1), "# gone\n").replace(&line("read", 2), &line("write", 2)));
     let edited = tokio::time::Instant::now();
-    tokio::join!(removed.revoked, changed.revoked);
-    assert!(edited.elapsed() < Duration::from_secs(1), "{:?}", edited.elapsed());
+    let both = futures::future::join(removed.revoked, changed.revoked);
+    tokio::time::timeout(Duration::from_secs(1), both).await.expect("within a second");
+    assert!(edited.elapsed() >= Duration::from_millis(250), "a half-written file is not believed");
     assert!((&mut same).now_or_never().is_none(), "an untouched line admits on");
     assert_eq!(rig.refused(1, None).await.code(), Code::Access);
 }
@@ -272,9 +273,7 @@ async fn a_time_that_ends_ends_the_admission() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!revoked.is_finished());
     rig.set_clock(START + 10_000);
-    let over = tokio::time::Instant::now();
-    revoked.await.unwrap();
-    assert!(over.elapsed() < Duration::from_secs(1));
+    tokio::time::timeout(Duration::from_secs(1), revoked).await.expect("within a second").unwrap();
     assert!(rig.refused(1, None).await.text().contains("over"));
 }
 

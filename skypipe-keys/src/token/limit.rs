@@ -77,8 +77,8 @@ impl Limit {
 }
 
 /// Whether a text may be one of the three checks, told by its brackets alone: they never lie within each other, and nothing is
-/// negated. The parser calls itself for each bracket and each `!`: some hundred of them, which whoever has a ticket may
-/// append, overflow the stack, and that would be the end of the relay.
+/// negated. The parser calls itself for each bracket and each `!`, and whoever has a ticket may append them: 500 overflow a stack of
+/// 2 MiB, which ends the process, and some 400 fit a token.
 fn is_flat(source: &str) -> bool {
     let (mut quoted, mut depth) = (false, 0_u32);
     for c in source.chars() {
@@ -132,5 +132,20 @@ fn words(set: &Term) -> Option<Vec<String>> {
         Term::Set(terms) => terms.iter().map(word).collect(),
         Term::Array(terms) => terms.iter().map(word).collect(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_flat_text_is_parsed() {
+        for flat in [r#"check if pipe($v), {"a(([{!", "b"}.contains($v);"#, r#"check if right("read")"#, ""] {
+            assert!(is_flat(flat), "{flat}");
+        }
+        for deep in ["check if ((true))", "check if [[1]] == 1", "check if !true", r#"check if pipe("\"")"#, "f({1})"] {
+            assert!(!is_flat(deep), "{deep}");
+        }
     }
 }
