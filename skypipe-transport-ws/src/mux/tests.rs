@@ -1,5 +1,8 @@
 //! Two ends against each other, in one thread and on a clock of their own.
 
+use bytes::Bytes;
+
+use super::constants::kind;
 use super::*;
 
 pub(super) const START: Time = Time(1_000_000);
