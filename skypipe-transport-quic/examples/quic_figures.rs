@@ -1,8 +1,8 @@
 //! Figures of QUIC links beside those of quinn alone with the same windows. Build it with `--release`.
 //!
 //! ```text
-//! quic_figures rate          1 GiB over one stream, relay and client on a thread each
-//! quic_figures idle COUNT    memory of a relay for each idle link with one stream
+//! quic_figures rate                       1 GiB over one stream, relay and client on a thread each
+//! quic_figures idle COUNT links|quinn     memory of a relay for each idle link with one stream
 //! ```
 
 use std::error::Error;
@@ -28,9 +28,10 @@ fn main() -> Any<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["rate"] => rate(),
-        ["idle", count] => idle(count.parse()?),
+        ["idle", count, "links"] => idle(idle_links(count.parse()?)?),
+        ["idle", count, _] => idle(idle_quinn(count.parse()?)?),
         ["hold", count, url, who] => hold(count.parse()?, url, who),
-        _ => Err("quic_figures rate | idle COUNT".into()),
+        _ => Err("quic_figures rate | idle COUNT links|quinn".into()),
     }
 }
 
@@ -146,9 +147,8 @@ fn windows(stream_mib: u32, link_mib: u32) -> TransportConfig {
     config
 }
 
-fn idle(count: usize) -> Any<()> {
-    println!("links: {:.1} KB each", idle_links(count)?);
-    println!("quinn alone: {:.1} KB each", idle_quinn(count)?);
+fn idle(each: f64) -> Any<()> {
+    println!("{each:.1} KB each");
     Ok(())
 }
 

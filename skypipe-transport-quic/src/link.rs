@@ -14,8 +14,9 @@ use skypipe_core::{
 use tokio::time::timeout;
 
 use crate::config::RELAY_LINK_WINDOW_BYTES;
+use crate::leaving::{self, Counted};
 use crate::stream::QuicStream;
-use crate::{failure, leaving, socket};
+use crate::{failure, socket};
 
 /// How long to wait for a stream where the peer has as many as it takes.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
@@ -105,7 +106,8 @@ impl Link for QuicLink {
 /// The connection, as long as the link or one of its streams lives. A client that drops all of them tells the relay.
 pub(crate) struct Life {
     connection: Connection,
-    is_client: bool,
+    /// At a client.
+    counted: Option<Counted>,
     admitted: AtomicBool,
     /// Streams that live, whoever opened them.
     streams: AtomicUsize,
@@ -117,7 +119,7 @@ impl Life {
     fn new(connection: Connection, is_client: bool) -> Self {
         Self {
             connection,
-            is_client,
+            counted: is_client.then(Counted::new),
             admitted: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             streams_max: AtomicU32::new(STREAMS_BEFORE_PROOF_MAX as u32),
@@ -125,7 +127,7 @@ impl Life {
     }
 
     pub(crate) fn is_client(&self) -> bool {
-        self.is_client
+        self.counted.is_some()
     }
 
     pub(crate) fn stream_opened(&self) {
@@ -152,8 +154,8 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        if self.is_client {
-            leaving::close(self.connection.clone());
+        if let Some(counted) = self.counted.take() {
+            leaving::close(self.connection.clone(), counted);
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) const FAREWELL_BYTES_MAX: usize = 1024 * 1024;
 
 /// What tungstenite reads at once at a relay. Allocated for every link, so 10,000 idle ones cost 40 MB.
 pub(crate) const READ_BYTES: usize = 4 * 1024;
+/// What is read at once from a link that is busy: a message, and one call of the kernel for sixteen.
+pub(crate) const AHEAD_BYTES: usize = 64 * 1024;
 /// Messages are gathered until so many bytes can be written with one call.
 pub(crate) const WRITE_BYTES: usize = 64 * 1024;
 /// Most that waits in tungstenite's buffer: what was gathered, one message more, and a pong.

@@ -180,11 +180,17 @@ impl Mux {
         self.opened.pop_front()
     }
 
-    /// Copies bytes that came on a stream. None: wait. Zero: it ended.
-    pub(crate) fn read(&mut self, id: StreamId, space: &mut [u8], now: Time) -> Result<Option<usize>, Gone> {
+    /// Gives bytes that came on a stream, `room` at most. None: wait. Zero: it ended.
+    pub(crate) fn read(
+        &mut self,
+        id: StreamId,
+        room: usize,
+        give: impl FnMut(&[u8]),
+        now: Time,
+    ) -> Result<Option<usize>, Gone> {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Gone::Link) };
-        let read = stream.incoming.read(space);
-        if read > 0 || space.is_empty() {
+        let read = stream.incoming.read(room, give);
+        if read > 0 || room == 0 {
             self.unread -= read;
             let given = stream.incoming.give_back(read, now, self.round_trip.max(ROUND_TRIP_MIN), &mut self.growth);
             stream.window_due += given;
