@@ -16,6 +16,7 @@ use crate::broker::identity;
 use crate::exit::{Exit, say};
 use crate::listen::{Listen, Public};
 use crate::listeners::Open;
+use crate::relief::relieve;
 use crate::signals::{Hangups, Watch};
 
 /// Threads of a relay: enough that one pipe's disk does not hold up another's socket, few enough for a small machine.
@@ -56,6 +57,9 @@ async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
         stop: Some(Box::pin(stopped(watch))),
         ..HostOptions::default()
     };
+    if args.data.is_none() && !args.listen.is_empty() {
+        relieve(&folder).await?;
+    }
     serve(&folder, options).await.map_err(explain)?;
     if is_detached {
         say(&format!("relay {} ended", std::process::id()));
