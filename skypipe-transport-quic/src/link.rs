@@ -20,10 +20,8 @@ use crate::{failure, socket};
 
 /// How long to wait for a stream where the peer has as many as it takes.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
-/// Streams that a peer may open when it was admitted. quinn sets memory aside for each that may be opened, so the limit grows with
-/// use: a link of one stream, as most are, pays for few.
-const STREAMS_AT_FIRST: u32 = 32;
-/// By how much the limit grows when half of it is in use.
+/// By how much the limit of streams grows when half of it is in use. quinn sets memory aside for each that may be opened (4,096 are
+/// 280 KB), so a link of one stream, as most are, pays for few.
 const STREAMS_GROWTH: u32 = 4;
 
 /// One end of a connection.
@@ -163,7 +161,7 @@ impl Drop for Life {
 /// The limit for a peer that was admitted and has so many streams.
 fn streams_max(now: u32, streams: usize) -> u32 {
     let wanted = if streams >= now as usize / 2 { now.saturating_mul(STREAMS_GROWTH) } else { now };
-    wanted.clamp(STREAMS_AT_FIRST, STREAMS_PER_LINK_MAX as u32)
+    wanted.min(STREAMS_PER_LINK_MAX as u32)
 }
 
 #[cfg(test)]
@@ -172,8 +170,7 @@ mod tests {
 
     #[test]
     fn the_limit_of_streams_follows_their_number() {
-        assert_eq!(streams_max(16, 1), 32);
-        assert_eq!((streams_max(32, 15), streams_max(32, 16)), (32, 128));
+        assert_eq!((streams_max(16, 7), streams_max(16, 8)), (16, 64));
         assert_eq!((streams_max(2048, 1024), streams_max(4096, 4096)), (4096, 4096));
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use crate::limits::{AHEAD_BYTES, READ_BYTES, UNSENT_BYTES, WRITE_BYTES, WRITE_BYTES_MAX};
+use crate::limits::{AHEAD_BYTES, BUSY_BYTES_MIN, READ_BYTES, UNSENT_BYTES, WRITE_BYTES, WRITE_BYTES_MAX};
 use crate::mux::MESSAGE_BYTES_MAX;
 
 /// A WebSocket whose handshake is over.
@@ -31,7 +31,7 @@ impl Heard {
     }
 }
 
-/// TCP that counts what comes. Who reads from it asks for 4 KiB at once, which is right for an idle link; while more than that
+/// TCP that counts what comes. Who reads from it asks for little at once, which is right for an idle link; while more than that
 /// comes, the kernel is asked for 64 KiB instead.
 #[derive(Debug)]
 pub(crate) struct Counted {
@@ -81,7 +81,7 @@ impl Counted {
         ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut space))?;
         (ahead.from, ahead.to) = (0, space.filled().len());
         let came = ahead.to;
-        self.busy = came > READ_BYTES;
+        self.busy = came > BUSY_BYTES_MIN;
         self.came(came);
         Poll::Ready(Ok(()))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use skypipe_core::{Code, Error};
 use skypipe_tls::{Trust, client_config};
@@ -126,4 +127,20 @@ async fn one_source_with_many_open_handshakes_must_prove_its_address() {
     // A real client is asked too, and waits until one of the others is given up.
     let (near, far) = soon(meet(&QuicTransport::default(), &listener, &listener.url())).await;
     stream(&*near, &*far).await;
+}
+
+#[tokio::test]
+async fn many_clients_of_one_source_all_get_in() {
+    let listener = listener();
+    let (transport, url) = (QuicTransport::default(), listener.url());
+    let calling = join_all((0..200).map(|_| transport.connect(&url)));
+    let answering = async {
+        let mut links = Vec::new();
+        for _ in 0..200 {
+            links.push(listener.accept().await.unwrap());
+        }
+        links
+    };
+    let (near, far) = soon(async { tokio::join!(calling, answering) }).await;
+    assert!(near.iter().all(Result::is_ok) && far.len() == 200);
 }

@@ -161,7 +161,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_the_order_all_arrives_and_nothing_exceeds_its_bounds(steps in prop::collection::vec(step(), 1..250)) {

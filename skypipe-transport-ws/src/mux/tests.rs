@@ -1,5 +1,8 @@
 //! Two ends against each other, in one thread and on a clock of their own.
 
+use bytes::Bytes;
+
+use super::constants::kind;
 use super::*;
 
 pub(super) const START: Time = Time(1_000_000);
@@ -283,4 +286,30 @@ fn bytes_that_cross_with_a_cut_are_passed_over_and_no_more_than_those() {
         relay.take(data(id, DATA_BYTES_MAX), START).unwrap();
     }
     assert!(relay.take(data(id, DATA_BYTES_MAX), START).is_err());
+}
+
+#[test]
+fn over_a_long_path_the_window_grows_until_it_holds_all_that_is_under_way() {
+    let (mut pair, round_trip) = (Pair::new(), Duration::from_millis(200));
+    pair.ends.iter_mut().for_each(|end| end.took(round_trip));
+    pair.ends[1].admit();
+    let id = pair.stream();
+    let mut per_trip = Vec::new();
+    for _ in 0..10 {
+        let mut sent = 0;
+        while let Some(taken) = pair.ends[0].write(id, &[0; 100_000]).unwrap() {
+            sent += taken;
+            while pair.send(0) {}
+        }
+        per_trip.push(sent);
+        pair.now = pair.now.plus(round_trip);
+        while pair.deliver(1) {
+            while let Ok(Some(1..)) = pair.ends[1].read(id, 100_000, |_| {}, pair.now) {}
+            while pair.send(1) {}
+        }
+        while pair.deliver(0) {}
+    }
+    assert_eq!(per_trip[0], WINDOW_BYTES as usize);
+    // Up to half a window that was read is not given back yet.
+    assert!(per_trip[9] >= WINDOW_BYTES_MAX as usize / 2, "{per_trip:?}");
 }
