@@ -22,6 +22,7 @@ mod listen;
 mod listeners;
 mod notices;
 mod progress;
+mod relief;
 mod shell;
 mod signals;
 mod starter;

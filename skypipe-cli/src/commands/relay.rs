@@ -4,11 +4,10 @@ use std::ffi::OsStr;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use skypipe_core::host::{HostOptions, IDLE_AFTER, LocalFolder, SOCKET_PATH_BYTES_MAX, serve};
 use skypipe_core::{Code, Env, Error, Gatekeeper as _, PublicKey};
-use skypipe_keys::KeyFolder;
+use skypipe_keys::{Entry, KeyFolder};
 
 use super::keys::own_comment;
 use super::print;
@@ -17,6 +16,7 @@ use crate::broker::identity;
 use crate::exit::{Exit, say};
 use crate::listen::{Listen, Public};
 use crate::listeners::Open;
+use crate::relief::relieve;
 use crate::signals::{Hangups, Watch};
 
 /// Threads of a relay: enough that one pipe's disk does not hold up another's socket, few enough for a small machine.
@@ -44,23 +44,22 @@ pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
 async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
     let keys = if args.listen.iter().any(Listen::is_network) { Some(keys(&folder, &args)?) } else { None };
     let watch = watch(keys.clone())?;
-    let mut open = Open::default();
-    for place in &args.listen {
-        open.add(place, keys.as_ref().map(|keys| keys.relay_key()), &args.origin).await?;
+    let open = listen(&args, keys.as_deref()).await?;
+    let public_urls = keys.as_ref().map_or_else(Vec::new, |keys| open.urls(keys.relay_key().public(), &args.public));
+    let (urls, is_detached) = (public_urls.clone(), args.detached);
+    let options = HostOptions {
+        listeners: open.listeners,
+        gatekeeper: keys.map(|keys| keys as _),
+        public_urls,
+        without_socket: args.data.is_some() && !args.listen.is_empty() && !has_room_for_socket(&args, &folder),
+        idle: args.idle.or(is_detached.then_some(IDLE_AFTER)),
+        ready: Some(Box::new(move |all| announce(all, urls, is_detached))),
+        stop: Some(Box::pin(stopped(watch))),
+        ..HostOptions::default()
+    };
+    if args.data.is_none() && !args.listen.is_empty() {
+        relieve(&folder).await?;
     }
-    if open.is_plain_afar() {
-        say("ws: has no TLS: whoever is on the way reads along, unless a proxy before it adds TLS");
-    }
-    let urls = keys.as_ref().map_or_else(Vec::new, |keys| open.urls(keys.relay_key().public(), &args.public));
-    let mut options = HostOptions::default();
-    options.without_socket = args.data.is_some() && !args.listen.is_empty() && !has_room_for_socket(&args, &folder);
-    options.gatekeeper = keys.map(|keys| keys as _);
-    options.public_urls = urls.clone();
-    options.listeners = open.listeners;
-    options.idle = idle(&args);
-    let is_detached = args.detached;
-    options.ready = Some(Box::new(move |all| announce(all, urls, is_detached)));
-    options.stop = Some(Box::pin(stopped(watch)));
     serve(&folder, options).await.map_err(explain)?;
     if is_detached {
         say(&format!("relay {} ended", std::process::id()));
@@ -68,21 +67,45 @@ async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
+/// Opens every place, or none.
+async fn listen(args: &RelayArgs, keys: Option<&KeyFolder>) -> Result<Open, Error> {
+    let mut open = Open::default();
+    for place in &args.listen {
+        open.add(place, keys.map(|keys| keys.relay_key()), &args.origin).await?;
+    }
+    if open.is_plain_afar() {
+        say("ws: has no TLS: whoever is on the way reads along, unless a proxy before it adds TLS");
+    }
+    Ok(open)
+}
+
 /// The relay's own key and the keys that it admits. Its first start makes both.
 fn keys(folder: &LocalFolder, args: &RelayArgs) -> Result<Arc<KeyFolder>, Error> {
     let names = args.public.iter().filter_map(Public::proxy_name).map(str::to_owned);
     let names: Vec<String> = args.name.iter().cloned().chain(names).collect();
-    // The owner's key is asked for once, and one that an agent holds only then.
-    let is_new = !folder.path().join("authorized_keys").exists();
-    let owner = if is_new { Some(owner(args.owner.as_deref())?) } else { None };
-    let keys = KeyFolder::open(folder.path(), owner, names, Env::system())?;
+    let list = folder.path().join("authorized_keys");
+    let owner = match &args.owner {
+        Some(named) => Some(named_owner(named)?),
+        // One's own key is asked for once: it may be one that an agent holds.
+        None if list.exists() => None,
+        None => Some((identity()?.key(), own_comment())),
+    };
+    let keys = KeyFolder::open(folder.path(), owner.clone(), names, Env::system())?;
     keys.on_fault(|error| say(&format!("the keys stay as they were: {error}")));
+    if owner.is_some_and(|(key, _)| !admits(&keys, key)) {
+        say("--owner counts at the first start, and this relay has its keys: `skypipe keys add` adds one");
+    }
     Ok(Arc::new(keys))
 }
 
-/// Whose relay it is.
-fn owner(named: Option<&OsStr>) -> Result<(PublicKey, String), Error> {
-    let Some(named) = named else { return Ok((identity()?.key(), own_comment())) };
+/// Whether the list has this key.
+fn admits(keys: &KeyFolder, key: PublicKey) -> bool {
+    let list = std::fs::read_to_string(keys.authorized_keys()).unwrap_or_default();
+    list.lines().filter_map(|line| Entry::parse(line).ok()).any(|entry| entry.key == key)
+}
+
+/// Whose relay it is: a public key, or a file with one.
+fn named_owner(named: &OsStr) -> Result<(PublicKey, String), Error> {
     let text = match named.to_str() {
         Some(text) if !Path::new(named).exists() => text.to_owned(),
         _ => std::fs::read_to_string(named).map_err(|e| {
@@ -97,10 +120,6 @@ fn owner(named: Option<&OsStr>) -> Result<(PublicKey, String), Error> {
 /// there. Who names a socket of its own means that one.
 fn has_room_for_socket(args: &RelayArgs, folder: &LocalFolder) -> bool {
     args.listen.iter().all(Listen::is_network) && folder.socket().as_os_str().len() <= SOCKET_PATH_BYTES_MAX
-}
-
-fn idle(args: &RelayArgs) -> Option<Duration> {
-    args.idle.or(args.detached.then_some(IDLE_AFTER))
 }
 
 /// A relay with keys takes SIGHUP as "look at them again", unless a terminal sends it that hangs up.
