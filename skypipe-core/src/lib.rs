@@ -95,6 +95,7 @@
 //! | who | [`PublicKey`], [`KeyPair`], [`Signer`], [`Caller`] with its [`Grant`]s |
 //! | what travels | [`Batch`] and its [`Piece`]s; [`Record`] and [`Chunk`] as applications get them |
 //! | the three traits | [`Pipe`], [`Broker`], [`Transport`] with [`Listener`] and [`Link`] |
+//! | proof of keys between machines | [`proof`] |
 //! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Event`] |
 //! | the session that survives a broken link | [`session`]: plain state machines |
 //! | the semantics | [`delivery`]: plain state machines |
@@ -154,6 +155,9 @@ mod transport;
 #[cfg(feature = "host")]
 pub use transport::*;
 
+// Proof of keys.
+pub mod proof;
+
 // For applications.
 #[cfg(feature = "host")]
 mod client;
@@ -201,6 +205,9 @@ mod remote;
 #[cfg(feature = "host")]
 pub use remote::*;
 
+mod access;
+pub use access::*;
+
 #[cfg(feature = "host")]
 mod relay;
 #[cfg(feature = "host")]
@@ -215,6 +222,11 @@ pub mod local_socket;
 
 #[cfg(feature = "host")]
 pub mod registry;
+
+#[cfg(feature = "host")]
+mod race;
+#[cfg(feature = "host")]
+pub use race::*;
 
 // The user's local relay.
 #[cfg(feature = "host")]

@@ -19,7 +19,7 @@ pub(crate) fn run(relay: Option<&str>, args: LsArgs) -> Result<Exit, Error> {
 
 /// Page by page, so that a hundred thousand pipes need no more memory than a thousand.
 async fn list(relay: Relay, pattern: Pattern, json: bool) -> Result<Exit, Error> {
-    let mut query = ListQuery { pattern, after: None, limit: LIST_PAGE_MAX };
+    let mut query = ListQuery { owner: Owner::SELF, pattern, after: None, limit: LIST_PAGE_MAX };
     let mut heading = !json;
     loop {
         let page = relay.broker.list(&Caller::in_process(), query.clone()).await?;
