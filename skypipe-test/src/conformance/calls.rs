@@ -7,7 +7,7 @@ use futures::{SinkExt, StreamExt};
 use skypipe_core::wire::SoftwareVersion;
 use skypipe_core::wire::constants::PING_BYTES_MAX;
 use skypipe_core::{
-    Batch, BatchBuilder, Broker, Caller, Code, EndKind, Epoch, LinkStream, ListQuery, Mode, Notice, Pattern,
+    Batch, BatchBuilder, Broker, Caller, Code, EndKind, Epoch, LinkStream, ListQuery, Mode, Notice, Owner, Pattern,
     ReaderAttach, ReaderCursor, ReaderDown, ReaderHalves, ReaderUp, Seq, WriterAttach, WriterDown, WriterUp,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +24,7 @@ pub async fn calls_and_refusals(make: impl AsyncFn(&Path) -> Ends) {
     let rig = Rig::toy(&make).await;
     let caller = Caller::in_process();
     assert_eq!(rig.remote.stat(&caller, &pipe()).await.unwrap().bytes, 7);
-    let query = ListQuery { pattern: Pattern::all(), after: None, limit: 1 };
+    let query = ListQuery { owner: Owner::SELF, pattern: Pattern::all(), after: None, limit: 1 };
     let page = rig.remote.list(&caller, query).await.unwrap();
     assert!(page.more && page.pipes[0].path.display() == "toy");
     let refused = rig.remote.remove(&caller, &pipe()).await.unwrap_err();

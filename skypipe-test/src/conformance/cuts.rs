@@ -77,7 +77,7 @@ pub async fn sessions_go_on_when_links_break(make: impl AsyncFn(&Path) -> Ends) 
     let breaking = async {
         for step in 1..16 {
             until(|| sent.load(Ordering::Relaxed) >= step * RECORDS / 16).await;
-            break_link(rig.between(), if step % 2 == 0 { &up.proxy } else { &down.proxy }, step);
+            break_link(rig.between(), if step.is_multiple_of(2) { &up.proxy } else { &down.proxy }, step);
         }
     };
     futures::join!(writing, read(reader, RECORDS, RECORD_BYTES), breaking);
@@ -97,7 +97,7 @@ fn break_link(between: Between, proxy: &Proxy, step: u64) {
                 proxy.reordering(way, 0.01);
             }
         }
-        _ if step % 3 == 0 => proxy.reset_now(),
+        _ if step.is_multiple_of(3) => proxy.reset_now(),
         _ => proxy.cut_now(),
     }
 }

@@ -56,13 +56,12 @@ impl Between {
 
     /// A proxy before the listener at `url`, and the URL that leads through it.
     pub(super) async fn proxy(self, url: &str) -> Option<(Proxy, String)> {
-        let address = address_in(url);
         let proxy = match self {
             Self::Nothing => return None,
-            Self::Tcp => Proxy::tcp(address).await.unwrap(),
-            Self::Udp => Proxy::udp(address).await.unwrap(),
+            Self::Tcp => Proxy::tcp(address_in(url)).await.unwrap(),
+            Self::Udp => Proxy::udp(address_in(url)).await.unwrap(),
         };
-        let through = url.replacen(&address.to_string(), &proxy.address().to_string(), 1);
+        let through = url.replacen(&address_in(url).to_string(), &proxy.address().to_string(), 1);
         Some((proxy, through))
     }
 }

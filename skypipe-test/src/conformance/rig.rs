@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use skypipe_core::wire::SoftwareVersion;
 use skypipe_core::{
-    Batch, BatchBuilder, Broker, Caller, Epoch, Peer, PipeName, PipeRef, ReaderAttach, ReaderHalves, Relay,
+    Batch, BatchBuilder, Broker, Caller, Epoch, KeyPair, Peer, PipeName, PipeRef, ReaderAttach, ReaderHalves, Relay,
     RelayLimits, RemoteBroker, Seq, SessionId, Take, Transport, WriterAttach, WriterHalves,
 };
 
 use super::ends::{Between, made};
-use super::{Ends, Toy};
+use super::{Ends, OneKey, Toy, client_key};
 
 /// Who writes in the cases of single messages.
 pub(super) const WRITER: SessionId = SessionId([1; 16]);
@@ -61,7 +61,7 @@ impl<B: Broker + 'static> Rig<B> {
         limit(&mut limits);
         let url = listener.url();
         let relay = Relay::new(broker.clone()).with_limits(limits).with_version(VERSION);
-        let relay = guarded(relay).listen(listener);
+        let relay = relay.with_gatekeeper(Arc::new(OneKey::new())).listen(listener);
         let serving = relay.clone();
         tokio::spawn(async move { serving.serve().await });
         let remote = remote(&transport, &url);
@@ -71,6 +71,12 @@ impl<B: Broker + 'static> Rig<B> {
     /// Another client.
     pub fn another(&self) -> RemoteBroker {
         remote(&self.transport, &self.url)
+    }
+
+    /// A client whose key the relay does not know.
+    pub fn stranger(&self) -> RemoteBroker {
+        let key = KeyPair::from_seed(&[0x57; 32]);
+        RemoteBroker::new(self.transport.clone(), &self.url).with_signer(Arc::new(key))
     }
 
     /// Whether links come from other machines, as far as the relay knows.
@@ -86,12 +92,7 @@ impl<B: Broker + 'static> Rig<B> {
 
 /// A client that proves the key that relays under test know.
 pub(super) fn remote(transport: &Arc<dyn Transport>, url: &str) -> RemoteBroker {
-    RemoteBroker::new(transport.clone(), url)
-}
-
-/// Known to this relay is one key.
-fn guarded(relay: Relay) -> Relay {
-    relay
+    RemoteBroker::new(transport.clone(), url).with_signer(Arc::new(client_key()))
 }
 
 /// The toy's pipe.
