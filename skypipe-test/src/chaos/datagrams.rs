@@ -16,22 +16,25 @@ const BEHIND_OTHERS: Duration = Duration::from_millis(5);
 pub(super) struct Datagrams {
     random: Xoshiro256PlusPlus,
     /// How many came in.
-    seen: u64,
+    pub(super) seen: u64,
+    /// Nothing passes any more.
+    pub(super) is_cut: bool,
     pub(super) delayed: Delayed,
 }
 
 impl Datagrams {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: Xoshiro256PlusPlus::seed_from_u64(seed), seen: 0, delayed: Delayed::default() }
+        Self { random: Xoshiro256PlusPlus::seed_from_u64(seed), seen: 0, is_cut: false, delayed: Delayed::default() }
     }
 
-    /// A datagram came in. `cut` says whether its client is cut off by now.
+    /// A datagram came in.
     pub(super) fn came(&mut self, mut datagram: Vec<u8>, now: Instant, faults: &WayFaults) {
         let number = self.seen;
         self.seen += 1;
+        self.is_cut |= faults.cuts(number);
         // Drawn always, so that switching one fault does not move the others.
         let (lost, twice, late) = (self.draw(), self.draw(), self.draw());
-        if faults.black_hole || faults.cuts(number) || lost < faults.loss {
+        if faults.black_hole || self.is_cut || lost < faults.loss {
             return;
         }
         if faults.flip_at == Some(number)

@@ -276,3 +276,18 @@ async fn datagrams_are_lost_doubled_late_and_spoiled() {
     udp.up(b"late").await;
     assert!(start.elapsed() >= Duration::from_millis(30));
 }
+
+#[tokio::test]
+async fn one_client_is_cut_off_and_the_next_one_is_not() {
+    let udp = Udp::new().await;
+    udp.proxy.cut_at(Way::Up, 1, Times::Once);
+    assert_eq!(udp.up(b"one").await.0, b"one");
+    udp.client.send(b"two").await.unwrap();
+    udp.client.send(b"three").await.unwrap();
+    assert_eq!(udp.arrived().await, None);
+    let next = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for datagram in [&b"four"[..], b"five"] {
+        next.send_to(datagram, udp.proxy.address()).await.unwrap();
+        assert_eq!(udp.arrived().await.unwrap().0, datagram);
+    }
+}

@@ -98,11 +98,14 @@ impl Flow {
             tokio::select! {
                 datagram = from_client.recv() => {
                     let Some(datagram) = datagram else { return };
+                    // A cut for one client is used up by it.
+                    self.up.is_cut |= self.shared.cut(Way::Up, self.up.seen);
                     self.up.came(datagram, Instant::now(), faults.borrow().of(Way::Up));
                 }
                 received = outside.recv_from(&mut buffer) => {
                     let Ok((length, from)) = received else { continue };
                     if from == self.upstream {
+                        self.down.is_cut |= self.shared.cut(Way::Down, self.down.seen);
                         self.down.came(buffer[..length].to_vec(), Instant::now(), faults.borrow().of(Way::Down));
                     }
                 }

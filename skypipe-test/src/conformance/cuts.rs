@@ -20,10 +20,14 @@ use crate::chaos::{Proxy, Times, Way};
 const RECORD_BYTES: usize = 64 * 1024 - 7;
 /// Records of the case with much data: 8 MiB.
 const RECORDS: u64 = 128;
-/// So many cuts of one connection are tried at once: less than half-open links that a relay has.
-const AT_ONCE: usize = 32;
+/// So many cuts are tried at once: less than half-open links that a relay has, and more than there are datagrams.
+const AT_ONCE: usize = 128;
+/// Datagrams in one direction: more than a handshake and a record need.
+const DATAGRAMS: u64 = 24;
 /// How long a session under test tries to connect, and to come back.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// The same where a silent path must be found out and another one taken.
+const PATIENCE_FOR_SILENCE: Duration = Duration::from_secs(40);
 /// How much later than its patience a session may end at most.
 const LATER_AT_MOST: Duration = Duration::from_secs(3);
 
@@ -31,19 +35,20 @@ const LATER_AT_MOST: Duration = Duration::from_secs(3);
 struct Through {
     proxy: Proxy,
     pipe: BrokerPipe,
+    patience: Duration,
 }
 
 impl Through {
     async fn new(rig: &Rig<LocalBroker>, name: &str) -> Option<Self> {
         let (proxy, url) = rig.between().proxy(&rig.url).await?;
         let client = Client::over(Arc::new(remote(&rig.transport, &url)));
-        Some(Self { proxy, pipe: client.pipe(name).unwrap() })
+        Some(Self { proxy, pipe: client.pipe(name).unwrap(), patience: PATIENCE })
     }
 
     /// Writes one record and ends, with little patience.
     async fn write_one(&self) -> Result<(), Error> {
         let mut options = WriterOptions::default();
-        options.patience = Patience { connect_timeout: PATIENCE, give_up: PATIENCE };
+        options.patience = Patience { connect_timeout: self.patience, give_up: self.patience };
         let mut writer = self.pipe.writer_with(options).await?;
         writer.send(&record(1, 300)).await?;
         writer.end(Until::Stored).await.map(drop)
@@ -52,7 +57,7 @@ impl Through {
     /// Reads that record, with little patience.
     async fn read_one(&self) -> Result<Option<Vec<u8>>, Error> {
         let mut options = ReaderOptions::default();
-        options.patience = Patience { connect_timeout: PATIENCE, give_up: PATIENCE };
+        options.patience = Patience { connect_timeout: self.patience, give_up: self.patience };
         let mut reader = self.pipe.reader_with(options).await?;
         let got = reader.next().await?.map(|record| record.body.to_vec());
         assert_eq!(reader.next().await?, None, "a second record");
@@ -109,14 +114,12 @@ async fn until(mut condition: impl FnMut() -> bool) {
 }
 
 /// A connection that is cut once, behind each byte of the handshake, the proof, the attach, the first record and what follows it,
-/// in each direction: the session goes on with the next connection, and the record is there, once.
+/// in each direction: the session goes on with the next connection, and the record is there, once. Over UDP: a path that falls silent
+/// behind each datagram; the client finds out, and the next path is a good one.
 pub async fn a_cut_anywhere_in_the_first_record(make: impl AsyncFn(&Path) -> Ends) {
     let rig = Rig::real(&make).await;
-    if rig.between() != Between::Tcp {
-        return;
-    }
     for role in [Role::Writer, Role::Reader] {
-        let [up, down] = role.whole(&rig).await;
+        let Some([up, down]) = role.whole(&rig).await else { return };
         let cuts = (0..=up).map(|at| (Way::Up, at)).chain((0..=down).map(|at| (Way::Down, at)));
         let start = Instant::now();
         stream::iter(cuts).for_each_concurrent(AT_ONCE, |(way, at)| role.cut(&rig, way, at)).await;
@@ -131,8 +134,6 @@ pub async fn silence_anywhere_in_the_first_record(make: impl AsyncFn(&Path) -> E
     if rig.between() != Between::Udp {
         return;
     }
-    /// More than a handshake and a record need.
-    const DATAGRAMS: u64 = 24;
     let cuts = [Way::Up, Way::Down].into_iter().flat_map(|way| (0..DATAGRAMS).map(move |at| (way, at)));
     stream::iter(cuts).for_each_concurrent(None, |(way, at)| fall_silent(&rig, way, at)).await;
 }
@@ -156,19 +157,25 @@ enum Role {
 }
 
 impl Role {
-    /// Bytes of a whole session up and down, without a fault.
-    async fn whole(self, rig: &Rig<LocalBroker>) -> [u64; 2] {
+    /// Where a whole session up and down may be cut: behind how many bytes, or datagrams; none where nothing can be cut.
+    async fn whole(self, rig: &Rig<LocalBroker>) -> Option<[u64; 2]> {
+        if rig.between() == Between::Udp {
+            return Some([DATAGRAMS; 2]);
+        }
         let name = format!("whole/{self:?}");
-        let through = Through::new(rig, &name).await.unwrap();
+        let through = Through::new(rig, &name).await?;
         self.run(rig, &through, &name).await.unwrap();
-        [through.proxy.carried(Way::Up), through.proxy.carried(Way::Down)]
+        Some([through.proxy.carried(Way::Up), through.proxy.carried(Way::Down)])
     }
 
     async fn cut(self, rig: &Rig<LocalBroker>, way: Way, at: u64) {
         let name = format!("cut/{self:?}/{way:?}/{at}");
-        let through = Through::new(rig, &name).await.unwrap();
+        let mut through = Through::new(rig, &name).await.unwrap();
+        if rig.between() == Between::Udp {
+            through.patience = PATIENCE_FOR_SILENCE;
+        }
         through.proxy.cut_at(way, at, Times::Once);
-        let run = timeout(PATIENCE + LATER_AT_MOST, self.run(rig, &through, &name)).await;
+        let run = timeout(through.patience + LATER_AT_MOST, self.run(rig, &through, &name)).await;
         let run = run.unwrap_or_else(|_| panic!("{self:?} cut {way:?} behind byte {at}: it hangs"));
         run.unwrap_or_else(|error| panic!("{self:?} cut {way:?} behind byte {at}: {error}"));
     }
