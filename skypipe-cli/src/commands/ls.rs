@@ -1,6 +1,6 @@
 //! `skypipe ls [PATTERN]`
 
-use skypipe_core::{Broker as _, Caller, Error, LIST_PAGE_MAX, ListQuery, Pattern, PipeStat};
+use skypipe_core::{Broker as _, Caller, Error, LIST_PAGE_MAX, ListQuery, Owner, Pattern, PipeStat};
 
 use super::stat::PipeLine;
 use super::{on_this_thread, print};
