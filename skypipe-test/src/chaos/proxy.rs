@@ -81,8 +81,8 @@ impl Proxy {
         self.address.expect("a proxy of local sockets has no address")
     }
 
-    /// Ends each connection when so many of its bytes went this way; they arrive. Of datagrams: nothing behind so many of a
-    /// client passes this way any more.
+    /// Ends each connection when so many of its bytes went this way; they arrive. Of datagrams: when so many of a client went this
+    /// way, nothing of it passes any more, in either direction.
     pub fn cut_at(&self, way: Way, count: u64, times: Times) {
         self.shared.change(|faults| faults.of_mut(way).cut_at = Some((count, times)));
     }

@@ -98,19 +98,26 @@ impl Flow {
             tokio::select! {
                 datagram = from_client.recv() => {
                     let Some(datagram) = datagram else { return };
-                    // A cut for one client is used up by it.
-                    self.up.is_cut |= self.shared.cut(Way::Up, self.up.seen);
+                    self.cut(Way::Up);
                     self.up.came(datagram, Instant::now(), faults.borrow().of(Way::Up));
                 }
                 received = outside.recv_from(&mut buffer) => {
                     let Ok((length, from)) = received else { continue };
                     if from == self.upstream {
-                        self.down.is_cut |= self.shared.cut(Way::Down, self.down.seen);
+                        self.cut(Way::Down);
                         self.down.came(buffer[..length].to_vec(), Instant::now(), faults.borrow().of(Way::Down));
                     }
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
+        }
+    }
+
+    /// A client that is cut off is cut off both ways, for good; a cut for one client is used up by it.
+    fn cut(&mut self, way: Way) {
+        let seen = if way == Way::Up { self.up.seen } else { self.down.seen };
+        if !self.up.is_cut && self.shared.cut(way, seen) {
+            (self.up.is_cut, self.down.is_cut) = (true, true);
         }
     }
 

@@ -20,14 +20,16 @@ use crate::chaos::{Proxy, Times, Way};
 const RECORD_BYTES: usize = 64 * 1024 - 7;
 /// Records of the case with much data: 8 MiB.
 const RECORDS: u64 = 128;
-/// So many cuts are tried at once: less than half-open links that a relay has, and more than there are datagrams.
-const AT_ONCE: usize = 128;
+/// So many connections of each role are cut at once: together fewer than one address may have half open at a relay, which is 16.
+const AT_ONCE: usize = 6;
+/// So many paths fall silent at once: all, since each takes as long as it takes to be found out.
+const SILENT_AT_ONCE: usize = 4 * DATAGRAMS as usize;
 /// Datagrams in one direction: more than a handshake and a record need.
 const DATAGRAMS: u64 = 24;
 /// How long a session under test tries to connect, and to come back.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The same where a silent path must be found out and another one taken.
-const PATIENCE_FOR_SILENCE: Duration = Duration::from_secs(40);
+/// A link that fell silent is found out so soon: 15 s after the first ping that was not answered, and one is sent after 5 s of quiet.
+const FOUND_OUT_WITHIN: Duration = Duration::from_secs(25);
 /// How much later than its patience a session may end at most.
 const LATER_AT_MOST: Duration = Duration::from_secs(3);
 
@@ -118,17 +120,22 @@ async fn until(mut condition: impl FnMut() -> bool) {
 /// behind each datagram; the client finds out, and the next path is a good one.
 pub async fn a_cut_anywhere_in_the_first_record(make: impl AsyncFn(&Path) -> Ends) {
     let rig = Rig::real(&make).await;
-    for role in [Role::Writer, Role::Reader] {
-        let Some([up, down]) = role.whole(&rig).await else { return };
+    futures::join!(Role::Writer.cut_everywhere(&rig), Role::Reader.cut_everywhere(&rig));
+}
+
+impl Role {
+    async fn cut_everywhere(self, rig: &Rig<LocalBroker>) {
+        let Some([up, down]) = self.whole(rig).await else { return };
         let cuts = (0..=up).map(|at| (Way::Up, at)).chain((0..=down).map(|at| (Way::Down, at)));
         let start = Instant::now();
-        stream::iter(cuts).for_each_concurrent(AT_ONCE, |(way, at)| role.cut(&rig, way, at)).await;
-        println!("{role:?}: {up} cuts up, {down} cuts down, in {:?}", start.elapsed());
+        let at_once = if rig.between() == Between::Udp { SILENT_AT_ONCE } else { AT_ONCE };
+        stream::iter(cuts).for_each_concurrent(at_once, |(way, at)| self.cut(rig, way, at)).await;
+        println!("{self:?}: {up} cuts up, {down} cuts down, in {:?}", start.elapsed());
     }
 }
 
 /// A network that falls silent behind each datagram of the handshake, the proof, the attach and the first record, in each direction:
-/// the session ends with a clear error, not long after its patience does.
+/// the session ends with a clear error, not long after the link was found out and its patience was over.
 pub async fn silence_anywhere_in_the_first_record(make: impl AsyncFn(&Path) -> Ends) {
     let rig = Rig::real(&make).await;
     if rig.between() != Between::Udp {
@@ -141,7 +148,7 @@ pub async fn silence_anywhere_in_the_first_record(make: impl AsyncFn(&Path) -> E
 async fn fall_silent(rig: &Rig<LocalBroker>, way: Way, at: u64) {
     let through = Through::new(rig, &format!("silence/{way:?}/{at}")).await.unwrap();
     through.proxy.cut_at(way, at, Times::Always);
-    let within = PATIENCE + LATER_AT_MOST;
+    let within = FOUND_OUT_WITHIN + PATIENCE + LATER_AT_MOST;
     let wrote = timeout(within, through.write_one()).await;
     let wrote = wrote.unwrap_or_else(|_| panic!("silence {way:?} behind datagram {at}: it hangs"));
     if let Err(error) = wrote {
@@ -172,10 +179,12 @@ impl Role {
         let name = format!("cut/{self:?}/{way:?}/{at}");
         let mut through = Through::new(rig, &name).await.unwrap();
         if rig.between() == Between::Udp {
-            through.patience = PATIENCE_FOR_SILENCE;
+            through.patience = FOUND_OUT_WITHIN + PATIENCE;
         }
         through.proxy.cut_at(way, at, Times::Once);
-        let run = timeout(through.patience + LATER_AT_MOST, self.run(rig, &through, &name)).await;
+        // First it is found out, then it is mended.
+        let within = FOUND_OUT_WITHIN + through.patience + LATER_AT_MOST;
+        let run = timeout(within, self.run(rig, &through, &name)).await;
         let run = run.unwrap_or_else(|_| panic!("{self:?} cut {way:?} behind byte {at}: it hangs"));
         run.unwrap_or_else(|error| panic!("{self:?} cut {way:?} behind byte {at}: {error}"));
     }

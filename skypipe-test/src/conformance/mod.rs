@@ -67,7 +67,8 @@ macro_rules! conformance {
             streams: a_thousand_streams_one_after_the_other
                 sixty_four_streams_at_once
                 one_direction_ends_before_the_other
-                a_dropped_stream_is_never_an_end
+                a_stream_dropped_in_a_write_is_no_end
+                what_was_flushed_arrives
                 last_words_arrive
                 a_stream_that_nobody_reads_holds_up_no_other,
             sessions: eight_mebibytes_from_a_writer_to_a_reader
