@@ -9,6 +9,7 @@
 //!
 //! stdout carries data only; everything for people goes to stderr. Pipes, sessions and the relay are `skypipe-core`'s.
 
+mod addresses;
 mod args;
 mod broker;
 mod commands;
@@ -17,13 +18,19 @@ mod cutter;
 mod direction;
 mod escape;
 mod exit;
+mod listen;
+mod listeners;
 mod notices;
 mod progress;
+mod shell;
 mod signals;
 mod starter;
 mod startup;
+mod status;
 mod stdin;
 mod stdout;
+mod switch;
+mod ticket_source;
 mod words;
 
 use std::process::ExitCode;

@@ -91,7 +91,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | names and numbers | [`PipeName`], [`PipeRef`], [`Pattern`], [`SessionId`], [`Seq`], [`Time`], [`Error`] and its [`Code`] |
+//! | names and numbers | [`PipeName`], [`Target`], [`PipeRef`], [`Pattern`], [`SessionId`], [`Seq`], [`Time`], [`Error`] and its [`Code`] |
 //! | who | [`PublicKey`], [`KeyPair`], [`Signer`], [`Caller`] with its [`Grant`]s |
 //! | what travels | [`Batch`] and its [`Piece`]s; [`Record`] and [`Chunk`] as applications get them |
 //! | the three traits | [`Pipe`], [`Broker`], [`Transport`] with [`Listener`] and [`Link`] |
@@ -125,6 +125,9 @@ pub use error::*;
 
 mod identity;
 pub use identity::*;
+
+mod target;
+pub use target::*;
 
 mod caller;
 pub use caller::*;

@@ -3,6 +3,9 @@
 mod bare;
 mod check;
 mod completions;
+mod invite;
+mod join;
+mod keys;
 mod ls;
 mod man;
 mod peek;
@@ -29,6 +32,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
         Some(Verb::Peek(args)) => peek::run(relay, args),
         Some(Verb::Rm(args)) => rm::run(relay, args),
         Some(Verb::Relay(args)) => relay::run(args),
+        Some(Verb::Invite(args)) => invite::run(relay, args),
+        Some(Verb::Join(args)) => join::run(relay, args),
+        Some(Verb::Keys(args)) => keys::run(relay, args),
         Some(Verb::Check(args)) => check::run(relay, args),
         Some(Verb::Completions(args)) => completions::run(args),
         Some(Verb::Man) => man::run(),
