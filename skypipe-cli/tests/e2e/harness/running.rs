@@ -140,11 +140,6 @@ impl Running {
         self
     }
 
-    /// What came on stdout so far.
-    pub fn output(&self) -> String {
-        String::from_utf8_lossy(&self.stdout.bytes()).into_owned()
-    }
-
     /// What came on stderr so far.
     pub fn errors(&self) -> String {
         String::from_utf8_lossy(&self.stderr.bytes()).into_owned()
