@@ -81,7 +81,7 @@ fn stored_until_somebody_reads(world: &World) {
 
 /// `skypipe | gzip -9 -c > out.gz` waits for `cat file | skypipe`.
 fn a_reader_waits_and_compresses(world: &World) {
-    let reader = world.b.sh("skypipe read | gzip -9 -c > out.gz").start();
+    let reader = world.b.sh("skypipe | gzip -9 -c > out.gz").start();
     world.b.until_stat("default", |s| s.readers == 1);
     let data = Data::random(3, 1_000_003);
     world.a.file("file", data.bytes());
