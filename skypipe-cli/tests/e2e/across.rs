@@ -1,8 +1,11 @@
 //! Across machines, on one: two homes, a relay that listens, and nothing between them but keys.
 
 mod check;
+mod counted;
+mod impostor;
 mod invite_join;
 mod keys;
 mod listen;
+mod refused;
 mod sky;
 mod strangers;
