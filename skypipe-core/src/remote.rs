@@ -250,7 +250,7 @@ impl RemoteBroker {
     }
 
     /// A stream of the link. A link that turns out to be broken is replaced once.
-    async fn stream(&self) -> Result<(Arc<dyn Link>, crate::transport::LinkStream), Error> {
+    pub(crate) async fn stream(&self) -> Result<(Arc<dyn Link>, crate::transport::LinkStream), Error> {
         let link = self.link().await?;
         if let Ok(stream) = link.open().await {
             return Ok((link, stream));
