@@ -13,6 +13,7 @@ use skypipe_core::{
 
 use crate::config::{self, Config};
 use crate::starter::Detached;
+use crate::ticket_source;
 
 /// The variable that names this user's key, before the config file does.
 const KEY_VARIABLE: &str = "SKYPIPE_KEY";
@@ -78,6 +79,9 @@ pub(crate) fn identity() -> Result<Arc<dyn Signer>, Error> {
 }
 
 fn transport(url: &str) -> Result<Arc<dyn Transport>, Error> {
+    if url.split(RACE_SEPARATOR).any(ticket_source::is_ticket) {
+        return Err(Error::new(Code::Usage, "a ticket is no relay's URL: `skypipe join` takes it, on stdin"));
+    }
     if url == LOCAL_URL {
         return Ok(Arc::new(LocalTransport::new(LocalFolder::find()?, Arc::new(Detached::default()))));
     }

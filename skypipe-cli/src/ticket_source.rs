@@ -17,6 +17,11 @@ const TEXT_BYTES_MAX: u64 = 64 * 1024;
 /// How every ticket begins.
 const TICKET_START: &str = "sky1";
 
+/// Whether this is a ticket, and so a secret, where something else is wanted.
+pub(crate) fn is_ticket(text: &str) -> bool {
+    text.trim().starts_with(TICKET_START) && !text.contains([':', '/', '.'])
+}
+
 /// The ticket as text. It is a secret: it is in no error.
 pub(crate) fn ticket(args: &JoinArgs) -> Result<String, Error> {
     if !args.ticket.is_empty() {
@@ -35,6 +40,9 @@ pub(crate) fn ticket(args: &JoinArgs) -> Result<String, Error> {
 
 fn from_file(path: &Path) -> Result<String, Error> {
     let text = File::open(path).and_then(text_of);
+    if text.is_err() && path.to_str().is_some_and(is_ticket) {
+        return Err(Error::new(Code::Ticket, "a file is wanted here, and this is a ticket itself: it goes to stdin"));
+    }
     find(&text.map_err(|e| Error::new(Code::Ticket, format!("{} cannot be read: {e}", path.display())))?)
 }
 

@@ -68,7 +68,7 @@ pub(crate) struct InviteArgs {
 }
 
 /// `skypipe join`
-#[derive(Args, Debug)]
+#[derive(Args)]
 pub(crate) struct JoinArgs {
     /// The ticket, or the whole line that `skypipe invite` printed; better on stdin or in a file, where nobody else sees it
     #[arg(value_name = "TICKET")]
@@ -76,6 +76,14 @@ pub(crate) struct JoinArgs {
     /// Take the ticket from this file [default: SKYPIPE_TICKET_FILE, stdin]
     #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
     pub(crate) ticket_file: Option<PathBuf>,
+}
+
+/// Without the ticket, which is a secret.
+impl std::fmt::Debug for JoinArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let given = !self.ticket.is_empty();
+        f.debug_struct("JoinArgs").field("ticket_given", &given).field("ticket_file", &self.ticket_file).finish()
+    }
 }
 
 /// `skypipe keys`

@@ -89,6 +89,54 @@ fn no_secret_in_arguments_logs_or_answers() {
     }
 }
 
+/// While they wait for a relay that stands still, so that there is time to look.
+#[test]
+fn no_secret_in_the_arguments_of_what_invites_and_joins() {
+    let sky = Sky::new();
+    let line = sky.invite(&["--uses", "3"]);
+    let ticket = line.trim().rsplit(' ').next().unwrap();
+    let other = Home::new();
+    let file = other.file("ticket", &line);
+    sky.relay.stop();
+    let from_file = other.skypipe(["join", "--ticket-file", "ticket"]).start();
+    let from_variable = Home::new();
+    let joining = from_variable.skypipe(["join"]).env("SKYPIPE_TICKET_FILE", &file).start();
+    let last = Home::new();
+    let from_stdin = join(&last, &line).start();
+    let inviting = sky.owner.skypipe(["invite"]).start();
+    for running in [&from_file, &joining, &from_stdin, &inviting] {
+        let seen = ["cmdline", "environ"].map(|name| {
+            let pid = running.pid().as_raw_nonzero();
+            String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{name}")).unwrap()).into_owned()
+        });
+        let parts = (4..ticket.len() - 16).step_by(16).map(|at| &ticket[at..at + 16]);
+        parts.for_each(|part| assert!(!seen.iter().any(|text| text.contains(part)), "{part} in {seen:?}"));
+    }
+    sky.relay.go_on();
+    for done in [from_file, joining, from_stdin] {
+        let done = done.wait().exits(0).gave("");
+        assert!(!done.stderr.contains(&ticket[..24]), "{}", done.stderr);
+    }
+    assert_eq!(inviting.wait().exits(0).text().lines().count(), 1);
+}
+
+#[test]
+fn a_ticket_in_the_wrong_place_is_not_repeated() {
+    let sky = Sky::new();
+    let line = sky.invite(&[]);
+    let ticket = line.trim().rsplit(' ').next().unwrap();
+    let home = Home::new();
+    for command in [
+        home.skypipe(["--relay", ticket, "ls"]),
+        home.skypipe(["ls"]).env("SKYPIPE_RELAY", ticket),
+        home.skypipe(["join", "--ticket-file", ticket]),
+        home.skypipe(["join"]).env("SKYPIPE_TICKET_FILE", ticket),
+    ] {
+        let done = command.run().exits(2).gave("");
+        assert!(!done.stderr.contains(&ticket[4..24]) && done.stderr.contains("ticket"), "{}", done.stderr);
+    }
+}
+
 #[test]
 fn key_files_are_the_users_alone_and_others_are_refused() {
     use std::os::unix::fs::PermissionsExt;
