@@ -241,7 +241,7 @@ impl DefaultPipe {
 
     /// The error for a session that is not of this pipe, or not any more.
     pub(super) fn unknown(&self) -> Error {
-        if self.removed { Error::new(Code::Access, "the pipe was removed") } else { expired() }
+        unknown(self.removed)
     }
 
     /// The next `count` entries given to the log are durable.
@@ -490,6 +490,11 @@ pub(super) const SOMEBODY: SessionId = SessionId([0; 16]);
 
 /// What the log has of an item.
 pub type Extent = Vec<Range<Seq>>;
+
+/// As [`DefaultPipe::unknown`], where the pipe is borrowed: a session of a removed pipe must not begin again without a word.
+pub(super) fn unknown(removed: bool) -> Error {
+    if removed { Error::new(Code::Access, "the pipe was removed") } else { expired() }
+}
 
 pub(super) fn fenced() -> Error {
     Error::new(Code::Fenced, "a newer attach of this session took over")
