@@ -3,6 +3,7 @@
 mod check;
 mod invite_join;
 mod keys;
+mod last_words;
 mod listen;
 mod sky;
 mod strangers;

@@ -233,9 +233,9 @@ impl<M: Message> Sink<M> for MessageSink<M> {
         Pin::new(&mut self.frames).poll_flush(cx)
     }
 
-    /// Only flushes: the stream is over when both its halves are dropped.
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_flush(cx)
+    /// Ready when all has left this process: what a transport still holds may be lost with its stream.
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Pin::new(&mut self.frames).poll_close(cx)
     }
 }
 
