@@ -70,8 +70,8 @@ fn client(name: &str, silent: usize) -> (Arc<RemoteBroker>, Arc<Dying>) {
 }
 
 async fn writer(broker: Arc<RemoteBroker>) -> Result<Writer, Error> {
-    let mut options = WriterOptions::default();
-    options.patience = Patience { connect_timeout: Duration::from_secs(60), ..Patience::default() };
+    let patience = Patience { connect_timeout: Duration::from_secs(60), ..Patience::default() };
+    let options = WriterOptions { patience, ..WriterOptions::default() };
     Client::over(broker).pipe("x")?.writer_with(options).await
 }
 
@@ -117,7 +117,6 @@ async fn an_answer_to_another_call_keeps_the_link() {
     assert!(link.is_given_up());
 }
 
-/// Links to another machine, of which the first carries nothing once its client is admitted.
 #[tokio::test(start_paused = true)]
 async fn an_attach_to_another_machine_has_a_second_try() {
     let request = Request::AttachWriter(
