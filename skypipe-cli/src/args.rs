@@ -1,12 +1,17 @@
 //! What may stand on the command line.
 
+mod across;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use skypipe_core::{Code, Error};
+
+pub(crate) use across::{InviteArgs, JoinArgs, KeysArgs, KeysVerb, RelayArgs};
 
 use crate::exit;
 use crate::words::{LATER, LATER_NOTE};
@@ -17,6 +22,7 @@ Examples:
   skypipe logs                       read it, here or in another window
   skypipe write done yes             write one record from a script
   skypipe read -k logs >> all.log    read for ever
+  skypipe invite                     print the line to run on another machine
 
 Exit codes: 0 done, 2 usage, 3 not found, 4 item incomplete, 5 gap, 6 integrity, 7 relay unreachable or outcome unknown,
 8 storage, 9 limit, 124 --timeout, 130 interrupted, 141 stdout closed, 143 terminated, 1 anything else.";
@@ -25,7 +31,8 @@ Exit codes: 0 done, 2 usage, 3 not found, 4 item incomplete, 5 gap, 6 integrity,
 #[derive(Debug, Parser)]
 #[command(name = "skypipe", version, after_help = AFTER_HELP, subcommand_help_heading = "Verbs", disable_version_flag = true)]
 pub(crate) struct Cli {
-    /// The relay to use, such as unix:PATH [default: SKYPIPE_RELAY, the config file, your own local relay]
+    /// The relay to use: quic://KEY@HOST:PORT, wss://…, unix:PATH; several URLs of one relay are joined by commas
+    /// [default: SKYPIPE_RELAY, the config file, your own local relay]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) relay: Option<String>,
 
@@ -71,7 +78,13 @@ pub(crate) enum Verb {
     Rm(NameArgs),
     /// Host a relay; prints its URLs once it accepts
     Relay(RelayArgs),
-    /// Is the relay there, over which path, how fast
+    /// Print the line that lets another machine use your relay
+    Invite(InviteArgs),
+    /// Use the relay of a ticket from now on
+    Join(JoinArgs),
+    /// List, add and revoke the keys that the relay admits
+    Keys(KeysArgs),
+    /// Is the relay there, over which path, how fast; if not, what is wrong
     Check(JsonArgs),
     /// Print the completions for a shell
     Completions(CompletionsArgs),
@@ -187,25 +200,6 @@ pub(crate) struct JsonArgs {
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// `skypipe relay`
-#[derive(Args, Debug)]
-pub(crate) struct RelayArgs {
-    /// Listen here as well, such as unix:PATH
-    #[arg(long, value_name = "URL")]
-    pub(crate) listen: Vec<String>,
-    /// A relay of its own in this folder, instead of your local one
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-    /// Started by another command, to stay behind it.
-    #[arg(long, hide = true)]
-    pub(crate) detached: bool,
-    /// Stop when nobody was attached for so long.
-    #[arg(long, hide = true, value_name = "DURATION", value_parser = duration)]
-    pub(crate) idle: Option<Duration>,
-    #[arg(long, hide = true, value_name = "ADDR:PORT")]
-    ssh: Option<OsString>,
 }
 
 /// `skypipe completions`
@@ -340,18 +334,6 @@ impl ReadOnlyArgs {
     }
 }
 
-impl RelayArgs {
-    fn check(&self) -> Result<(), Error> {
-        if self.ssh.is_some() {
-            return Err(not_yet("--ssh"));
-        }
-        match self.listen.iter().find(|url| !url.starts_with("unix:")) {
-            Some(url) => Err(not_yet(&format!("--listen {url}"))),
-            None => Ok(()),
-        }
-    }
-}
-
 impl LaterModes {
     fn used(&self) -> Option<&'static str> {
         [(self.queue, "--queue"), (self.broadcast, "--broadcast"), (self.retain.is_some(), "--retain")]
@@ -378,99 +360,4 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string());
     }
     humantime::parse_duration(text).map_err(|e| format!("{e}; such as 5, 500ms or 2h"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(line: &str) -> Result<Cli, Refusal> {
-        parse_from(line.split_whitespace().map(OsString::from))
-    }
-
-    fn code(line: &str) -> Code {
-        match parsed(line) {
-            Err(Refusal::Wrong(error)) => error.code(),
-            other => panic!("{line}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn clap_finds_no_fault_with_the_definition() {
-        with_later(Cli::command()).debug_assert();
-    }
-
-    #[test]
-    fn options_stand_before_or_behind_the_name() {
-        for line in ["skypipe -k logs", "skypipe logs -k", "skypipe logs --relay unix:/x -k"] {
-            let cli = parsed(line).unwrap();
-            assert!(cli.bare.read.keep && cli.bare.name.as_deref() == Some("logs".as_ref()), "{line}");
-        }
-        assert!(parsed("skypipe").unwrap().bare.name.is_none());
-    }
-
-    #[test]
-    fn the_relay_is_named_anywhere() {
-        for line in ["skypipe --relay unix:/x ls", "skypipe ls --relay unix:/x"] {
-            let cli = parsed(line).unwrap();
-            assert!(cli.relay.as_deref() == Some("unix:/x") && matches!(cli.verb, Some(Verb::Ls(_))), "{line}");
-        }
-    }
-
-    #[test]
-    fn later_words_make_no_pipe() {
-        for word in LATER {
-            assert_eq!(code(&format!("skypipe {word}")), Code::Unsupported, "{word}");
-        }
-        assert_eq!(code("skypipe up user@host --port 3"), Code::Unsupported);
-        assert!(parsed("skypipe read jobs").is_ok() && parsed("skypipe write top x").is_ok());
-    }
-
-    #[test]
-    fn later_options_are_told_from_misspellings() {
-        for line in [
-            "-q x",
-            "x --queue",
-            "read x -b",
-            "write x --retain 5d",
-            "read x --from -5",
-            "read x --as me",
-            "x --exec y",
-        ] {
-            assert_eq!(code(&format!("skypipe {line}")), Code::Unsupported, "{line}");
-        }
-        assert_eq!(code("skypipe relay --listen quic://[::]:1"), Code::Unsupported);
-        assert_eq!(code("skypipe read x --quue"), Code::Usage);
-    }
-
-    #[test]
-    fn wrong_lines_are_usage() {
-        for line in [
-            "read",
-            "write",
-            "rm",
-            "a b",
-            "-k read x",
-            "read x -n 0",
-            "read x --timeout soon",
-            "--relay",
-            "x --until now",
-        ] {
-            assert_eq!(code(&format!("skypipe {line}")), Code::Usage, "{line}");
-        }
-    }
-
-    #[test]
-    fn an_error_is_one_line() {
-        let Err(Refusal::Wrong(error)) = parsed("skypipe read x --cuont 3") else { panic!("accepted") };
-        assert!(!error.text().contains('\n') && error.text().contains("--cuont"), "{error}");
-    }
-
-    #[test]
-    fn durations_may_go_without_a_unit() {
-        assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
-        assert_eq!(duration("0.25"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert!(duration("-1").is_err() && duration("soon").is_err() && duration("1e400").is_err());
-    }
 }

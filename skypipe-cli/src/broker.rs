@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use skypipe_core::host::{LOCAL_URL, LocalFolder, LocalTransport};
-use skypipe_core::{BrokerPipe, Caller, Code, Error, PipeName, RELAY_VARIABLE, RemoteBroker, registry};
+use skypipe_core::{BrokerPipe, Caller, Code, Error, RELAY_VARIABLE, RemoteBroker, Target, registry};
 
 use crate::config::Config;
 use crate::starter::Detached;
@@ -36,8 +36,8 @@ impl Relay {
     }
 
     /// A pipe there.
-    pub(crate) fn pipe(&self, name: PipeName) -> BrokerPipe {
-        BrokerPipe::new(self.broker.clone(), Caller::in_process(), name)
+    pub(crate) fn pipe(&self, target: &Target) -> BrokerPipe {
+        BrokerPipe::new(self.broker.clone(), Caller::in_process(), target.name.clone()).owned_by(target.owner.clone())
     }
 }
 
@@ -62,14 +62,14 @@ fn choose(option: Option<&str>, variable: Option<&OsStr>, config: Option<&str>) 
     Ok(config.unwrap_or(LOCAL_URL).to_owned())
 }
 
-/// The name of a pipe to write to.
-pub(crate) fn name_to_write(text: &OsStr) -> Result<PipeName, Error> {
-    PipeName::new(utf8(text)?)
+/// A pipe to write to.
+pub(crate) fn to_write(text: &OsStr) -> Result<Target, Error> {
+    Target::for_writers(utf8(text)?)
 }
 
-/// The name of a pipe to read from.
-pub(crate) fn name_to_read(text: &OsStr) -> Result<PipeName, Error> {
-    PipeName::for_readers(utf8(text)?)
+/// A pipe to read from.
+pub(crate) fn to_read(text: &OsStr) -> Result<Target, Error> {
+    Target::for_readers(utf8(text)?)
 }
 
 /// A word of the command line as text.
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn a_name_must_be_text() {
-        let error = name_to_write(OsStr::from_bytes(b"a\xff\x1b")).unwrap_err();
+        let error = to_write(OsStr::from_bytes(b"a\xff\x1b")).unwrap_err();
         assert!(error.code() == Code::Name && error.text().contains("a\\xff\\x1b"), "{error}");
-        assert_eq!(name_to_write(OsStr::new("jobs/dead")).unwrap_err().code(), Code::Name);
-        assert!(name_to_read(OsStr::new("jobs/dead")).is_ok());
+        assert_eq!(to_write(OsStr::new("jobs/dead")).unwrap_err().code(), Code::Name);
+        assert!(to_read(OsStr::new("jobs/dead")).is_ok());
     }
 }

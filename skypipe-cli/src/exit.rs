@@ -1,11 +1,10 @@
 //! Exit codes, and the one line that says why.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use skypipe_core::{Code, Error};
 
-use crate::escape;
+use crate::status;
 
 /// How a command ended without an error of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +39,7 @@ impl Exit {
 
 /// The exit code of a result; an error is told on stderr.
 pub(crate) fn code(result: Result<Exit, Error>) -> ExitCode {
+    status::end();
     let number = match result {
         Ok(exit) => exit.number(),
         Err(error) => {
@@ -52,7 +52,7 @@ pub(crate) fn code(result: Result<Exit, Error>) -> ExitCode {
 
 /// One line for people on stderr. Whoever closed it does not want it.
 pub(crate) fn say(text: &str) {
-    let _ = std::io::stderr().write_all(format!("skypipe: {}\n", escape::line(text)).as_bytes());
+    status::line(text);
 }
 
 #[cfg(test)]

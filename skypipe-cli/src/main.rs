@@ -17,13 +17,18 @@ mod cutter;
 mod direction;
 mod escape;
 mod exit;
+mod listen;
 mod notices;
 mod progress;
+mod shell;
 mod signals;
 mod starter;
 mod startup;
+mod status;
 mod stdin;
 mod stdout;
+mod switch;
+mod ticket_source;
 mod words;
 
 use std::process::ExitCode;

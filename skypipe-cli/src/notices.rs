@@ -3,14 +3,17 @@
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use skypipe_core::{Code, EndKind, Event, Events, Notice};
 
 use crate::exit::say;
+use crate::status::{self, Slot};
 
 /// Away from a terminal a lost connection is worth a line only when it lasts.
 const SAY_AWAY_AFTER: Duration = Duration::from_secs(60);
+/// On a terminal the line counts seconds.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Whether a writer waits for room now, and for which: `E_NO_SPACE` or `E_QUOTA`.
 #[derive(Clone, Debug, Default)]
@@ -39,17 +42,66 @@ pub(crate) fn events() -> Events {
 
 /// The same, and keeps in `room` whether the writer waits for room.
 pub(crate) fn events_of_writer(room: Room) -> Events {
-    let lines = Lines { is_terminal: std::io::stderr().is_terminal(), said_away: AtomicBool::new(false) };
+    let away = std::io::stderr().is_terminal().then(AwayLine::default);
+    let lines = Lines { said_away: AtomicBool::new(false) };
     Arc::new(move |event| {
         room.note(&event);
-        if let Some(line) = lines.line(&event) {
-            say(&line);
+        match &away {
+            Some(away) if away.takes(&event) => {}
+            _ => lines.line(&event).iter().for_each(|line| say(line)),
         }
     })
 }
 
+/// On a terminal a lost connection is one line that counts, and goes when the connection is back.
+#[derive(Default)]
+struct AwayLine(Mutex<Option<tokio::task::JoinHandle<()>>>);
+
+impl AwayLine {
+    /// Whether the event was about the connection, and is shown.
+    fn takes(&self, event: &Event) -> bool {
+        match event {
+            Event::NotConnected { away, reason } => self.put(Some(tokio::spawn(count(*away, reason.clone())))),
+            Event::Connected { .. } => self.put(None),
+            _ => return false,
+        }
+        true
+    }
+
+    fn put(&self, counting: Option<tokio::task::JoinHandle<()>>) {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = std::mem::replace(&mut *shown, counting) {
+            before.abort();
+        }
+        if shown.is_none() {
+            status::set(Slot::Away, None);
+        }
+    }
+}
+
+impl Drop for AwayLine {
+    /// The session is over, however that came.
+    fn drop(&mut self) {
+        self.put(None);
+    }
+}
+
+/// Rewrites the line until it is stopped.
+async fn count(away: Duration, reason: String) {
+    let start = Instant::now();
+    let mut ticks = tokio::time::interval(COUNT_EVERY);
+    loop {
+        ticks.tick().await;
+        status::set(Slot::Away, Some(&away_line(away + start.elapsed(), &reason)));
+    }
+}
+
+fn away_line(away: Duration, reason: &str) -> String {
+    format!("not connected for {} s, still trying: {reason}", away.as_secs())
+}
+
+/// Where nobody watches.
 struct Lines {
-    is_terminal: bool,
     /// Whether a line said that the connection is lost: only then its return is told.
     said_away: AtomicBool,
 }
@@ -59,7 +111,7 @@ impl Lines {
         Some(match event {
             Event::Notice(notice) => return notice_line(notice),
             Event::ItemEnded { kind, alone, .. } => return end_line(*kind, *alone),
-            Event::NotConnected { away, reason } => return self.away_line(*away, reason),
+            Event::NotConnected { away, reason } => return self.away(*away, reason),
             Event::Connected { away } if self.said_away.swap(false, Ordering::Relaxed) => {
                 format!("connected again after {} s", away.as_secs())
             }
@@ -72,13 +124,13 @@ impl Lines {
         })
     }
 
-    fn away_line(&self, away: Duration, reason: &str) -> Option<String> {
-        if !self.is_terminal && away < SAY_AWAY_AFTER {
+    fn away(&self, away: Duration, reason: &str) -> Option<String> {
+        if away < SAY_AWAY_AFTER {
             return None;
         }
         // One line for each time away, whatever the session tells later.
         let said = self.said_away.swap(true, Ordering::Relaxed);
-        (!said).then(|| format!("not connected for {} s, still trying: {reason}", away.as_secs()))
+        (!said).then(|| away_line(away, reason))
     }
 }
 
@@ -111,8 +163,8 @@ mod tests {
 
     use super::*;
 
-    fn lines(is_terminal: bool) -> Lines {
-        Lines { is_terminal, said_away: AtomicBool::new(false) }
+    fn lines() -> Lines {
+        Lines { said_away: AtomicBool::new(false) }
     }
 
     fn away(seconds: u64) -> Event {
@@ -121,18 +173,16 @@ mod tests {
 
     #[test]
     fn a_lost_connection_is_one_line() {
-        let terminal = lines(true);
-        assert!(terminal.line(&away(2)).is_some() && terminal.line(&away(60)).is_none());
-        assert!(terminal.line(&Event::Connected { away: Duration::from_secs(61) }).is_some());
-        let elsewhere = lines(false);
+        let elsewhere = lines();
         assert!(elsewhere.line(&away(2)).is_none());
         assert!(elsewhere.line(&Event::Connected { away: Duration::from_secs(3) }).is_none());
-        assert!(elsewhere.line(&away(60)).is_some());
+        assert!(elsewhere.line(&away(60)).is_some() && elsewhere.line(&away(61)).is_none());
+        assert!(elsewhere.line(&Event::Connected { away: Duration::from_secs(61) }).is_some());
     }
 
     #[test]
     fn ends_that_are_whole_say_nothing() {
-        let end = |kind, alone| lines(true).line(&Event::ItemEnded { writer: SessionId([0; 16]), kind, alone });
+        let end = |kind, alone| lines().line(&Event::ItemEnded { writer: SessionId([0; 16]), kind, alone });
         assert!(end(EndKind::Finished, true).is_none());
         assert!(end(EndKind::Aborted, false).is_some_and(|l| l.contains("E_INCOMPLETE")));
         assert!(end(EndKind::Interrupted, true).is_some_and(|l| l.contains("E_INCOMPLETE")));

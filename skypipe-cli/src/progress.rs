@@ -1,11 +1,13 @@
 //! Bytes and rate on stderr, for whoever watches.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
+
+use crate::status::{self, Slot};
 
 /// Between two looks.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
@@ -35,7 +37,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(shown) = self.shown.take() {
             shown.abort();
-            let _ = std::io::stderr().write_all(b"\r\x1b[K");
+            status::set(Slot::Progress, None);
         }
     }
 }
@@ -53,7 +55,7 @@ async fn show(bytes: Arc<AtomicU64>, total: Option<u64>) {
     loop {
         ticks.tick().await;
         let line = line(bytes.load(Ordering::Relaxed), total, start.elapsed());
-        let _ = std::io::stderr().write_all(format!("\r\x1b[K{line}").as_bytes());
+        status::set(Slot::Progress, Some(&line));
     }
 }
 

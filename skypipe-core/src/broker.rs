@@ -19,7 +19,7 @@ use crate::batch::{Batch, EndKind};
 use crate::caller::Caller;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
-use crate::name::{Pattern, PipePath, PipeRef};
+use crate::name::{Owner, Pattern, PipePath, PipeRef};
 
 /// Holds pipes. An attach is one attempt over one link: when it breaks, the session above it attaches again with the
 /// next epoch and says where to go on.
@@ -381,6 +381,8 @@ pub const LIST_PAGE_MAX: u32 = 1000;
 /// What to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListQuery {
+    /// Whose pipes.
+    pub owner: Owner,
     /// Only pipes that match.
     pub pattern: Pattern,
     /// Only pipes behind this one, for the next page.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::error::{Code, Error};
-use crate::name::PipeName;
 use crate::pipe::BrokerPipe;
 use crate::registry;
+use crate::target::Target;
 use crate::transport::Transport;
 
 /// The environment variable that names the relay.
@@ -24,7 +24,7 @@ pub const RELAY_VARIABLE: &str = "SKYPIPE_RELAY";
 /// A dropped call leaves nothing, or a local relay that is hosted here.
 pub async fn connect(name: &str) -> Result<BrokerPipe, Error> {
     // The name is the caller's own fault: it is judged before anything is started.
-    PipeName::for_readers(name)?;
+    Target::for_readers(name)?;
     Client::from_environment().await?.pipe(name)
 }
 
@@ -90,12 +90,13 @@ impl Client {
         }
     }
 
-    /// The pipe of this name. Nothing is asked of the broker yet.
+    /// The pipe of this name, or of another owner's `@KEY/name`. Nothing is asked of the broker yet.
     ///
     /// # Errors
     /// `E_NAME`.
     pub fn pipe(&self, name: &str) -> Result<BrokerPipe, Error> {
-        Ok(BrokerPipe::new(self.broker.clone(), self.caller.clone(), PipeName::for_readers(name)?))
+        let Target { owner, name } = Target::for_readers(name)?;
+        Ok(BrokerPipe::new(self.broker.clone(), self.caller.clone(), name).owned_by(owner))
     }
 
     /// The broker itself.

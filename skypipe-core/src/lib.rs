@@ -91,10 +91,11 @@
 //!
 //! | | |
 //! |---|---|
-//! | names and numbers | [`PipeName`], [`PipeRef`], [`Pattern`], [`SessionId`], [`Seq`], [`Time`], [`Error`] and its [`Code`] |
+//! | names and numbers | [`PipeName`], [`Target`], [`PipeRef`], [`Pattern`], [`SessionId`], [`Seq`], [`Time`], [`Error`] and its [`Code`] |
 //! | who | [`PublicKey`], [`KeyPair`], [`Signer`], [`Caller`] with its [`Grant`]s |
 //! | what travels | [`Batch`] and its [`Piece`]s; [`Record`] and [`Chunk`] as applications get them |
 //! | the three traits | [`Pipe`], [`Broker`], [`Transport`] with [`Listener`] and [`Link`] |
+//! | proof of keys between machines | [`proof`] |
 //! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Event`] |
 //! | the session that survives a broken link | [`session`]: plain state machines |
 //! | the semantics | [`delivery`]: plain state machines |
@@ -125,6 +126,9 @@ pub use error::*;
 mod identity;
 pub use identity::*;
 
+mod target;
+pub use target::*;
+
 mod caller;
 pub use caller::*;
 
@@ -153,6 +157,9 @@ pub use broker::*;
 mod transport;
 #[cfg(feature = "host")]
 pub use transport::*;
+
+// Proof of keys.
+pub mod proof;
 
 // For applications.
 #[cfg(feature = "host")]
@@ -201,6 +208,9 @@ mod remote;
 #[cfg(feature = "host")]
 pub use remote::*;
 
+mod access;
+pub use access::*;
+
 #[cfg(feature = "host")]
 mod relay;
 #[cfg(feature = "host")]
@@ -215,6 +225,11 @@ pub mod local_socket;
 
 #[cfg(feature = "host")]
 pub mod registry;
+
+#[cfg(feature = "host")]
+mod race;
+#[cfg(feature = "host")]
+pub use race::*;
 
 // The user's local relay.
 #[cfg(feature = "host")]

@@ -115,7 +115,7 @@ fn bad(text: &str, reason: &str) -> Error {
 
 /// Whose pipes are meant: the raw public key of the owner, or nobody in particular, which is the caller's own
 /// namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner(pub Option<[u8; 32]>);
 
 impl Owner {

@@ -9,7 +9,7 @@ use crate::caller::Caller;
 use crate::env::Env;
 use crate::error::Error;
 use crate::event::{Event, Events};
-use crate::name::{PipeName, PipeRef};
+use crate::name::{Owner, PipeName, PipeRef};
 use crate::reader::Reader;
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
 use crate::writer::Writer;
@@ -36,7 +36,7 @@ use crate::writer::Writer;
 /// ```
 #[async_trait]
 pub trait Pipe: Send + Sync {
-    /// Which pipe this is.
+    /// Which pipe of its owner this is.
     fn name(&self) -> &PipeName;
 
     /// Attaches a writer: [`Pipe::writer_with`] with the default options.
@@ -209,6 +209,13 @@ impl BrokerPipe {
     /// The pipe `name` at `broker`, as `caller` sees it. Nothing is asked of the broker yet.
     pub fn new(broker: Arc<dyn Broker>, caller: Caller, name: PipeName) -> Self {
         Self { broker, caller, pipe: PipeRef::from(&name), name, env: Env::system() }
+    }
+
+    /// The pipe of this name that `owner` has.
+    #[must_use]
+    pub fn owned_by(mut self, owner: Owner) -> Self {
+        self.pipe.owner = owner;
+        self
     }
 
     /// The same with other clocks and randomness.

@@ -1,12 +1,14 @@
-//! Which transport speaks which URL scheme.
+//! Which transport speaks which URL scheme, and as whom this program speaks.
 //!
-//! A crate that brings a transport installs it here; `mem:` and `unix:` are built in. Core cannot know the others: they depend
-//! on it.
+//! A crate that brings a transport or a key installs it here; `mem:` and `unix:` are built in. Core cannot know the others: they
+//! depend on it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::error::{Code, Error};
+use crate::identity::Signer;
+use crate::race::{RACE_SEPARATOR, Race};
 use crate::transport::Transport;
 use crate::{local_socket, mem};
 
@@ -17,11 +19,29 @@ pub fn install(scheme: &str, transport: Arc<dyn Transport>) {
     schemes().write().unwrap_or_else(PoisonError::into_inner).insert(scheme.to_owned(), transport);
 }
 
-/// The transport for `url`.
+/// Makes this program prove `signer`'s key to relays on other machines, unless a client is given one of its own.
+pub fn install_signer(signer: Arc<dyn Signer>) {
+    *installed_signer().write().unwrap_or_else(PoisonError::into_inner) = Some(signer);
+}
+
+/// The one that was installed last.
+pub fn signer() -> Option<Arc<dyn Signer>> {
+    installed_signer().read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn installed_signer() -> &'static RwLock<Option<Arc<dyn Signer>>> {
+    static SIGNER: RwLock<Option<Arc<dyn Signer>>> = RwLock::new(None);
+    &SIGNER
+}
+
+/// The transport for `url`. Several URLs joined by commas are ways to one relay: all are tried at once, see [`Race`](crate::Race).
 ///
 /// # Errors
 /// `E_SCHEME` when none is installed; the text names the line to add. `E_USAGE` when it is no URL.
 pub fn lookup(url: &str) -> Result<Arc<dyn Transport>, Error> {
+    if url.contains(RACE_SEPARATOR) {
+        return Ok(Arc::new(Race::new(url)?));
+    }
     let Some((scheme, _)) = url.split_once(':') else {
         return Err(Error::new(Code::Usage, format!("not a relay's URL: {}", url.escape_debug())));
     };
@@ -43,8 +63,8 @@ fn built_in() -> Schemes {
 
 fn unknown(scheme: &str) -> Error {
     let hint = match scheme {
-        "quic" => "skypipe_transport_quic::install() adds it, in the release that brings its links",
-        "ws" | "wss" => "skypipe_transport_ws::install() adds it, in the release that brings its links",
+        "quic" => "skypipe_transport_quic::install() adds it",
+        "ws" | "wss" => "skypipe_transport_ws::install() adds it",
         _ => "known are mem, unix, quic, ws and wss",
     };
     Error::new(Code::Scheme, format!("no transport for {}: {hint}", scheme.escape_debug()))

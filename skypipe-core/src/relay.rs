@@ -2,12 +2,17 @@
 //!
 //! ```text
 //!   listener ─▶ link ─▶ stream ─▶ one task: hello, request, then ┌─ up:   link ─▶ broker
-//!                                                                └─ down: link ◀─ broker
+//!               │                                                └─ down: link ◀─ broker
+//!               └ between machines its first stream proves a key: admit.rs
 //! ```
 
+mod admit;
+#[cfg(test)]
+mod admit_tests;
 mod limits;
 mod paced;
 mod pump;
+mod source;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -17,26 +22,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::watch;
 
+use crate::access::Access;
 use crate::broker::Broker;
 use crate::caller::{Caller, Peer};
-use crate::error::{Code, Error};
-use crate::transport::{Link, Listener};
+use crate::env::Env;
+use crate::error::Error;
+use crate::gatekeeper::Gatekeeper;
+use crate::transport::{Link, LinkStream, Listener};
 use crate::wire::SoftwareVersion;
 
+use admit::Guest;
 pub use limits::RelayLimits;
-use state::{Phase, State};
+use state::{HalfOpen, Phase, State};
 use stream::Stream;
 
 /// Serves a [`Broker`] to the clients of its listeners. Cheap to clone: every clone is the same relay.
 ///
-/// A client whose link closes is a broken link to the broker; what that means is the broker's to know.
+/// A client whose link closes is a broken link to the broker; what that means is the broker's to know. Processes of this machine
+/// are let in by the operating system; links from elsewhere only with a [`Gatekeeper`].
 #[derive(Clone)]
 pub struct Relay {
     broker: Arc<dyn Broker>,
     limits: RelayLimits,
     software: SoftwareVersion,
+    gatekeeper: Option<Arc<dyn Gatekeeper>>,
+    /// What it calls itself in tickets, beside the URLs of its listeners.
+    public: Arc<Mutex<Vec<String>>>,
+    env: Env,
     listeners: Arc<Mutex<Vec<Box<dyn Listener>>>>,
     state: Arc<State>,
 }
@@ -49,6 +63,9 @@ impl Relay {
             broker,
             limits,
             software: SoftwareVersion::CURRENT,
+            gatekeeper: None,
+            public: Arc::default(),
+            env: Env::system(),
             listeners: Arc::default(),
             state: Arc::new(State::new(&limits)),
         }
@@ -66,6 +83,22 @@ impl Relay {
     #[must_use]
     pub fn with_version(mut self, software: SoftwareVersion) -> Self {
         self.software = software;
+        self
+    }
+
+    /// The same, letting in over a network whoever proves a key that `gatekeeper` knows, to what that key may do. It checks what all
+    /// callers do, so it comes before the first listener.
+    #[must_use]
+    pub fn with_gatekeeper(mut self, gatekeeper: Arc<dyn Gatekeeper>) -> Self {
+        self.broker = Arc::new(Access::new(self.broker, gatekeeper.clone()));
+        self.gatekeeper = Some(gatekeeper);
+        self
+    }
+
+    /// The same, telling who is invited that it is reached at these URLs.
+    #[must_use]
+    pub fn with_public_urls(self, urls: Vec<String>) -> Self {
+        *self.public.lock().unwrap_or_else(PoisonError::into_inner) = urls;
         self
     }
 
@@ -144,34 +177,54 @@ impl Relay {
 
     /// Takes the link's streams in a task of its own, which for a local socket ends with its one stream's start.
     async fn serve_link(&self, link: Box<dyn Link>) {
-        let half_open = self.state.half_open().await;
+        // A source that has its share of half-open links already gets no further one; the link is dropped, which closes it.
+        let Some(half_open) = self.state.half_open_link(&link.peer()).await else { return };
         let relay = self.clone();
         tokio::spawn(async move {
-            let mut phase = relay.state.phase();
             tokio::select! {
                 () = relay.serve_streams(&*link, half_open) => {}
-                _ = phase.wait_for(|p| *p >= Phase::Closed) => {}
+                // The link stays until its streams have had their last words.
+                () = relay.state.reached(Phase::Closed) => relay.state.reached(Phase::Gone).await,
             }
         });
     }
 
     /// A link that opens no stream in time is closed: it is half open as well.
-    async fn serve_streams(&self, link: &dyn Link, half_open: Option<OwnedSemaphorePermit>) {
-        let caller = caller_at(link).ok();
+    async fn serve_streams(&self, link: &dyn Link, half_open: HalfOpen) {
         let Ok(Ok(Some(first))) = tokio::time::timeout(self.limits.handshake, link.accept()).await else { return };
-        tokio::spawn(Stream::new(self, caller.clone(), half_open).serve(first));
-        while let Ok(Some(next)) = link.accept().await {
-            let half_open = self.state.half_open().await;
-            tokio::spawn(Stream::new(self, caller.clone(), half_open).serve(next));
+        match link.peer() {
+            Peer::Network(_) => self.serve_network(link, first, half_open).await,
+            peer => self.serve_machine(link, first, Caller::in_process().at(peer), half_open).await,
         }
     }
-}
 
-/// Who calls over this link. The local socket admits its own user alone, who may do everything; over a network nobody is known
-/// until there are keys.
-fn caller_at(link: &dyn Link) -> Result<Caller, Error> {
-    match link.peer() {
-        Peer::Network(_) => Err(Error::new(Code::Access, "this relay serves its own machine only")),
-        peer => Ok(Caller::in_process().at(peer)),
+    /// The operating system vouches for who is at the other end: this very user, who may do everything.
+    async fn serve_machine(&self, link: &dyn Link, first: LinkStream, caller: Caller, half_open: HalfOpen) {
+        tokio::spawn(Stream::new(self, caller.clone(), half_open, None).serve(first));
+        while let Ok(Some(next)) = link.accept().await {
+            let Some(half_open) = self.state.half_open().await else { return };
+            tokio::spawn(Stream::new(self, caller.clone(), half_open, None).serve(next));
+        }
+    }
+
+    /// The first stream proves a key. All streams end with the link, or when the key is revoked.
+    async fn serve_network(&self, link: &dyn Link, first: LinkStream, half_open: HalfOpen) {
+        let Some(Guest { caller, revoked }) = admit::admit(self, link, first).await else { return };
+        drop(half_open);
+        let (over, _) = watch::channel(false);
+        let accepting = async {
+            while let Ok(Some(next)) = link.accept().await {
+                let Some(half_open) = self.state.half_open().await else { return };
+                tokio::spawn(Stream::new(self, caller.clone(), half_open, Some(over.subscribe())).serve(next));
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = revoked => {
+                over.send_replace(true);
+                // The streams say why, and let go of theirs.
+                let _ = tokio::time::timeout(self.limits.farewell, over.closed()).await;
+            }
+        }
     }
 }

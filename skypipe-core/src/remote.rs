@@ -10,25 +10,41 @@ use futures::{SinkExt, StreamExt};
 use crate::broker::{
     Broker, Features, ListPage, ListQuery, PipeStat, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves,
 };
-use crate::caller::Caller;
+use crate::caller::{Caller, Peer};
+use crate::env::Env;
 use crate::error::{Code, Error};
+use crate::gatekeeper::Invite;
+use crate::identity::Signer;
 use crate::name::PipeRef;
+use crate::proof::{CHALLENGE_BYTES, ClientProof};
+use crate::registry;
 use crate::transport::{Link, Transport};
 use crate::wire::{
-    Answer, FrameSink, FrameSource, Hello, Message, MessageSink, MessageStream, Request, SoftwareVersion, carry,
+    Admitted, Answer, FrameSink, FrameSource, Hello, Invited, Message, MessageSink, MessageStream, Request,
+    SoftwareVersion, carry, next_hello,
 };
+
+/// How long a link between machines may take to come about, proof of the key included. It is more than a transport takes to find out
+/// that nobody answers, and as long as a session waits for an attach.
+pub const LINK_WITHIN: Duration = Duration::from_secs(10);
 
 /// The pipes of a relay, reached over any [`Transport`]. Each call is a stream of one shared link, which is opened when it is
 /// first needed and again after it broke.
 ///
 /// An attach carries its frames on its stream directly: no task stands between. A call here waits for its answer without an
-/// end; who calls sets the deadline. (That a silent network link is dead will be found here too, by pings beside the streams,
-/// when there are network links.)
+/// end; who calls sets the deadline. That a silent link is dead is for its transport to find out.
+///
+/// A link to another machine begins with proof of a key, on its first stream: see [`proof`](crate::proof).
 pub struct RemoteBroker {
     transport: Arc<dyn Transport>,
     url: String,
     software: SoftwareVersion,
+    signer: Option<Arc<dyn Signer>>,
+    ticket: Bytes,
+    env: Env,
     link: tokio::sync::Mutex<Option<Arc<dyn Link>>>,
+    /// What the last proof brought.
+    admitted: Mutex<Option<Admitted>>,
     /// What the relay's last hello said.
     relay: Mutex<Option<(SoftwareVersion, Features)>>,
 }
@@ -51,6 +67,10 @@ impl RemoteBroker {
             transport,
             url: url.to_owned(),
             software: SoftwareVersion::CURRENT,
+            signer: None,
+            ticket: Bytes::new(),
+            env: Env::system(),
+            admitted: Mutex::default(),
             link: tokio::sync::Mutex::default(),
             relay: Mutex::default(),
         }
@@ -60,6 +80,21 @@ impl RemoteBroker {
     #[must_use]
     pub fn with_version(mut self, software: SoftwareVersion) -> Self {
         self.software = software;
+        self
+    }
+
+    /// The same, proving this key to relays on other machines. Without it, the one that is
+    /// [installed](crate::registry::install_signer) does.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Arc<dyn Signer>) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
+    /// The same, showing a ticket's token with each proof.
+    #[must_use]
+    pub fn with_ticket(mut self, token: Bytes) -> Self {
+        self.ticket = token;
         self
     }
 
@@ -90,6 +125,76 @@ impl RemoteBroker {
                 Ok(Pong { round_trip, software: exchange.software, path: link.path() })
             }
             Answer::Pong(_) => Err(Error::new(Code::Integrity, "a ping came back with other bytes")),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Connects, where that was not done yet, and gives what this side's key is admitted to; none on this machine, where no
+    /// key is asked for.
+    ///
+    /// # Errors
+    /// As [`Transport::connect`]; `E_PIN` when it is another relay, `E_ACCESS` when the key is not known there or the ticket is no
+    /// good, `E_KEY` when there is no key to prove.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind, or a key that is admitted.
+    pub async fn admitted(&self) -> Result<Option<Admitted>, Error> {
+        self.link().await?;
+        Ok(*self.admitted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks the relay for a ticket.
+    ///
+    /// # Errors
+    /// `E_ACCESS` for a key that may not invite, `E_UNSUPPORTED` from a relay that no other machine can reach, or a broken link.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have made a ticket that nobody has.
+    pub async fn invite(&self, invite: Invite) -> Result<Invited, Error> {
+        match self.ask(Request::Invite(invite)).await?.answer {
+            Answer::Invited(invited) => Ok(invited),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The keys that the relay knows, a line of `authorized_keys` each.
+    ///
+    /// # Errors
+    /// As [`RemoteBroker::invite`].
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
+    pub async fn keys(&self) -> Result<Vec<String>, Error> {
+        match self.ask(Request::Keys).await?.answer {
+            Answer::Keys(lines) => Ok(lines),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes a key known to the relay, by its line of `authorized_keys`.
+    ///
+    /// # Errors
+    /// As [`RemoteBroker::invite`], and `E_KEY` when the line is none.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have added the key.
+    pub async fn add_key(&self, line: &str) -> Result<(), Error> {
+        match self.ask(Request::AddKey(line.to_owned())).await?.answer {
+            Answer::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes the relay forget the keys of this text, fingerprint or comment; gives how many.
+    ///
+    /// # Errors
+    /// As [`RemoteBroker::invite`], and `E_ACCESS` when there is none.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have revoked them.
+    pub async fn revoke_key(&self, who: &str) -> Result<u32, Error> {
+        match self.ask(Request::RevokeKey(who.to_owned())).await?.answer {
+            Answer::Count(count) => Ok(count),
             other => Err(unexpected(&other)),
         }
     }
@@ -129,14 +234,13 @@ impl RemoteBroker {
         let sent = send_both(sink, Hello::new(self.software, Features::default()), request).await;
         // A relay that refuses early has said why before it closed: that counts more than the failed write.
         let Some(hello) = next::<Hello>(source).await.map_err(|read| sent.err().unwrap_or(read))? else {
-            return Err(Error::new(Code::Disconnected, "the relay closed the link without an answer"));
+            return Err(no_answer());
         };
         self.heard(&hello);
         hello.shared_version()?;
         source.trust();
         let answer = next::<Answer>(source).await?;
-        let closed = || Error::new(Code::Disconnected, "the relay closed the link without an answer");
-        Ok((hello.software, answer.ok_or_else(closed)?))
+        Ok((hello.software, answer.ok_or_else(no_answer)?))
     }
 
     fn heard(&self, hello: &Hello) {
@@ -161,9 +265,41 @@ impl RemoteBroker {
         if let Some(link) = &*shared {
             return Ok(link.clone());
         }
-        let link: Arc<dyn Link> = Arc::from(self.transport.connect(&self.url).await?);
+        let link: Arc<dyn Link> = Arc::from(self.connect().await?);
         *shared = Some(link.clone());
         Ok(link)
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Link>, Error> {
+        let connecting = async {
+            let link = self.transport.connect(&self.url).await?;
+            if matches!(link.peer(), Peer::Network(_)) {
+                let admitted = self.prove(&*link).await?;
+                *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(admitted);
+            }
+            Ok(link)
+        };
+        match tokio::time::timeout(LINK_WITHIN, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(Error::new(Code::Unreachable, format!("no link to {} within {LINK_WITHIN:?}", self.url))),
+        }
+    }
+
+    /// Proves this side's key on a stream of its own, and hears the relay's proof first.
+    async fn prove(&self, link: &dyn Link) -> Result<Admitted, Error> {
+        let signer = self.signer.clone().or_else(registry::signer).ok_or_else(no_key)?;
+        let mut challenge = [0; CHALLENGE_BYTES];
+        self.env.random.fill(&mut challenge);
+        let hello = Hello::new(self.software, Features::default());
+        let (proof, hello) = ClientProof::begin(hello, signer.key(), challenge, link.relay(), link.exporter());
+        let (mut sink, mut source) = carry(link.open().await?);
+        sink.send(hello.into_frame()).await?;
+        let (payload, hello) = next_hello(&mut source).await?.ok_or_else(no_answer)?;
+        hello.shared_version()?;
+        let (message, mut prove) = proof.relay_said(&payload, &hello, self.ticket.clone())?;
+        prove.signature = signer.sign(&message).await?;
+        sink.send(prove.into_frame()).await?;
+        next::<Admitted>(&mut source).await?.ok_or_else(no_answer)
     }
 
     /// Drops this link, unless another stands in its place already.
@@ -248,6 +384,14 @@ pub(crate) async fn next<M: Message>(source: &mut FrameSource) -> Result<Option<
         }
     }
     Ok(None)
+}
+
+fn no_answer() -> Error {
+    Error::new(Code::Disconnected, "the relay closed the link without an answer")
+}
+
+fn no_key() -> Error {
+    Error::new(Code::Key, "a relay on another machine asks for a key: skypipe_keys::install() adds this user's")
 }
 
 fn unexpected(answer: &Answer) -> Error {

@@ -20,6 +20,7 @@ mod frame;
 mod hello;
 mod message;
 mod outbox;
+mod prove;
 mod reader;
 mod request;
 mod writer;
@@ -29,9 +30,9 @@ mod carry;
 #[cfg(test)]
 mod snapshots;
 
-pub use answer::Answer;
+pub use answer::{Answer, Invited};
 #[cfg(feature = "host")]
-pub(crate) use carry::{FrameSink, FrameSource, MessageSink, MessageStream, carry};
+pub(crate) use carry::{FrameSink, FrameSource, MessageSink, MessageStream, carry, next_hello};
 pub use decoder::Decoder;
 pub use frame::Frame;
 pub use hello::{Hello, SoftwareVersion};
@@ -39,4 +40,5 @@ pub use message::Message;
 #[cfg(feature = "host")]
 pub(crate) use message::{error_frame, refused_frame};
 pub use outbox::Outbox;
+pub use prove::{Admitted, Prove, ProvedIdentity};
 pub use request::Request;

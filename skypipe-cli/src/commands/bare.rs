@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 
-use skypipe_core::{Code, Error, PipeName};
+use skypipe_core::{Code, Error, Target};
 
 use super::{on_this_thread, read, write};
 use crate::args::BareArgs;
-use crate::broker::{Relay, name_to_read, name_to_write};
+use crate::broker::{Relay, to_read, to_write};
 use crate::direction::{Direction, Stdin};
 use crate::exit::Exit;
 use crate::notices;
@@ -16,39 +16,39 @@ pub(crate) fn run(relay: Option<&str>, args: BareArgs) -> Result<Exit, Error> {
     let stdin = Stdin::look();
     let name = args.name.as_deref();
     match stdin.direction() {
-        Direction::Read => read_bare(relay, stdin, parsed(name, name_to_read)?, args),
-        Direction::Write => write_bare(relay, stdin, parsed(name, name_to_write)?, args),
+        Direction::Read => read_bare(relay, stdin, parsed(name, to_read)?, args),
+        Direction::Write => write_bare(relay, stdin, parsed(name, to_write)?, args),
     }
 }
 
-fn read_bare(relay: Option<&str>, stdin: Stdin, name: PipeName, args: BareArgs) -> Result<Exit, Error> {
+fn read_bare(relay: Option<&str>, stdin: Stdin, pipe: Target, args: BareArgs) -> Result<Exit, Error> {
     if args.write.is_used() {
-        return Err(wrong_way("--until and --null are for writing", stdin, "reads", "write", &name));
+        return Err(wrong_way("--until and --null are for writing", stdin, "reads", "write", &pipe));
     }
     let relay = Relay::find(relay)?;
-    on_this_thread(read::read(relay, read::Job { name, shared: args.shared, only: args.read }))
+    on_this_thread(read::read(relay, read::Job { pipe, shared: args.shared, only: args.read }))
 }
 
-fn write_bare(relay: Option<&str>, stdin: Stdin, name: PipeName, args: BareArgs) -> Result<Exit, Error> {
+fn write_bare(relay: Option<&str>, stdin: Stdin, pipe: Target, args: BareArgs) -> Result<Exit, Error> {
     if args.read.is_used() {
-        return Err(wrong_way("--keep and --count are for reading", stdin, "writes", "read", &name));
+        return Err(wrong_way("--keep and --count are for reading", stdin, "writes", "read", &pipe));
     }
     let relay = Relay::find(relay)?;
     let input = write::From::Stdin { only_with_data: stdin.may_be_nobody() };
     on_this_thread(write::write(
         relay,
-        write::Job { name, input, shared: args.shared, only: args.write, room: notices::Room::default() },
+        write::Job { pipe, input, shared: args.shared, only: args.write, room: notices::Room::default() },
     ))
 }
 
-fn parsed(name: Option<&OsStr>, parse: impl Fn(&OsStr) -> Result<PipeName, Error>) -> Result<PipeName, Error> {
-    let Some(text) = name else { return Ok(PipeName::default()) };
+fn parsed(name: Option<&OsStr>, parse: impl Fn(&OsStr) -> Result<Target, Error>) -> Result<Target, Error> {
+    let Some(text) = name else { return Ok(Target::default()) };
     // Words that are verbs never get here: clap took them.
     debug_assert!(!LATER.iter().any(|w| text == *w));
     parse(text)
 }
 
-fn wrong_way(what: &str, stdin: Stdin, does: &str, verb: &str, name: &PipeName) -> Error {
-    let text = format!("{what}; stdin is {}, so this {does}: use `skypipe {verb} {name}`", stdin.word());
+fn wrong_way(what: &str, stdin: Stdin, does: &str, verb: &str, pipe: &Target) -> Error {
+    let text = format!("{what}; stdin is {}, so this {does}: use `skypipe {verb} {pipe}`", stdin.word());
     Error::new(Code::Usage, text)
 }

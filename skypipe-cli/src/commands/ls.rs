@@ -1,6 +1,6 @@
 //! `skypipe ls [PATTERN]`
 
-use skypipe_core::{Broker as _, Caller, Error, LIST_PAGE_MAX, ListQuery, Pattern, PipeStat};
+use skypipe_core::{Broker as _, Caller, Error, LIST_PAGE_MAX, ListQuery, Owner, PipeStat, TargetPattern};
 
 use super::stat::PipeLine;
 use super::{on_this_thread, print};
@@ -9,22 +9,22 @@ use crate::broker::{Relay, utf8};
 use crate::exit::Exit;
 
 pub(crate) fn run(relay: Option<&str>, args: LsArgs) -> Result<Exit, Error> {
-    let pattern = match &args.pattern {
-        Some(text) => Pattern::parse(utf8(text)?)?,
-        None => Pattern::all(),
+    let wanted = match &args.pattern {
+        Some(text) => utf8(text)?.parse()?,
+        None => TargetPattern::all(),
     };
     let relay = Relay::find(relay)?;
-    on_this_thread(list(relay, pattern, args.json.json))
+    on_this_thread(list(relay, wanted, args.json.json))
 }
 
 /// Page by page, so that a hundred thousand pipes need no more memory than a thousand.
-async fn list(relay: Relay, pattern: Pattern, json: bool) -> Result<Exit, Error> {
-    let mut query = ListQuery { pattern, after: None, limit: LIST_PAGE_MAX };
+async fn list(relay: Relay, wanted: TargetPattern, json: bool) -> Result<Exit, Error> {
+    let mut query = ListQuery { owner: wanted.owner, pattern: wanted.pattern, after: None, limit: LIST_PAGE_MAX };
     let mut heading = !json;
     loop {
         let page = relay.broker.list(&Caller::in_process(), query.clone()).await?;
         query.after = page.pipes.last().map(|p| p.path.clone());
-        if print(&lines(&page.pipes, json, heading))? == Exit::StdoutClosed {
+        if print(&lines(&wanted.owner, &page.pipes, json, heading))? == Exit::StdoutClosed {
             return Ok(Exit::StdoutClosed);
         }
         if !page.more || query.after.is_none() {
@@ -34,13 +34,13 @@ async fn list(relay: Relay, pattern: Pattern, json: bool) -> Result<Exit, Error>
     }
 }
 
-fn lines(pipes: &[PipeStat], json: bool, heading: bool) -> String {
+fn lines(owner: &Owner, pipes: &[PipeStat], json: bool, heading: bool) -> String {
     let mut text = String::new();
     if heading && !pipes.is_empty() {
         text.push_str(&row("MODE", "ITEMS", "ENDED", "BYTES", "WRITERS", "READERS", "NAME"));
     }
     for pipe in pipes {
-        let line = PipeLine::from(pipe);
+        let line = PipeLine::new(owner, pipe);
         text.push_str(&if json { line.json() } else { table_row(&line) });
     }
     text
@@ -72,14 +72,14 @@ mod tests {
     #[test]
     fn one_line_for_each_pipe() {
         let stat = PipeStat::empty(PipeName::new("a/b").unwrap().path(), Mode::Default);
-        let table = lines(&[stat.clone(), stat.clone()], false, true);
+        let table = lines(&Owner::SELF, &[stat.clone(), stat.clone()], false, true);
         assert_eq!(table.lines().count(), 3);
         assert!(table.ends_with("  a/b\n"), "{table}");
-        let json = lines(&[stat], true, false);
+        let json = lines(&Owner::SELF, &[stat], true, false);
         assert_eq!(
             json,
             "{\"name\":\"a/b\",\"mode\":\"default\",\"items\":0,\"ended\":0,\"bytes\":0,\"writers\":0,\"readers\":0}\n"
         );
-        assert_eq!(lines(&[], false, true), "");
+        assert_eq!(lines(&Owner::SELF, &[], false, true), "");
     }
 }

@@ -7,13 +7,13 @@ use super::on_this_thread;
 use super::read::write_failed;
 use super::stat::json_line;
 use crate::args::NameArgs;
-use crate::broker::{Relay, name_to_read};
+use crate::broker::{Relay, to_read};
 use crate::exit::Exit;
 use crate::signals::{Stop, Watch};
 use crate::stdout::{Stdout, WriteError};
 
 pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
-    let name = name_to_read(&args.name)?;
+    let pipe = to_read(&args.name)?;
     let relay = Relay::find(relay)?;
     on_this_thread(async move {
         let Some(mut stdout) = Stdout::look() else { return Ok(Exit::StdoutClosed) };
@@ -22,7 +22,7 @@ pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
         options.take = Take::Peek;
         options.no_wait = true;
         let shown = async {
-            let mut reader = relay.pipe(name).reader_with(options).await?;
+            let mut reader = relay.pipe(&pipe).reader_with(options).await?;
             let written = if args.json.json {
                 records(&mut reader, &mut stdout).await?
             } else {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use skypipe_core::{Chunk, Code, Error, Outcome, Pipe as _, PipeName, Reader, ReaderOptions, Seq, Take};
+use skypipe_core::{Chunk, Code, Error, Outcome, Pipe as _, Reader, ReaderOptions, Seq, Take, Target};
 
 use super::on_this_thread;
 use crate::args::{ReadArgs, ReadOnlyArgs, SharedArgs};
-use crate::broker::{Relay, name_to_read};
+use crate::broker::{Relay, to_read};
 use crate::exit::Exit;
 use crate::notices;
 use crate::progress::Progress;
@@ -18,14 +18,14 @@ use crate::stdout::{Stdout, WriteError};
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(relay: Option<&str>, args: ReadArgs) -> Result<Exit, Error> {
-    let name = name_to_read(&args.name)?;
+    let pipe = to_read(&args.name)?;
     let relay = Relay::find(relay)?;
-    on_this_thread(read(relay, Job { name, shared: args.shared, only: args.only }))
+    on_this_thread(read(relay, Job { pipe, shared: args.shared, only: args.only }))
 }
 
 /// What to read.
 pub(crate) struct Job {
-    pub(crate) name: PipeName,
+    pub(crate) pipe: Target,
     pub(crate) shared: SharedArgs,
     pub(crate) only: ReadOnlyArgs,
 }
@@ -63,7 +63,7 @@ async fn attach(relay: &Relay, job: &Job) -> Result<Reader, Error> {
     options.keep = job.only.keep;
     options.no_wait = job.shared.no_wait;
     options.events = Some(notices::events());
-    relay.pipe(job.name.clone()).reader_with(options).await
+    relay.pipe(&job.pipe).reader_with(options).await
 }
 
 /// Why reading ended.

@@ -6,7 +6,7 @@ use skypipe_core::{Error, Pipe as _};
 use super::stat::json_line;
 use super::{on_this_thread, print};
 use crate::args::NameArgs;
-use crate::broker::{Relay, name_to_read};
+use crate::broker::{Relay, to_read};
 use crate::exit::Exit;
 
 /// The answer for programs.
@@ -17,10 +17,10 @@ struct Removed {
 }
 
 pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
-    let name = name_to_read(&args.name)?;
+    let pipe = to_read(&args.name)?;
     let relay = Relay::find(relay)?;
     on_this_thread(async move {
-        relay.pipe(name.clone()).remove().await?;
-        if args.json.json { print(&json_line(&Removed { removed: name.to_string() })) } else { Ok(Exit::Done) }
+        relay.pipe(&pipe).remove().await?;
+        if args.json.json { print(&json_line(&Removed { removed: pipe.to_string() })) } else { Ok(Exit::Done) }
     })
 }

@@ -1,19 +1,19 @@
 //! `skypipe stat NAME`
 
 use serde::Serialize;
-use skypipe_core::{Error, Pipe as _, PipeStat};
+use skypipe_core::{Error, Owner, OwnerPrefix, Pipe as _, PipeStat};
 
 use super::{on_this_thread, print};
 use crate::args::NameArgs;
-use crate::broker::{Relay, name_to_read};
+use crate::broker::{Relay, to_read};
 use crate::exit::Exit;
 
 pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
-    let name = name_to_read(&args.name)?;
+    let pipe = to_read(&args.name)?;
     let relay = Relay::find(relay)?;
     on_this_thread(async move {
-        let stat = relay.pipe(name).stat().await?;
-        let line = PipeLine::from(&stat);
+        let stat = relay.pipe(&pipe).stat().await?;
+        let line = PipeLine::new(&pipe.owner, &stat);
         print(&if args.json.json { line.json() } else { line.text() })
     })
 }
@@ -21,7 +21,7 @@ pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
 /// A pipe as programs see it. The names of the fields are a promise.
 #[derive(Debug, Serialize)]
 pub(crate) struct PipeLine {
-    /// Its name.
+    /// Its name, with its owner where that is another.
     pub(crate) name: String,
     /// `default`, `queue` or `broadcast`.
     pub(crate) mode: &'static str,
@@ -37,10 +37,11 @@ pub(crate) struct PipeLine {
     pub(crate) readers: u32,
 }
 
-impl From<&PipeStat> for PipeLine {
-    fn from(stat: &PipeStat) -> Self {
+impl PipeLine {
+    /// A pipe of `owner`.
+    pub(crate) fn new(owner: &Owner, stat: &PipeStat) -> Self {
         Self {
-            name: stat.path.display(),
+            name: format!("{}{}", OwnerPrefix(owner), stat.path.display()),
             mode: stat.mode.word(),
             items: stat.items,
             ended: stat.ended,
@@ -49,9 +50,7 @@ impl From<&PipeStat> for PipeLine {
             readers: stat.readers,
         }
     }
-}
 
-impl PipeLine {
     /// One JSON object on a line.
     pub(crate) fn json(&self) -> String {
         json_line(self)

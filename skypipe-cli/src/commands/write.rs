@@ -5,12 +5,12 @@ use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use skypipe_core::{Code, Error, Pipe as _, PipeName, Until, Writer, WriterOptions};
+use skypipe_core::{Code, Error, Pipe as _, Target, Until, Writer, WriterOptions};
 use tokio::time::{Instant, sleep_until};
 
 use super::on_this_thread;
 use crate::args::{SharedArgs, UntilArg, WriteArgs, WriteOnlyArgs};
-use crate::broker::{Relay, name_to_write};
+use crate::broker::{Relay, to_write};
 use crate::cutter::Cutter;
 use crate::exit::{Exit, say};
 use crate::notices::{self, Room};
@@ -22,15 +22,15 @@ use crate::stdin::{Chunk, StdinChunks};
 const OPEN_LINE_WAITS: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(relay: Option<&str>, args: WriteArgs) -> Result<Exit, Error> {
-    let name = name_to_write(&args.name)?;
+    let pipe = to_write(&args.name)?;
     let relay = Relay::find(relay)?;
     let input = if args.texts.is_empty() { From::Stdin { only_with_data: false } } else { From::Texts(args.texts) };
-    on_this_thread(write(relay, Job { name, input, shared: args.shared, only: args.only, room: Room::default() }))
+    on_this_thread(write(relay, Job { pipe, input, shared: args.shared, only: args.only, room: Room::default() }))
 }
 
 /// What to write where.
 pub(crate) struct Job {
-    pub(crate) name: PipeName,
+    pub(crate) pipe: Target,
     pub(crate) input: From,
     pub(crate) shared: SharedArgs,
     pub(crate) only: WriteOnlyArgs,
@@ -70,7 +70,7 @@ pub(crate) async fn write(relay: Relay, job: Job) -> Result<Exit, Error> {
             let first = if only_with_data {
                 match watch.idle(stdin.next()).await {
                     Ok(Some(first)) => Some(first.map_err(|e| unreadable(&e))?),
-                    Ok(None) => return Err(nobody_wrote(&job.name)),
+                    Ok(None) => return Err(nobody_wrote(&job.pipe)),
                     Err(stop) => return stop.exit("nothing was read"),
                 }
             } else {
@@ -115,7 +115,7 @@ async fn write_stdin(
         Ok(writer) => writer?,
         Err(stop) => return stop.exit("nothing was sent"),
     };
-    invite_typing(&job.name);
+    invite_typing(&job.pipe);
     let progress = Progress::new(job.shared.progress, stdin_bytes());
     let records = Records::new(job);
     let mut sending = Sending { writer, records, stdin, progress };
@@ -132,7 +132,7 @@ async fn attach(relay: &Relay, job: &Job) -> Result<Writer, Error> {
     let mut options = WriterOptions::default();
     options.no_wait = job.shared.no_wait;
     options.events = Some(notices::events_of_writer(job.room.clone()));
-    relay.pipe(job.name.clone()).writer_with(options).await
+    relay.pipe(&job.pipe).writer_with(options).await
 }
 
 /// Ends the item and waits for what `--until` says.
@@ -335,9 +335,9 @@ fn count(writer: &Writer) -> String {
     format!("{} of {} records are known to be stored", known.settled, known.records)
 }
 
-fn invite_typing(name: &PipeName) {
+fn invite_typing(pipe: &Target) {
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        say(&format!("writing to {name}: each line is a record, Ctrl-D ends"));
+        say(&format!("writing to {pipe}: each line is a record, Ctrl-D ends"));
     }
 }
 
@@ -346,7 +346,7 @@ fn unreadable(error: &std::io::Error) -> Error {
 }
 
 /// Under cron and `ssh` stdin is an empty pipe: whoever runs the bare form there meant to read, most likely.
-fn nobody_wrote(name: &PipeName) -> Error {
-    let text = format!("stdin ended before its first byte; use `skypipe read {name}` or `skypipe write {name}`");
+fn nobody_wrote(pipe: &Target) -> Error {
+    let text = format!("stdin ended before its first byte; use `skypipe read {pipe}` or `skypipe write {pipe}`");
     Error::new(Code::Usage, text)
 }

@@ -11,6 +11,7 @@ use super::folder::LocalFolder;
 use super::lock::{Holder, HostLock, HostState};
 use crate::env::Env;
 use crate::error::{Code, Error};
+use crate::gatekeeper::Gatekeeper;
 use crate::local_broker::{LocalBroker, LocalBrokerOptions};
 use crate::local_socket::LocalSocketListener;
 use crate::relay::Relay;
@@ -32,6 +33,10 @@ pub type Ready = Box<dyn FnOnce(&[String]) + Send>;
 pub struct HostOptions {
     /// More listeners beside the folder's socket.
     pub listeners: Vec<Box<dyn Listener>>,
+    /// Who may come in over those that reach other machines; without it, nobody may.
+    pub gatekeeper: Option<Arc<dyn Gatekeeper>>,
+    /// URLs for who is invited; see [`Relay::with_public_urls`].
+    pub public_urls: Vec<String>,
     /// Leave out the folder's own socket; the listeners above are all there is.
     pub without_socket: bool,
     /// Stop when nobody was attached for so long.
@@ -61,7 +66,12 @@ pub async fn serve(folder: &LocalFolder, options: HostOptions) -> Result<(), Err
 /// [`serve`] with the lock already taken.
 pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: HostOptions) -> Result<(), Error> {
     let broker = open_broker(folder.data()).await?;
-    let mut relay = Relay::new(broker.clone()).with_version(options.software.unwrap_or(SoftwareVersion::CURRENT));
+    let mut relay = Relay::new(broker.clone())
+        .with_version(options.software.unwrap_or(SoftwareVersion::CURRENT))
+        .with_public_urls(options.public_urls);
+    if let Some(gatekeeper) = options.gatekeeper {
+        relay = relay.with_gatekeeper(gatekeeper);
+    }
     let mut urls = Vec::new();
     if !options.without_socket {
         let listener = LocalSocketListener::bind(folder.socket())?;

@@ -22,6 +22,7 @@ pub(super) async fn writer(
     attach: WriterAttach,
 ) -> Result<WriterHalves, Error> {
     check(shared, caller.rights.write, attach.mode, pipe)?;
+    exists_or_may(shared, caller, pipe)?;
     let (session, epoch, process) = (attach.session, attach.epoch, process(caller));
     if attach.resume.is_some()
         && let Some(closed) = closed(shared, pipe, session)?
@@ -42,6 +43,7 @@ pub(super) async fn reader(
     attach: ReaderAttach,
 ) -> Result<ReaderHalves, Error> {
     check(shared, caller.rights.read, attach.mode, pipe)?;
+    exists_or_may(shared, caller, pipe)?;
     let process = process(caller);
     if attach.resume.is_some() && closed(shared, pipe, attach.session)?.is_some() {
         return Ok(halves::of_closed_reader());
@@ -73,6 +75,13 @@ fn check(shared: &Shared, right: bool, mode: Option<Mode>, pipe: &PipeRef) -> Re
         }
         Some(mode) => Err(Error::new(Code::Unsupported, format!("this broker has no {} pipes", mode.word()))),
     }
+}
+
+/// Only who may begin pipes attaches to one that does not exist. One that ceases to exist right behind this look is begun anew:
+/// who looked had a right to it, so nothing is told that was not known.
+fn exists_or_may(shared: &Shared, caller: &Caller, pipe: &PipeRef) -> Result<(), Error> {
+    let exists = || shared.directory().get(pipe).is_some();
+    if caller.rights.create || exists() { Ok(()) } else { Err(no_access()) }
 }
 
 /// What is known of a session that came to its end; an error when it is not known at all.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::broker::ListQuery;
 use crate::id::PipeId;
-use crate::name::{Owner, PatternSegment, PipePath, PipeRef};
+use crate::name::{PatternSegment, PipePath, PipeRef};
 
 use super::cell::Cell;
 
@@ -49,14 +49,14 @@ impl Directory {
     /// The pipes that match, from behind `query.after` on, in order of their paths.
     pub(super) fn page(&self, query: &ListQuery, limit: usize) -> Vec<Arc<Cell>> {
         let prefix = literal_prefix(query);
-        let name = |path: PipePath| PipeRef { owner: Owner::SELF, path };
+        let name = |path: PipePath| PipeRef { owner: query.owner, path };
         let from = match &query.after {
             Some(after) if *after >= prefix => Bound::Excluded(name(after.clone())),
             _ => Bound::Included(name(prefix.clone())),
         };
         self.by_name
             .range((from, Bound::Unbounded))
-            .take_while(|(pipe, _)| pipe.path.starts_with(&prefix))
+            .take_while(|(pipe, _)| pipe.owner == query.owner && pipe.path.starts_with(&prefix))
             .filter(|(pipe, _)| query.pattern.matches(&pipe.path))
             .take(limit)
             .map(|(_, cell)| cell.clone())

@@ -11,7 +11,7 @@ use crate::broker::{Notice, ReaderCursor, ReaderDown, ReaderUp, Take, WriterDown
 use crate::caller::Peer;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::log::PowerLoss;
-use crate::name::{Pattern, PipeName};
+use crate::name::{Owner, Pattern, PipeName};
 use crate::pipe::{BrokerPipe, Pipe};
 use crate::{Until, broker};
 
@@ -235,7 +235,7 @@ async fn a_removed_pipe_ends_its_parties() {
     timeout(SOON, broker.remove(&far(), &pipe_ref())).await.unwrap().unwrap();
     assert_eq!(timeout(SOON, waits).await.unwrap().unwrap().code(), Code::Access);
     assert_eq!(writer.up.send(WriterUp::Abort).await.unwrap_err().code(), Code::Access);
-    let query = ListQuery { pattern: Pattern::parse("**").unwrap(), after: None, limit: 10 };
+    let query = ListQuery { owner: Owner::SELF, pattern: Pattern::parse("**").unwrap(), after: None, limit: 10 };
     assert_eq!(broker.list(&far(), query).await.unwrap(), ListPage::default());
     assert_eq!(broker.remove(&far(), &pipe_ref()).await.unwrap_err().code(), Code::Access);
 }

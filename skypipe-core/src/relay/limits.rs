@@ -9,6 +9,8 @@ pub struct RelayLimits {
     /// Streams that have not asked for anything yet. More wait unaccepted: strangers who say nothing cost no more than this many small
     /// buffers.
     pub half_open: usize,
+    /// The same for one source over a network, which is an IPv4 address or the first 64 bits of an IPv6 address. One more is closed.
+    pub half_open_per_source: usize,
     /// How long a stream may take to say hello and ask. Five seconds carry one flight over any working path.
     pub handshake: Duration,
     /// Streams in all; one more is refused with `E_BUSY`. One descriptor each: a quarter of the usual hard limit of 65,536.
@@ -24,6 +26,7 @@ impl Default for RelayLimits {
     fn default() -> Self {
         Self {
             half_open: 256,
+            half_open_per_source: 16,
             handshake: Duration::from_secs(5),
             streams: 16 * 1024,
             frames_per_second: 1_000_000,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::limits::RelayLimits;
+use super::source::{Counts, Share, Source};
+use crate::caller::Peer;
 
 /// How far a relay is with stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +28,15 @@ pub(super) struct State {
     attached: watch::Sender<usize>,
     step_down: watch::Sender<bool>,
     half_open: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+    sources: Counts,
     streams_max: usize,
+}
+
+/// A place among what has not asked for anything yet, until it is dropped.
+pub(super) struct HalfOpen {
+    _place: OwnedSemaphorePermit,
+    _share: Option<Share>,
 }
 
 impl State {
@@ -37,12 +47,19 @@ impl State {
             attached: watch::Sender::new(0),
             step_down: watch::Sender::new(false),
             half_open: Arc::new(Semaphore::new(limits.half_open.min(Semaphore::MAX_PERMITS))),
+            strangers: Arc::new(Semaphore::new(limits.half_open.min(Semaphore::MAX_PERMITS))),
+            sources: Counts::new(limits.half_open_per_source),
             streams_max: limits.streams,
         }
     }
 
     pub(super) fn phase(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    /// Resolves in this phase or a later one.
+    pub(super) async fn reached(&self, phase: Phase) {
+        let _ = self.phase().wait_for(|now| *now >= phase).await;
     }
 
     /// Goes to a later phase, never back.
@@ -55,8 +72,18 @@ impl State {
     }
 
     /// A place among the streams that have not asked for anything yet; waits for one. None when the relay is torn down.
-    pub(super) async fn half_open(&self) -> Option<OwnedSemaphorePermit> {
-        self.half_open.clone().acquire_owned().await.ok()
+    pub(super) async fn half_open(&self) -> Option<HalfOpen> {
+        let place = self.half_open.clone().acquire_owned().await.ok()?;
+        Some(HalfOpen { _place: place, _share: None })
+    }
+
+    /// The same for a link. Those of strangers have places of their own, so that a flood of them leaves this machine's alone; none
+    /// when this peer's source has its share already.
+    pub(super) async fn half_open_link(&self, peer: &Peer) -> Option<HalfOpen> {
+        let Some(source) = Source::of(peer) else { return self.half_open().await };
+        let share = self.sources.take(source)?;
+        let place = self.strangers.clone().acquire_owned().await.ok()?;
+        Some(HalfOpen { _place: place, _share: Some(share) })
     }
 
     /// Counts a stream until the guard is dropped; none when there are too many.

@@ -1,26 +1,27 @@
 //! One stream of a relay: hello, request, answer, and the frames of an attach.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::{SinkExt, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::Relay;
 use super::limits::RelayLimits;
 use super::paced::Paced;
 use super::pump::{Stopped, pump};
-use super::state::{Phase, State};
+use super::state::{HalfOpen, Phase, State};
 use crate::broker::{Broker, DownStream, ReaderAttach, UpSink, WriterAttach};
 use crate::caller::{Caller, Peer};
 use crate::error::{Code, Error};
+use crate::gatekeeper::Gatekeeper;
 use crate::name::PipeRef;
 use crate::remote::next;
 use crate::transport::LinkStream;
 use crate::wire::{
-    Answer, FrameSink, FrameSource, Hello, Message, MessageSink, MessageStream, Request, SoftwareVersion, carry,
-    error_frame, refused_frame,
+    Answer, FrameSink, FrameSource, Hello, Invited, Message, MessageSink, MessageStream, Request, SoftwareVersion,
+    carry, error_frame, refused_frame,
 };
 
 /// Serves one stream, in one task.
@@ -30,13 +31,21 @@ pub(super) struct Stream {
     software: SoftwareVersion,
     state: Arc<State>,
     phase: watch::Receiver<Phase>,
-    /// None where nobody is known.
-    caller: Option<Caller>,
-    half_open: Option<OwnedSemaphorePermit>,
+    caller: Caller,
+    gatekeeper: Option<Arc<dyn Gatekeeper>>,
+    public: Arc<Mutex<Vec<String>>>,
+    half_open: Option<HalfOpen>,
+    /// Becomes true when the caller's key is revoked; none on this machine, where there is none.
+    revoked: Option<watch::Receiver<bool>>,
 }
 
 impl Stream {
-    pub(super) fn new(relay: &Relay, caller: Option<Caller>, half_open: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(
+        relay: &Relay,
+        caller: Caller,
+        half_open: HalfOpen,
+        revoked: Option<watch::Receiver<bool>>,
+    ) -> Self {
         Self {
             broker: relay.broker.clone(),
             limits: relay.limits,
@@ -44,7 +53,10 @@ impl Stream {
             state: relay.state.clone(),
             phase: relay.state.phase(),
             caller,
-            half_open,
+            gatekeeper: relay.gatekeeper.clone(),
+            public: relay.public.clone(),
+            half_open: Some(half_open),
+            revoked,
         }
     }
 
@@ -76,9 +88,7 @@ impl Stream {
     async fn asked(&self, source: &mut FrameSource) -> Result<Option<(Hello, Request)>, Error> {
         let Some(hello) = next::<Hello>(source).await? else { return Ok(None) };
         hello.shared_version()?;
-        if self.caller.is_some() {
-            source.trust();
-        }
+        source.trust();
         let request = next::<Request>(source).await?;
         Ok(request.map(|request| (hello, request)))
     }
@@ -95,25 +105,20 @@ impl Stream {
         request: Request,
         has_room: bool,
     ) {
-        let answered = match &self.caller {
+        let caller = self.caller.clone();
+        let answered = match request {
             _ if !has_room => Err(Error::new(Code::Busy, "the relay serves as many streams as it may; try later")),
             _ if *self.phase.borrow() >= Phase::Closed => Err(going_away()),
-            None => Err(Error::new(Code::Access, "nobody is known to this relay over this link")),
-            Some(caller) => {
-                let caller = caller.clone();
-                match request {
-                    Request::AttachWriter(pipe, attach) => {
-                        return self.writer(sink, source, &caller, &pipe, attach).await;
-                    }
-                    Request::AttachReader(pipe, attach) => {
-                        return self.reader(sink, source, &caller, &pipe, attach).await;
-                    }
-                    call => match unless_gone(&mut source, self.call(&caller, hello, call)).await {
-                        Some(answered) => answered,
-                        None => return,
-                    },
-                }
+            Request::AttachWriter(pipe, attach) => {
+                return self.writer(sink, source, &caller, &pipe, attach).await;
             }
+            Request::AttachReader(pipe, attach) => {
+                return self.reader(sink, source, &caller, &pipe, attach).await;
+            }
+            call => match unless_gone(&mut source, self.call(&caller, hello, call)).await {
+                Some(answered) => answered,
+                None => return,
+            },
         };
         let _ = sink.feed(self.hello().into_frame()).await;
         let frame = answered.map_or_else(|e| refused_frame(&e), Answer::into_frame);
@@ -127,9 +132,33 @@ impl Stream {
             Request::Remove(pipe) => self.broker.remove(caller, &pipe).await.map(|()| Answer::Done),
             Request::Ping(bytes) => Ok(Answer::Pong(bytes)),
             Request::StepDown => self.step_down(caller, hello.software),
+            Request::Invite(_) | Request::Keys | Request::AddKey(_) | Request::RevokeKey(_) => {
+                self.administer(caller, request).await
+            }
             Request::AttachWriter(..) | Request::AttachReader(..) => {
                 Err(Error::new(Code::Internal, "an attach is not a call"))
             }
+        }
+    }
+
+    /// What only those may ask who look after the relay.
+    async fn administer(&self, caller: &Caller, request: Request) -> Result<Answer, Error> {
+        if !caller.admin {
+            return Err(Error::new(Code::Access, "this key may not look after the relay's keys"));
+        }
+        let Some(gatekeeper) = &self.gatekeeper else {
+            let text = "this relay serves its own machine only: it has no keys and no tickets";
+            return Err(Error::new(Code::Unsupported, text));
+        };
+        match request {
+            Request::Invite(invite) => {
+                let token = gatekeeper.invite(caller, invite).await?;
+                let urls = self.public.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Ok(Answer::Invited(Invited { token, urls }))
+            }
+            Request::AddKey(line) => gatekeeper.add(&line).await.map(|()| Answer::Done),
+            Request::RevokeKey(who) => gatekeeper.revoke(&who).await.map(Answer::Count),
+            _ => gatekeeper.keys().await.map(Answer::Keys),
         }
     }
 
@@ -213,6 +242,7 @@ impl Stream {
             stopped = pump(&mut from_client, &mut up) => Ended::upward(stopped),
             stopped = pump(&mut down, &mut to_client) => Ended::downward(stopped),
             _ = self.phase.wait_for(|p| *p >= Phase::GoingAway) => Ended::Because(going_away()),
+            () = revoked(&mut self.revoked) => Ended::Because(no_longer_admitted()),
         };
         if let Ended::Because(error) = &ended
             && error.code() == Code::GoingAway
@@ -265,8 +295,18 @@ async fn unless_gone<T>(source: &mut FrameSource, work: impl Future<Output = T>)
     }
 }
 
+/// Resolves when the caller's key is revoked.
+async fn revoked(over: &mut Option<watch::Receiver<bool>>) {
+    if let Some(over) = over
+        && over.wait_for(|over| *over).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
 /// Sends a last frame and closes, within a time.
-async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, limit: Duration) {
+pub(super) async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, limit: Duration) {
     let leaving = async {
         sink.feed(frame).await?;
         sink.close().await
@@ -288,6 +328,10 @@ async fn last_words<D: Message>(down: &mut DownStream<D>, to_client: &mut Messag
         Ok(())
     };
     bounded(passing, limit).await;
+}
+
+fn no_longer_admitted() -> Error {
+    Error::new(Code::Access, "the key was revoked, or what it may do was changed")
 }
 
 fn going_away() -> Error {

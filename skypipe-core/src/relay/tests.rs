@@ -14,10 +14,11 @@ use crate::broker::{
     Ack, DownStream, Features, ListPage, ListQuery, Mode, Notice, PipeStat, ReaderAttach, ReaderCursor, ReaderDown,
     ReaderHalves, ReaderUp, Take, WriterAttach, WriterDown, WriterHalves, WriterUp, WriterWelcome,
 };
+use crate::error::Code;
 use crate::id::{Epoch, Position, Seq, SessionId};
 use crate::local_socket::{LocalSocketListener, LocalSocketTransport};
 use crate::mem::{MemListener, MemTransport};
-use crate::name::{Pattern, PipeName, PipeRef};
+use crate::name::{Owner, Pattern, PipeName, PipeRef};
 use crate::remote::RemoteBroker;
 use crate::transport::Transport;
 use crate::wire::constants::PING_BYTES_MAX;
@@ -210,7 +211,11 @@ async fn calls_and_refusals(make: Make) {
     let rig = Rig::new(make);
     let caller = Caller::in_process();
     assert_eq!(rig.remote.stat(&caller, &pipe()).await.unwrap().bytes, 7);
-    let page = rig.remote.list(&caller, ListQuery { pattern: Pattern::all(), after: None, limit: 1 }).await.unwrap();
+    let page = rig
+        .remote
+        .list(&caller, ListQuery { owner: Owner::SELF, pattern: Pattern::all(), after: None, limit: 1 })
+        .await
+        .unwrap();
     assert!(page.more && page.pipes[0].path.display() == "toy");
     let refused = rig.remote.remove(&caller, &pipe()).await.unwrap_err();
     assert_eq!((refused.code(), refused.text()), (Code::Access, "no such pipe"));

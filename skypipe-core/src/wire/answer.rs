@@ -1,8 +1,10 @@
 //! What a relay answers, once on each stream.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::constants::{PAYLOAD_BYTES_MAX, kind};
+use super::constants::{KEYS_MAX, PAYLOAD_BYTES_MAX, kind};
 use super::fields::{ack, payload, put_ack, put_stat, seq, stat};
 use super::frame::Frame;
 use super::message::{Message, carried_error};
@@ -26,6 +28,27 @@ pub enum Answer {
     Done,
     /// The bytes of the ping.
     Pong(Bytes),
+    /// The ticket.
+    Invited(Invited),
+    /// The keys that are known, a line of `authorized_keys` each.
+    Keys(Vec<String>),
+    /// So many.
+    Count(u32),
+}
+
+/// A ticket that a relay made: what [`Gatekeeper::invite`](crate::Gatekeeper::invite) gave, and where the relay is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Invited {
+    /// The token: a secret.
+    pub token: Bytes,
+    /// The URLs of the relay, as it knows them itself.
+    pub urls: Vec<String>,
+}
+
+impl fmt::Debug for Invited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Invited({:?}, token of {} bytes not shown)", self.urls, self.token.len())
+    }
 }
 
 impl Message for Answer {
@@ -37,6 +60,15 @@ impl Message for Answer {
             Self::Stat(stat) => Frame::new(kind::STAT_OF, payload(|out| put_stat(out, &stat))),
             Self::Done => Frame::new(kind::DONE, Bytes::new()),
             Self::Pong(bytes) => Frame::new(kind::PONG, payload(|out| put_short(out, &bytes))),
+            Self::Invited(invited) => Frame::new(
+                kind::INVITED,
+                payload(|out| {
+                    put_short(out, &invited.token);
+                    put_texts(out, &invited.urls);
+                }),
+            ),
+            Self::Keys(lines) => Frame::new(kind::KEYS_ARE, payload(|out| put_texts(out, &lines))),
+            Self::Count(count) => Frame::new(kind::COUNT, payload(|out| out.put_u32_le(count))),
         }
     }
 
@@ -48,6 +80,12 @@ impl Message for Answer {
             kind::STAT_OF => Self::Stat(stat(&mut frame.open().0)?),
             kind::DONE => Self::Done,
             kind::PONG => Self::Pong(frame.open().0.short()?),
+            kind::INVITED => {
+                let mut fields = frame.open().0;
+                Self::Invited(Invited { token: fields.short()?, urls: texts(&mut fields)? })
+            }
+            kind::KEYS_ARE => Self::Keys(texts(&mut frame.open().0)?),
+            kind::COUNT => Self::Count(frame.open().0.u32()?),
             kind::REFUSED | kind::ERROR => return Err(carried_error(frame)),
             _ => return frame.unknown(),
         };
@@ -64,6 +102,26 @@ fn put_welcome(out: &mut BytesMut, welcome: &WriterWelcome) {
 
 fn welcome(fields: &mut Fields) -> Result<WriterWelcome, Error> {
     Ok(WriterWelcome { next: seq(fields)?, ack: ack(fields)?, credit: fields.u64()?, readers: fields.u32()? })
+}
+
+/// Lines, as many as fit one frame.
+fn put_texts(out: &mut BytesMut, texts: &[String]) {
+    let mut bytes = out.len() + 2;
+    let fitting = texts.iter().take(KEYS_MAX).take_while(|text| {
+        bytes += 2 + text.len();
+        bytes <= PAYLOAD_BYTES_MAX
+    });
+    let count = fitting.count();
+    out.put_u16_le(count as u16);
+    texts[..count].iter().for_each(|text| put_short(out, text.as_bytes()));
+}
+
+fn texts(fields: &mut Fields) -> Result<Vec<String>, Error> {
+    let count = fields.u16()? as usize;
+    if count > KEYS_MAX {
+        return Err(Error::new(Code::Protocol, format!("a list of {count} lines is over {KEYS_MAX}")));
+    }
+    (0..count).map(|_| fields.text()).collect()
 }
 
 fn put_page(page: &ListPage) -> Bytes {

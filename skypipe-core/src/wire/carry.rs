@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{Sink, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 use super::constants::WRITE_SLICES_MAX;
 use super::decoder::Decoder;
 use super::frame::Frame;
+use super::hello::Hello;
 use super::message::Message;
 use super::outbox::Outbox;
 use crate::error::{Code, Error};
@@ -186,6 +188,18 @@ fn poll_read(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
     pin!(reading.read_buf(space)).poll(cx)
+}
+
+/// The hello, and its payload byte for byte, which proofs are made over. None when the link closed.
+pub(crate) async fn next_hello(source: &mut FrameSource) -> Result<Option<(Bytes, Hello)>, Error> {
+    while let Some(frame) = source.next().await {
+        let frame = frame?;
+        let payload = frame.payload.clone();
+        if let Some(hello) = Hello::from_frame(frame)? {
+            return Ok(Some((payload, hello)));
+        }
+    }
+    Ok(None)
 }
 
 /// Takes messages of one kind, as frames.

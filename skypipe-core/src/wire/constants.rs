@@ -46,6 +46,11 @@ pub const ATTACH_RESUME: u8 = 4;
 /// Flag of AttachReader: half a record of the first cursor's writer is there.
 pub const ATTACH_MID_RECORD: u8 = 8;
 
+/// Right of an invitation: to read.
+pub const RIGHT_READ: u8 = 1;
+/// Right of an invitation: to write.
+pub const RIGHT_WRITE: u8 = 2;
+
 /// Feature bit of a hello: queues.
 pub const FEATURE_QUEUE: u64 = 1;
 /// Feature bit of a hello: broadcasts.
@@ -55,17 +60,28 @@ pub const FEATURE_STORED: u64 = 4;
 /// Feature bit of a hello: says `delivered`.
 pub const FEATURE_DELIVERED: u64 = 8;
 
-/// Extension of a hello, kept for keys: the sender's fresh challenge.
+/// Extension of a hello: the sender's fresh challenge.
 pub const EXTENSION_CHALLENGE: u16 = 1;
-/// Extension of a hello, kept for keys: the sender's public key.
+/// Extension of a hello: the sender's public key.
 pub const EXTENSION_KEY: u16 = 2;
-/// Extension of a hello, kept for keys: the proof over both hellos.
+/// Extension of a relay's hello, the last one: its signature over all before it, the client's hello, and the channel.
 pub const EXTENSION_SIGNATURE: u16 = 3;
+/// Extension of a relay's hello: 1 where a secured channel ends at the relay itself, so that its exporter is signed; else 0.
+pub const EXTENSION_CHANNEL: u16 = 4;
+
+/// Most lines a list of keys has on the wire, and most keys a relay knows.
+pub const KEYS_MAX: usize = 4096;
+/// Most patterns an invitation names.
+pub const INVITE_PATTERNS_MAX: usize = 64;
 
 /// The kinds of frames.
 pub mod kind {
     /// First frame each way.
     pub const HELLO: u8 = 0x01;
+    /// Second frame of a client on the first stream of a link between machines: proof of its key.
+    pub const PROVE: u8 = 0x02;
+    /// The answer to it.
+    pub const ADMITTED: u8 = 0x03;
 
     /// Request: attach a writer.
     pub const ATTACH_WRITER: u8 = 0x10;
@@ -81,6 +97,14 @@ pub mod kind {
     pub const PING: u8 = 0x15;
     /// Request: make way for a newer relay.
     pub const STEP_DOWN: u8 = 0x16;
+    /// Request: make a ticket.
+    pub const INVITE: u8 = 0x17;
+    /// Request: the keys that are known.
+    pub const KEYS: u8 = 0x18;
+    /// Request: make a key known.
+    pub const ADD_KEY: u8 = 0x19;
+    /// Request: forget keys.
+    pub const REVOKE_KEY: u8 = 0x1a;
 
     /// Answer: the writer is attached.
     pub const WRITER_WELCOME: u8 = 0x20;
@@ -94,6 +118,12 @@ pub mod kind {
     pub const DONE: u8 = 0x24;
     /// Answer: the echo.
     pub const PONG: u8 = 0x25;
+    /// Answer: the ticket.
+    pub const INVITED: u8 = 0x26;
+    /// Answer: the keys.
+    pub const KEYS_ARE: u8 = 0x27;
+    /// Answer: so many.
+    pub const COUNT: u8 = 0x28;
     /// Answer: no, and why.
     pub const REFUSED: u8 = 0x2f;
 

@@ -13,24 +13,31 @@ const LITERAL: u8 = 0;
 const ONE: u8 = 1;
 const ANY: u8 = 2;
 
-pub(super) fn put_pipe(out: &mut BytesMut, pipe: &PipeRef) {
-    match pipe.owner {
+pub(super) fn put_owner(out: &mut BytesMut, owner: Owner) {
+    match owner {
         Owner(None) => out.put_u8(0),
         Owner(Some(key)) => {
             out.put_u8(1);
             out.put_slice(&key);
         }
     }
+}
+
+pub(super) fn owner(fields: &mut Fields) -> Result<Owner, Error> {
+    match fields.u8()? {
+        0 => Ok(Owner(None)),
+        1 => Ok(Owner(Some(fields.array()?))),
+        _ => Err(Error::new(Code::Protocol, "a pipe's owner is of no known kind")),
+    }
+}
+
+pub(super) fn put_pipe(out: &mut BytesMut, pipe: &PipeRef) {
+    put_owner(out, pipe.owner);
     put_short(out, pipe.path.encoded());
 }
 
 pub(super) fn pipe(fields: &mut Fields) -> Result<PipeRef, Error> {
-    let owner = match fields.u8()? {
-        0 => Owner(None),
-        1 => Owner(Some(fields.array()?)),
-        _ => return Err(Error::new(Code::Protocol, "a pipe's owner is of no known kind")),
-    };
-    Ok(PipeRef { owner, path: PipePath::decode(fields.short()?, false)? })
+    Ok(PipeRef { owner: owner(fields)?, path: PipePath::decode(fields.short()?, false)? })
 }
 
 pub(super) fn put_mode(out: &mut BytesMut, mode: Option<Mode>) {

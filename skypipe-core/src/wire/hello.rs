@@ -66,7 +66,7 @@ pub struct Hello {
     pub software: SoftwareVersion,
     /// What its broker offers; a client offers nothing.
     pub features: Features,
-    /// Further values by type. Unknown ones are ignored; challenge, key and signature have their numbers kept.
+    /// Further values by type. Unknown ones are ignored; those that are known prove a key, see [`proof`](crate::proof).
     pub extensions: Vec<(u16, Bytes)>,
 }
 
@@ -74,6 +74,11 @@ impl Hello {
     /// The hello of this version of the protocol.
     pub fn new(software: SoftwareVersion, features: Features) -> Self {
         Self { version_min: VERSION_MIN, version_max: VERSION_MAX, software, features, extensions: Vec::new() }
+    }
+
+    /// The value of the first extension of this number.
+    pub fn extension(&self, number: u16) -> Option<&Bytes> {
+        self.extensions.iter().find(|(known, _)| *known == number).map(|(_, value)| value)
     }
 
     /// The protocol version both speak.

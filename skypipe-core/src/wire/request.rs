@@ -1,16 +1,23 @@
 //! What a client asks for, once on each stream.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::constants::{
-    ATTACH_KEEP, ATTACH_MID_RECORD, ATTACH_NO_WAIT, ATTACH_RESUME, CURSORS_MAX, PING_BYTES_MAX, kind,
+    ATTACH_KEEP, ATTACH_MID_RECORD, ATTACH_NO_WAIT, ATTACH_RESUME, CURSORS_MAX, INVITE_PATTERNS_MAX, PING_BYTES_MAX,
+    RIGHT_READ, RIGHT_WRITE, kind,
 };
-use super::fields::{cursor, mode, pattern, payload, pipe, put_cursor, put_mode, put_pattern, put_pipe, seq, session};
+use super::fields::{
+    cursor, mode, owner, pattern, payload, pipe, put_cursor, put_mode, put_owner, put_pattern, put_pipe, seq, session,
+};
 use super::frame::Frame;
 use super::message::{Message, carried_error};
 use crate::broker::{ListQuery, ReaderAttach, ReaderCursor, Take, WriterAttach, WriterResume};
+use crate::caller::Rights;
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
+use crate::gatekeeper::Invite;
 use crate::id::Epoch;
 use crate::name::{PipePath, PipeRef};
 
@@ -32,6 +39,14 @@ pub enum Request {
     Ping(Bytes),
     /// Make way for the newer program that asks.
     StepDown,
+    /// Make a ticket.
+    Invite(Invite),
+    /// The keys that are known.
+    Keys,
+    /// Make a key known, by its line of `authorized_keys`.
+    AddKey(String),
+    /// Forget the keys of this text, fingerprint or comment.
+    RevokeKey(String),
 }
 
 impl Message for Request {
@@ -48,6 +63,10 @@ impl Message for Request {
             Self::Remove(pipe) => Frame::new(kind::REMOVE, payload(|out| put_pipe(out, &pipe))),
             Self::Ping(bytes) => Frame::new(kind::PING, payload(|out| put_short(out, &bytes))),
             Self::StepDown => Frame::new(kind::STEP_DOWN, Bytes::new()),
+            Self::Invite(invite) => Frame::new(kind::INVITE, payload(|out| put_invite(out, &invite))),
+            Self::Keys => Frame::new(kind::KEYS, Bytes::new()),
+            Self::AddKey(line) => Frame::new(kind::ADD_KEY, payload(|out| put_short(out, line.as_bytes()))),
+            Self::RevokeKey(who) => Frame::new(kind::REVOKE_KEY, payload(|out| put_short(out, who.as_bytes()))),
         }
     }
 
@@ -60,11 +79,34 @@ impl Message for Request {
             kind::REMOVE => Self::Remove(pipe(&mut frame.open().0)?),
             kind::PING => Self::Ping(ping(&mut frame.open().0)?),
             kind::STEP_DOWN => Self::StepDown,
+            kind::INVITE => Self::Invite(invite(&mut frame.open().0)?),
+            kind::KEYS => Self::Keys,
+            kind::ADD_KEY => Self::AddKey(frame.open().0.text()?),
+            kind::REVOKE_KEY => Self::RevokeKey(frame.open().0.text()?),
             kind::ERROR => return Err(carried_error(frame)),
             _ => return frame.unknown(),
         };
         Ok(Some(request))
     }
+}
+
+fn put_invite(out: &mut BytesMut, invite: &Invite) {
+    out.put_u8(if invite.rights.read { RIGHT_READ } else { 0 } | if invite.rights.write { RIGHT_WRITE } else { 0 });
+    out.put_u64_le(invite.expires.as_secs());
+    out.put_u32_le(invite.uses);
+    out.put_u16_le(invite.pipes.len() as u16);
+    invite.pipes.iter().for_each(|pattern| put_pattern(out, pattern));
+}
+
+fn invite(fields: &mut Fields) -> Result<Invite, Error> {
+    let (rights, expires, uses) = (fields.u8()?, Duration::from_secs(fields.u64()?), fields.u32()?);
+    let count = fields.u16()? as usize;
+    if count > INVITE_PATTERNS_MAX {
+        return Err(Error::new(Code::Usage, format!("an invitation names at most {INVITE_PATTERNS_MAX} patterns")));
+    }
+    let pipes = (0..count).map(|_| pattern(fields)).collect::<Result<_, _>>()?;
+    let (read, write) = (rights & RIGHT_READ != 0, rights & RIGHT_WRITE != 0);
+    Ok(Invite { pipes, rights: Rights { read, write, ..Rights::NONE }, expires, uses })
 }
 
 fn put_writer(out: &mut BytesMut, pipe: &PipeRef, attach: &WriterAttach) {
@@ -136,16 +178,17 @@ fn cursors(fields: &mut Fields) -> Result<Vec<ReaderCursor>, Error> {
 }
 
 fn put_query(out: &mut BytesMut, query: &ListQuery) {
+    put_owner(out, query.owner);
     put_pattern(out, &query.pattern);
     put_short(out, query.after.as_ref().map_or(&[], |path| &path.encoded()[..]));
     out.put_u32_le(query.limit);
 }
 
 fn query(fields: &mut Fields) -> Result<ListQuery, Error> {
-    let pattern = pattern(fields)?;
+    let (owner, pattern) = (owner(fields)?, pattern(fields)?);
     let after = PipePath::decode(fields.short()?, true)?;
     let after = (!after.encoded().is_empty()).then_some(after);
-    Ok(ListQuery { pattern, after, limit: fields.u32()? })
+    Ok(ListQuery { owner, pattern, after, limit: fields.u32()? })
 }
 
 fn ping(fields: &mut Fields) -> Result<Bytes, Error> {

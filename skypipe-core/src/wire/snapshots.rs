@@ -69,6 +69,24 @@ fn ack() -> Ack {
 }
 
 #[test]
+fn proof() {
+    let relay = super::ProvedIdentity::Key(crate::identity::PublicKey([1; 32]));
+    let signature = crate::identity::Signature([2; 64]);
+    let prove = super::Prove { relay, bound: true, signature, ticket: Bytes::from_static(b"t") };
+    let (key, signature) = ("01".repeat(32), "02".repeat(64));
+    frozen(prove.clone(), &format!("67000000 02 00 0000 00 2000 {key} 01 {signature} 0100 74"));
+    let named = super::Prove {
+        relay: super::ProvedIdentity::Name("a".to_owned()),
+        bound: false,
+        ticket: Bytes::new(),
+        ..prove
+    };
+    frozen(named, &format!("47000000 02 00 0000 01 0100 61 00 {signature} 0000"));
+    let admitted = super::Admitted { namespace: Owner(Some([3; 32])), admin: true, time: crate::time::WallTime(5) };
+    frozen(admitted, &format!("2a000000 03 00 0000 01 {} 01 0500000000000000", "03".repeat(32)));
+}
+
+#[test]
 fn hello() {
     let features = Features { stored: true, delivered: true, ..Features::default() };
     let mut hello = Hello::new(SoftwareVersion::new(1, 2, 3), features);
@@ -114,17 +132,31 @@ fn requests() {
         ),
     );
     frozen(
-        Request::List(ListQuery { pattern: Pattern::parse("a/*/**").unwrap(), after: Some(pipe().path), limit: 10 }),
-        "13000000 12 00 0000 0300 00 0100 61 01 02 0500 0161026263 0a000000",
+        Request::List(ListQuery {
+            owner: Owner::SELF,
+            pattern: Pattern::parse("a/*/**").unwrap(),
+            after: Some(pipe().path),
+            limit: 10,
+        }),
+        "14000000 12 00 0000 00 0300 00 0100 61 01 02 0500 0161026263 0a000000",
     );
     frozen(
-        Request::List(ListQuery { pattern: Pattern::all(), after: None, limit: 10 }),
-        "09000000 12 00 0000 0100 02 0000 0a000000",
+        Request::List(ListQuery { owner: Owner::SELF, pattern: Pattern::all(), after: None, limit: 10 }),
+        "0a000000 12 00 0000 00 0100 02 0000 0a000000",
     );
     frozen(Request::Stat(pipe()), "08000000 13 00 0000 00 0500 0161026263");
     frozen(Request::Remove(pipe()), "08000000 14 00 0000 00 0500 0161026263");
     frozen(Request::Ping(Bytes::from_static(b"?")), "03000000 15 00 0000 0100 3f");
     frozen(Request::StepDown, "00000000 16 00 0000");
+    let rights = crate::caller::Rights { read: true, ..crate::caller::Rights::NONE };
+    let expires = std::time::Duration::from_secs(3600);
+    frozen(
+        Request::Invite(crate::gatekeeper::Invite { pipes: vec![Pattern::all()], rights, expires, uses: 2 }),
+        "12000000 17 00 0000 01 100e000000000000 02000000 0100 0100 02",
+    );
+    frozen(Request::Keys, "00000000 18 00 0000");
+    frozen(Request::AddKey("k".to_owned()), "03000000 19 00 0000 0100 6b");
+    frozen(Request::RevokeKey("k".to_owned()), "03000000 1a 00 0000 0100 6b");
 }
 
 #[test]
@@ -148,6 +180,12 @@ fn answers() {
         &format!("2f000000 22 00 0000 01 01000000 {fields}"),
     );
     frozen(Answer::Stat(stat), &format!("2a000000 23 00 0000 {fields}"));
+    frozen(
+        Answer::Invited(super::Invited { token: Bytes::from_static(b"t"), urls: vec!["u".to_owned()] }),
+        "08000000 26 00 0000 0100 74 0100 0100 75",
+    );
+    frozen(Answer::Keys(vec!["k".to_owned()]), "05000000 27 00 0000 0100 0100 6b");
+    frozen(Answer::Count(3), "04000000 28 00 0000 03000000");
     frozen(Answer::Done, "00000000 24 00 0000");
     frozen(Answer::Pong(Bytes::from_static(b"?")), "03000000 25 00 0000 0100 3f");
 }
@@ -249,7 +287,7 @@ proptest! {
             let pipe = PipeRef { owner: Owner(flag.then_some([7; 32])), ..PipeRef::from(&name) };
             let (session, epoch, mode, take) = (SessionId(id), Epoch(small), Some(Mode::Broadcast), Take::Peek);
             comes_back(Request::AttachReader(pipe, ReaderAttach { session, epoch, mode, take, keep: flag, no_wait: !flag, credit: number, mid_record: flag, resume }));
-            comes_back(Request::List(ListQuery { pattern: Pattern::all(), after: flag.then(|| name.path()), limit: small }));
+            comes_back(Request::List(ListQuery { owner: Owner::SELF, pattern: Pattern::all(), after: flag.then(|| name.path()), limit: small }));
         }
     }
 
