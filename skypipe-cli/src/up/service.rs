@@ -6,7 +6,7 @@ use super::settings::Settings;
 
 /// The file at [`Place::service`].
 pub(crate) fn text(machine: &Machine, place: &Place, settings: &Settings) -> String {
-    let arguments = arguments(place, settings, machine.has_ipv6);
+    let arguments = arguments(place, settings, machine.has_ipv6, &place.owner());
     match machine.init {
         Init::System => system_unit(place, &arguments),
         Init::User => user_unit(place, &arguments),
@@ -14,8 +14,8 @@ pub(crate) fn text(machine: &Machine, place: &Place, settings: &Settings) -> Str
     }
 }
 
-/// The command line of the relay. No argument is secret.
-pub(crate) fn arguments(place: &Place, settings: &Settings, has_ipv6: bool) -> Vec<String> {
+/// The command line of the relay; `owner` is a key or the file of one. No argument is secret.
+pub(crate) fn arguments(place: &Place, settings: &Settings, has_ipv6: bool, owner: &str) -> Vec<String> {
     // A socket for IPv6 takes IPv4 as well, but where there is no IPv6 it cannot be made.
     let all = if has_ipv6 { "::" } else { "0.0.0.0" };
     let listen = with_port(settings.bind.as_deref().unwrap_or(all), settings.port);
@@ -25,7 +25,7 @@ pub(crate) fn arguments(place: &Place, settings: &Settings, has_ipv6: bool) -> V
         option("--public", with_port(public, settings.port));
     }
     option("--data", place.data.clone());
-    option("--owner", place.owner());
+    option("--owner", owner.to_owned());
     option("--urls", format!("{}/urls", place.data));
     arguments
 }
@@ -35,7 +35,8 @@ pub(crate) fn with_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn system_unit(place: &Place, arguments: &[String]) -> String {
+/// A unit for the whole machine.
+pub(crate) fn system_unit(place: &Place, arguments: &[String]) -> String {
     let start = exec_start(place, arguments);
     format!("{HEAD}\n{start}\n{COMMON}{HARDENED}\n[Install]\nWantedBy=multi-user.target\n")
 }
@@ -66,7 +67,7 @@ fn supervisor(place: &Place, arguments: &[String]) -> String {
     )
 }
 
-/// A word for the shell.
+/// A word for the shell. In files that are compared, plain words are quoted as well.
 pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -156,6 +157,7 @@ SystemCallErrorNumber=EPERM
 
 #[cfg(test)]
 mod tests {
+    use super::super::golden::golden;
     use super::*;
 
     const OWN: &str = "/home/my user/.local/lib/skypipe";
@@ -169,17 +171,6 @@ mod tests {
         text(&machine, &Place::of(&machine, settings).unwrap(), settings)
     }
 
-    /// The file in `golden`, which says what users get. Set `SKYPIPE_GOLDEN` to write it anew.
-    #[track_caller]
-    fn golden(name: &str, text: &str) {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/up/golden").join(name);
-        if std::env::var_os("SKYPIPE_GOLDEN").is_some() {
-            std::fs::write(&path, text).unwrap();
-        }
-        let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(kept == text, "{} is not what is made now:\n{text}", path.display());
-    }
-
     #[test]
     fn the_files_are_as_they_are_shown() {
         let public = Settings { public: Some("relay.example.org".into()), ..Settings::default() };
@@ -191,7 +182,7 @@ mod tests {
     #[test]
     fn the_command_line_listens_where_it_is_told() {
         let place = Place::system();
-        let line = |settings: &Settings, has_ipv6| arguments(&place, settings, has_ipv6).join(" ");
+        let line = |settings: &Settings, has_ipv6| arguments(&place, settings, has_ipv6, "o").join(" ");
         let usual = Settings::default();
         assert!(line(&usual, true).starts_with("relay --listen [::]:7473 --data "));
         assert!(line(&usual, false).starts_with("relay --listen 0.0.0.0:7473 --data "));

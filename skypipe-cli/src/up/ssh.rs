@@ -59,7 +59,7 @@ impl Ssh {
     /// # Errors
     /// `E_UNREACHABLE` when ssh cannot get there, which has said why on stderr; what [`Answer::parse`] says.
     pub(crate) fn run(&self, script: &str) -> Result<Answer, Error> {
-        let mut child = self.start("exec sh -s", Stdio::piped())?;
+        let mut child = self.start("exec sh -s", Stdio::piped(), Stdio::piped())?;
         let mut stdin = child.stdin.take();
         let script = script.to_owned();
         // From beside: ssh may ask for a password before it reads, and answers before it has read everything.
@@ -81,18 +81,18 @@ impl Ssh {
     pub(crate) fn copy(&self, file: &File, path: &str) -> Result<(), Error> {
         let file = file.try_clone().map_err(|e| no_ssh(&e))?;
         let command = format!("cat > {}", super::service::quoted(path));
-        let status = self.start(&command, Stdio::from(file))?.wait().map_err(|e| no_ssh(&e))?;
+        let status = self.start(&command, Stdio::from(file), Stdio::null())?.wait().map_err(|e| no_ssh(&e))?;
         self.check(status.code())
     }
 
-    fn start(&self, command: &str, stdin: Stdio) -> Result<Child, Error> {
+    fn start(&self, command: &str, stdin: Stdio, stdout: Stdio) -> Result<Child, Error> {
         let mut ssh = self.command();
         let control = format!("ControlPath={}/%C", self.sockets.path().display());
         let persist = format!("ControlPersist={PERSIST_SECONDS}");
         for option in ["ControlMaster=auto", &control, &persist, "RequestTTY=no", "ForwardAgent=no", "ClearAllForwardings=yes"] {
             ssh.args(["-o", option]);
         }
-        ssh.args(["--", &self.host, command]).stdin(stdin).stdout(Stdio::piped());
+        ssh.args(["--", &self.host, command]).stdin(stdin).stdout(stdout);
         ssh.spawn().map_err(|e| no_ssh(&e))
     }
 
