@@ -29,6 +29,7 @@ mod stdin;
 mod stdout;
 mod switch;
 mod ticket_source;
+mod up;
 mod words;
 
 use std::process::ExitCode;

@@ -36,7 +36,7 @@ async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
     let mut watch = Watch::new(None)?;
     let mut options = HostOptions::default();
     for url in &args.listen {
-        options.listeners.push(listener(url)?);
+        options.listeners.push(listener(&format!("{url:?}"))?);
     }
     options.without_socket = args.data.is_some() && !args.listen.is_empty();
     options.idle = idle(&args);

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{on_this_thread, print};
 use crate::args::{PrintArg, UpArgs};
-use crate::broker::Relay;
+use crate::broker::{Relay, identity};
 use crate::config;
 use crate::exit::{Exit, say};
 use crate::progress::size;
@@ -20,7 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &UpArgs) -> Result<Exit, Error> {
     // A config file that is wrong is said to be before anything is changed anywhere.
-    let owner = super::own_line(&config::Config::load()?)?;
+    let owner = own_line()?;
     match (args.print, &args.host) {
         (Some(what), _) => print(&file(what, args, &owner)),
         (None, Some(host)) => up(host, args, owner),
@@ -144,4 +144,10 @@ fn stranger(site: &Site, plan: &Plan) -> Error {
         site.host()
     );
     Error::new(Code::Access, line)
+}
+
+/// The line of this user's public key.
+fn own_line() -> Result<String, Error> {
+    let key = identity()?.key();
+    Ok(key.to_string())
 }

@@ -48,7 +48,7 @@ impl Answer {
 
     /// The first value of `key` that is not empty.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.all(key).find(|value| !value.is_empty())
+        self.facts.iter().find(|(k, value)| k == key && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
     /// Every value of `key`.
