@@ -1,19 +1,29 @@
 //! Which relay, and the way to it.
 
+use std::env::VarError;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use skypipe_core::host::{LOCAL_URL, LocalFolder, LocalTransport};
-use skypipe_core::{BrokerPipe, Caller, Code, Error, RELAY_VARIABLE, RemoteBroker, Target, registry};
+use skypipe_core::{
+    BrokerPipe, Caller, Code, Error, PublicKey, RACE_SEPARATOR, RELAY_VARIABLE, RemoteBroker, Signer, Target,
+    Transport, registry,
+};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::starter::Detached;
+
+/// The variable that names this user's key, before the config file does.
+const KEY_VARIABLE: &str = "SKYPIPE_KEY";
 
 /// The relay of this command.
 #[derive(Clone)]
 pub(crate) struct Relay {
     /// The relay itself. Nothing is connected until it is asked something.
     pub(crate) broker: Arc<RemoteBroker>,
+    /// This user's key. None towards a relay of this machine, where the operating system says who asks.
+    pub(crate) key: Option<PublicKey>,
 }
 
 impl Relay {
@@ -22,37 +32,67 @@ impl Relay {
         // Read in any case: a config file that is wrong is said to be, not passed over.
         let config = Config::load()?;
         let variable = std::env::var_os(RELAY_VARIABLE);
-        let url = choose(option, variable.as_deref(), config.relay.as_deref())?;
-        Self::at(&url)
+        Self::at(&choose(option, variable.as_deref(), config.relay.as_deref())?)
     }
 
-    /// stub
+    /// The relay of this URL, or of these joined by commas.
     pub(crate) fn at(url: &str) -> Result<Self, Error> {
-        let transport = if url == LOCAL_URL {
-            Arc::new(LocalTransport::new(LocalFolder::find()?, Arc::new(Detached::default())))
-        } else {
-            registry::lookup(url).map_err(|e| explain(url, e))?
-        };
-        Ok(Self { broker: Arc::new(RemoteBroker::new(transport, url)) })
+        Self::with(url, Bytes::new())
+    }
+
+    /// The relay of these URLs, to which `token` of a ticket opens the way.
+    pub(crate) fn with_ticket(urls: &[String], token: Bytes) -> Result<Self, Error> {
+        Self::with(&urls.join(RACE_SEPARATOR.encode_utf8(&mut [0; 4])), token)
+    }
+
+    fn with(url: &str, token: Bytes) -> Result<Self, Error> {
+        install_transports();
+        let relay = RemoteBroker::new(transport(url)?, url);
+        if !is_network(url) {
+            return Ok(Self { broker: Arc::new(relay), key: None });
+        }
+        let identity = identity()?;
+        let key = Some(identity.key());
+        Ok(Self { broker: Arc::new(relay.with_signer(identity).with_ticket(token)), key })
     }
 
     /// A pipe there.
     pub(crate) fn pipe(&self, target: &Target) -> BrokerPipe {
-        BrokerPipe::new(self.broker.clone(), Caller::in_process(), target.name.clone()).owned_by(target.owner.clone())
+        BrokerPipe::new(self.broker.clone(), Caller::in_process(), target.name.clone()).owned_by(target.owner)
     }
 }
 
-/// stub
-pub(crate) fn identity() -> Result<Arc<dyn skypipe_core::Signer>, Error> { Err(Error::new(Code::Key, "stub")) }
+/// Who this user is to relays on other machines. A key is made on first use.
+pub(crate) fn identity() -> Result<Arc<dyn Signer>, Error> {
+    let config = Config::load()?;
+    let variable = match std::env::var(KEY_VARIABLE) {
+        Ok(setting) => Some(setting).filter(|s| !s.is_empty()),
+        Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(_)) => return Err(Error::new(Code::Config, format!("{KEY_VARIABLE} is not UTF-8"))),
+    };
+    let folder = match config::folder() {
+        Some(folder) => folder,
+        None => skypipe_keys::identity::folder()?,
+    };
+    skypipe_keys::identity::load(variable.or(config.key).as_deref(), &folder)
+}
 
-/// A library's error tells programmers which line to add; who types a command is told what there is.
-fn explain(url: &str, error: Error) -> Error {
-    match url.split_once(':') {
-        Some((scheme @ ("quic" | "ws" | "wss"), _)) => {
-            Error::new(Code::Scheme, format!("{scheme}: relays are not in this version yet; use unix:PATH"))
-        }
-        _ => error,
+fn transport(url: &str) -> Result<Arc<dyn Transport>, Error> {
+    if url == LOCAL_URL {
+        return Ok(Arc::new(LocalTransport::new(LocalFolder::find()?, Arc::new(Detached::default()))));
     }
+    registry::lookup(url)
+}
+
+/// Whether this leads to other machines, or at least may.
+pub(crate) fn is_network(url: &str) -> bool {
+    let is_here = |url: &str| ["local:", "unix:", "mem:"].iter().any(|scheme| url.trim().starts_with(scheme));
+    !url.split(RACE_SEPARATOR).all(is_here)
+}
+
+fn install_transports() {
+    skypipe_transport_quic::install();
+    skypipe_transport_ws::install();
 }
 
 fn choose(option: Option<&str>, variable: Option<&OsStr>, config: Option<&str>) -> Result<String, Error> {
@@ -96,6 +136,16 @@ mod tests {
         assert_eq!(choose(None, Some(OsStr::new("")), Some("unix:/c")).unwrap(), "unix:/c");
         assert_eq!(choose(None, None, None).unwrap(), LOCAL_URL);
         assert_eq!(choose(None, Some(OsStr::from_bytes(b"\xff")), None).unwrap_err().code(), Code::Config);
+    }
+
+    #[test]
+    fn a_relay_of_this_machine_needs_no_key() {
+        for here in [LOCAL_URL, "unix:/x", "unix:/x,unix:/y"] {
+            assert!(!is_network(here), "{here}");
+        }
+        for afar in ["quic://k@h", "ws://127.0.0.1:80", "unix:/x,wss://h"] {
+            assert!(is_network(afar), "{afar}");
+        }
     }
 
     #[test]

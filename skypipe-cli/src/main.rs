@@ -9,6 +9,7 @@
 //!
 //! stdout carries data only; everything for people goes to stderr. Pipes, sessions and the relay are `skypipe-core`'s.
 
+mod addresses;
 mod args;
 mod broker;
 mod commands;
@@ -18,8 +19,10 @@ mod direction;
 mod escape;
 mod exit;
 mod listen;
+mod listeners;
 mod notices;
 mod progress;
+mod ready;
 mod shell;
 mod signals;
 mod starter;

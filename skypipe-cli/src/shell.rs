@@ -15,7 +15,10 @@ mod tests {
 
     #[test]
     fn only_words_that_a_shell_would_change_are_quoted() {
-        assert_eq!(quoted("quic://k@example.org:7473,wss://k@example.org:7473"), "quic://k@example.org:7473,wss://k@example.org:7473");
+        assert_eq!(
+            quoted("quic://k@example.org:7473,wss://k@example.org:7473"),
+            "quic://k@example.org:7473,wss://k@example.org:7473"
+        );
         assert_eq!(quoted("logs/web"), "logs/web");
         assert_eq!(quoted("it's $HOME"), "'it'\\''s $HOME'");
         assert_eq!((quoted(""), quoted("-x"), quoted("[a]")), ("''".into(), "'-x'".into(), "'[a]'".into()));

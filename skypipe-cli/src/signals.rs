@@ -63,6 +63,11 @@ impl Watch {
         })
     }
 
+    /// The same, leaving SIGHUP to [`Hangups`].
+    pub(crate) fn without_hangup() -> Result<Self, Error> {
+        Ok(Self { hangup: None, ..Self::new(None)? })
+    }
+
     /// The first stop there was.
     pub(crate) fn stopped(&self) -> Option<Stop> {
         self.stopped.map(|(stop, _)| stop)
@@ -117,6 +122,22 @@ impl Watch {
             () = caught(&mut self.hangup) => Stop::Terminate,
             () = at(self.deadline) => Stop::Timeout,
         }
+    }
+}
+
+/// SIGHUPs, for who does not end by them.
+pub(crate) struct Hangups(unix::Signal);
+
+impl Hangups {
+    /// From now on they are caught, also where they were ignored: whoever sends one to a service means it.
+    pub(crate) fn new() -> Result<Self, Error> {
+        let caught = unix::signal(SignalKind::hangup());
+        caught.map(Self).map_err(|e| Error::new(Code::Internal, "signals cannot be caught").because(e))
+    }
+
+    /// Waits for the next; false when there can be none.
+    pub(crate) async fn next(&mut self) -> bool {
+        self.0.recv().await.is_some()
     }
 }
 

@@ -20,7 +20,9 @@ const TICKET_START: &str = "sky1";
 /// The ticket as text. It is a secret: it is in no error.
 pub(crate) fn ticket(args: &JoinArgs) -> Result<String, Error> {
     if !args.ticket.is_empty() {
-        say("a ticket in the command line can be seen by everybody on this machine; `skypipe join < FILE` keeps it hidden");
+        say(
+            "a ticket in the command line can be seen by everybody on this machine; `skypipe join < FILE` keeps it hidden",
+        );
         let words: Vec<&str> = args.ticket.iter().filter_map(|w| w.to_str()).collect();
         return find(&words.join(" "));
     }

@@ -129,3 +129,31 @@ pub struct ProcessId {
     /// Which boot of the machine, a hash of the kernel's boot id; 0 where that cannot be known.
     pub boot: u64,
 }
+
+/// Who holds a session, as its broker remembers it over a restart: nobody else takes it up again, although its id may be read in
+/// every batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Holder {
+    /// Somebody elsewhere who proved no key.
+    Unknown,
+    /// A process of this machine. Another of the same user may take the session up.
+    Process(ProcessId),
+    /// Whoever proves this key.
+    Key(PublicKey),
+}
+
+impl Holder {
+    /// Whether `other` may take the session up.
+    pub fn admits(self, other: Self) -> bool {
+        matches!((self, other), (Self::Process(_), Self::Process(_))) || self == other
+    }
+
+    /// The process, where it is one of this machine.
+    pub fn process(self) -> Option<ProcessId> {
+        match self {
+            Self::Process(process) => Some(process),
+            Self::Unknown | Self::Key(_) => None,
+        }
+    }
+}

@@ -4,6 +4,9 @@ mod bare;
 mod check;
 mod completions;
 mod down;
+mod invite;
+mod join;
+mod keys;
 mod ls;
 mod man;
 mod peek;
@@ -31,12 +34,14 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
         Some(Verb::Peek(args)) => peek::run(relay, args),
         Some(Verb::Rm(args)) => rm::run(relay, args),
         Some(Verb::Relay(args)) => relay::run(args),
+        Some(Verb::Invite(args)) => invite::run(relay, args),
+        Some(Verb::Join(args)) => join::run(relay, args),
+        Some(Verb::Keys(args)) => keys::run(relay, args),
         Some(Verb::Up(args)) => up::run(&args),
         Some(Verb::Down(args)) => down::run(&args),
         Some(Verb::Check(args)) => check::run(relay, args),
         Some(Verb::Completions(args)) => completions::run(args),
         Some(Verb::Man) => man::run(),
-        Some(Verb::Invite(_) | Verb::Join(_) | Verb::Keys(_)) => Err(Error::new(Code::Unsupported, "stub")),
         Some(Verb::Version) => print(&format!("skypipe {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }

@@ -1,15 +1,24 @@
 //! `skypipe relay`
 
+use std::ffi::OsStr;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use skypipe_core::host::{HostOptions, IDLE_AFTER, LocalFolder, serve};
-use skypipe_core::local_socket::LocalSocketListener;
-use skypipe_core::{Code, Error, Listener};
+use skypipe_core::host::{HostOptions, IDLE_AFTER, LocalFolder, SOCKET_PATH_BYTES_MAX, serve};
+use skypipe_core::{Code, Env, Error, Gatekeeper as _, PublicKey};
+use skypipe_keys::KeyFolder;
 
+use super::keys::own_comment;
 use super::print;
 use crate::args::RelayArgs;
+use crate::broker::identity;
 use crate::exit::{Exit, say};
-use crate::signals::Watch;
+use crate::listen::{Listen, Public};
+use crate::listeners::Open;
+use crate::ready;
+use crate::signals::{Hangups, Watch};
 
 /// Threads of a relay: enough that one pipe's disk does not hold up another's socket, few enough for a small machine.
 const WORKERS: usize = 2;
@@ -18,6 +27,7 @@ pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
     if args.detached {
         leave_the_terminal();
     }
+    allow_many_files();
     let folder = match &args.data {
         Some(data) => LocalFolder::at(std::path::absolute(data).unwrap_or_else(|_| data.clone()))?,
         None => LocalFolder::find()?,
@@ -33,48 +43,117 @@ pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
 }
 
 async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
-    let mut watch = Watch::new(None)?;
-    let mut options = HostOptions::default();
-    for url in &args.listen {
-        options.listeners.push(listener(&format!("{url:?}"))?);
+    let keys = if args.listen.iter().any(Listen::is_network) { Some(keys(&folder, &args)?) } else { None };
+    let watch = watch(keys.clone())?;
+    let mut open = Open::default();
+    for place in &args.listen {
+        open.add(place, keys.as_ref().map(|keys| keys.relay_key()), &args.origin).await?;
     }
-    options.without_socket = args.data.is_some() && !args.listen.is_empty();
+    if open.is_plain_afar() {
+        say("ws: has no TLS: whoever is on the way reads along, unless a proxy before it adds TLS");
+    }
+    let urls = keys.as_ref().map_or_else(Vec::new, |keys| open.urls(keys.relay_key().public(), &args.public));
+    let mut options = HostOptions::default();
+    options.without_socket = args.data.is_some() && !args.listen.is_empty() && !has_room_for_socket(&args, &folder);
+    options.gatekeeper = keys.map(|keys| keys as _);
+    options.public_urls = urls.clone();
+    options.listeners = open.listeners;
     options.idle = idle(&args);
-    let is_detached = args.detached;
-    options.ready = Some(Box::new(move |urls| announce(urls, is_detached)));
-    options.stop = Some(Box::pin(async move {
-        let _ = watch.idle(std::future::pending::<()>()).await;
+    let (is_detached, file) = (args.detached, args.urls);
+    options.ready = Some(Box::new(move |all| {
+        ready::tell(file.as_deref(), &urls);
+        announce(all, urls, is_detached);
     }));
-    serve(&folder, options).await?;
+    options.stop = Some(Box::pin(stopped(watch)));
+    serve(&folder, options).await.map_err(explain)?;
     if is_detached {
         say(&format!("relay {} ended", std::process::id()));
     }
     Ok(Exit::Done)
 }
 
-fn listener(url: &str) -> Result<Box<dyn Listener>, Error> {
-    let path = url.strip_prefix("unix:").unwrap_or(url);
-    let path = std::path::absolute(path).map_err(|e| Error::new(Code::SocketPath, format!("{url}: {e}")).because(e))?;
-    Ok(Box::new(LocalSocketListener::bind(path)?))
+/// The relay's own key and the keys that it admits. Its first start makes both.
+fn keys(folder: &LocalFolder, args: &RelayArgs) -> Result<Arc<KeyFolder>, Error> {
+    let names = args.public.iter().filter_map(Public::proxy_name).map(str::to_owned);
+    let names: Vec<String> = args.name.iter().cloned().chain(names).collect();
+    // The owner's key is asked for once, and one that an agent holds only then.
+    let is_new = !folder.path().join("authorized_keys").exists();
+    let owner = if is_new { Some(owner(args.owner.as_deref())?) } else { None };
+    Ok(Arc::new(KeyFolder::open(folder.path(), owner, names, Env::system())?))
+}
+
+/// Whose relay it is.
+fn owner(named: Option<&OsStr>) -> Result<(PublicKey, String), Error> {
+    let Some(named) = named else { return Ok((identity()?.key(), own_comment())) };
+    let text = match named.to_str() {
+        Some(text) if !Path::new(named).exists() => text.to_owned(),
+        _ => std::fs::read_to_string(named).map_err(|e| {
+            Error::new(Code::Key, format!("--owner: {} cannot be read: {e}", Path::new(named).display()))
+        })?,
+    };
+    let comment = text.split_whitespace().nth(2).unwrap_or("owner").to_owned();
+    Ok((skypipe_keys::parse_public(text.trim())?, comment))
+}
+
+/// A relay of its own that listens elsewhere has its folder's socket as well, for who administers it, if the socket fits
+/// there. Who names a socket of its own means that one.
+fn has_room_for_socket(args: &RelayArgs, folder: &LocalFolder) -> bool {
+    args.listen.iter().all(Listen::is_network) && folder.socket().as_os_str().len() <= SOCKET_PATH_BYTES_MAX
 }
 
 fn idle(args: &RelayArgs) -> Option<Duration> {
     args.idle.or(args.detached.then_some(IDLE_AFTER))
 }
 
+/// A relay with keys takes SIGHUP as "look at them again", unless a terminal sends it that hangs up.
+fn watch(keys: Option<Arc<KeyFolder>>) -> Result<Watch, Error> {
+    let Some(keys) = keys.filter(|_| !std::io::stderr().is_terminal()) else { return Watch::new(None) };
+    let mut hangups = Hangups::new()?;
+    tokio::spawn(async move {
+        while hangups.next().await {
+            match keys.reload() {
+                Ok(()) => say("the keys are read again"),
+                Err(error) => say(&format!("the keys stay as they were: {error}")),
+            }
+        }
+    });
+    Watch::without_hangup()
+}
+
+async fn stopped(mut watch: Watch) {
+    let _ = watch.idle(std::future::pending::<()>()).await;
+}
+
 /// A detached relay's stdout is nowhere, its stderr is the log.
-fn announce(urls: &[String], is_detached: bool) {
+fn announce(all: &[String], public: Vec<String>, is_detached: bool) {
     if is_detached {
         say(&format!("relay {} of version {} serves", std::process::id(), env!("CARGO_PKG_VERSION")));
         return;
     }
-    let lines: String = urls.iter().map(|u| format!("{u}\n")).collect();
+    // How it is reached from elsewhere is told in its public form.
+    let here = all.iter().filter(|url| url.starts_with("unix:")).cloned();
+    let lines: String = here.chain(public).map(|url| format!("{url}\n")).collect();
     // Whoever started it and does not read where it listens knows already.
     let _ = print(&lines);
+}
+
+fn explain(error: Error) -> Error {
+    if error.code() != Code::Locked {
+        return error;
+    }
+    Error::new(Code::Locked, format!("{}; end that one first, what is attached goes on at the next", error.text()))
 }
 
 /// Signals of the terminal are for the command that started this.
 fn leave_the_terminal() {
     // It fails only for the leader of a process group, which is in nobody's way.
     let _ = rustix::process::setsid();
+}
+
+/// A link is a file, and a thousand are soon there: as many as the system lets this user have.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, the relay has the files it has.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

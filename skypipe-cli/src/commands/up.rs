@@ -5,6 +5,7 @@ use std::time::Duration;
 use skypipe_core::{Code, Error};
 use tokio::time::timeout;
 
+use super::keys::own_comment;
 use super::{on_this_thread, print};
 use crate::args::{PrintArg, UpArgs};
 use crate::broker::{Relay, identity};
@@ -148,6 +149,5 @@ fn stranger(site: &Site, plan: &Plan) -> Error {
 
 /// The line of this user's public key.
 fn own_line() -> Result<String, Error> {
-    let key = identity()?.key();
-    Ok(key.to_string())
+    Ok(skypipe_keys::public_line(identity()?.key(), &own_comment()))
 }

@@ -112,6 +112,7 @@ StateDirectoryMode=0700
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
+PrivateMounts=yes
 PrivateDevices=yes
 PrivateUsers=yes
 PrivateIPC=yes

@@ -1,10 +1,13 @@
 //! The default mode in single cases: each was a fault once.
 
+use super::default::expired;
 use super::limits::*;
 use super::*;
 use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
 use crate::broker::{Ack, ReaderAttach, ReaderCursor, ReaderDown, Take, WriterDown, WriterResume};
+use crate::caller::{Holder, ProcessId};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::identity::PublicKey;
 use crate::name::{PipeName, PipeRef};
 use crate::time::Time;
 
@@ -67,7 +70,7 @@ impl Rig {
     }
 
     fn write(&mut self, writer: SessionId) {
-        self.pipe.attach_writer(writer, Epoch(1), None, None).unwrap();
+        self.pipe.attach_writer(writer, Epoch(1), None, Holder::Unknown).unwrap();
         self.sync();
         assert!(self.pipe.writer_welcome(writer, Epoch(1)).unwrap().is_ok());
     }
@@ -84,7 +87,7 @@ impl Rig {
             mid_record: false,
             resume,
         };
-        self.pipe.attach_reader(&attach, None).unwrap();
+        self.pipe.attach_reader(&attach, Holder::Unknown).unwrap();
         self.sync();
     }
 
@@ -164,7 +167,7 @@ fn a_reader_ahead_of_its_relay_finishes_when_the_writer_is_dead() {
 fn a_reader_that_acknowledged_an_end_which_the_relay_lost_finishes() {
     let mut rig = reader_ahead_of_its_relay();
     let resume = Some(WriterResume::default());
-    rig.pipe.attach_writer(WRITER, Epoch(2), resume, None).unwrap();
+    rig.pipe.attach_writer(WRITER, Epoch(2), resume, Holder::Unknown).unwrap();
     rig.sync();
     // One record and the end mark: all of which the reader has acknowledged.
     rig.send(WRITER, 2, batch(WRITER, 0, 1, true));
@@ -182,7 +185,7 @@ fn a_returning_writer_is_not_given_the_credit_of_what_is_under_way_twice() {
     // Nothing is synced: the writer has no credit left, however often it returns.
     let mut credit = 0;
     for epoch in 2..5 {
-        rig.pipe.attach_writer(WRITER, Epoch(epoch), Some(WriterResume::default()), None).unwrap();
+        rig.pipe.attach_writer(WRITER, Epoch(epoch), Some(WriterResume::default()), Holder::Unknown).unwrap();
         credit = rig.pipe.writer_welcome(WRITER, Epoch(epoch)).unwrap().unwrap().credit;
         assert_eq!(credit, 0);
     }
@@ -240,10 +243,37 @@ fn many_writers_share_one_live_window() {
 #[test]
 fn a_refused_attach_leaves_no_pipe() {
     let mut pipe = new_pipe();
-    assert!(pipe.attach_writer(WRITER, Epoch(2), Some(WriterResume::default()), None).is_err());
+    assert!(pipe.attach_writer(WRITER, Epoch(2), Some(WriterResume::default()), Holder::Unknown).is_err());
     assert!(pipe.is_gone());
     let mut rig = Rig::new();
-    let attach = ReaderAttach {
+    let attach = returning_reader();
+    assert!(rig.pipe.attach_reader(&attach, Holder::Unknown).is_err());
+    assert!(rig.pipe.is_gone());
+}
+
+#[test]
+fn only_its_holder_takes_a_session_up_again() {
+    let (mine, other) = (Holder::Key(PublicKey([1; 32])), Holder::Key(PublicKey([2; 32])));
+    let mut rig = Rig::new();
+    rig.pipe.attach_writer(WRITER, Epoch(1), None, mine).unwrap();
+    let reader = ReaderAttach { resume: None, ..returning_reader() };
+    rig.pipe.attach_reader(&reader, mine).unwrap();
+    rig.sync();
+    for _ in 0..2 {
+        for foreign in [other, Holder::Unknown, Holder::Process(ProcessId { pid: 1, started: 1, boot: 1 })] {
+            let writer = rig.pipe.attach_writer(WRITER, Epoch(9), Some(WriterResume::default()), foreign);
+            // The same words as for a session that never was.
+            assert_eq!(writer.unwrap_err(), expired());
+            assert_eq!(rig.pipe.attach_reader(&returning_reader(), foreign).unwrap_err(), expired());
+        }
+        rig.crash();
+    }
+    rig.pipe.attach_writer(WRITER, Epoch(9), Some(WriterResume::default()), mine).unwrap();
+    rig.pipe.attach_reader(&ReaderAttach { epoch: Epoch(3), ..returning_reader() }, mine).unwrap();
+}
+
+fn returning_reader() -> ReaderAttach {
+    ReaderAttach {
         session: READER,
         epoch: Epoch(2),
         mode: None,
@@ -253,9 +283,7 @@ fn a_refused_attach_leaves_no_pipe() {
         credit: 1,
         mid_record: false,
         resume: Some(Vec::new()),
-    };
-    assert!(rig.pipe.attach_reader(&attach, None).is_err());
-    assert!(rig.pipe.is_gone());
+    }
 }
 
 #[test]
@@ -279,17 +307,7 @@ fn a_part_of_a_batch_may_be_acknowledged() {
 
 impl Rig {
     fn read_without_sync(&mut self, epoch: u32) {
-        let attach = ReaderAttach {
-            session: READER,
-            epoch: Epoch(epoch),
-            mode: None,
-            take: Take::Any,
-            keep: false,
-            no_wait: false,
-            credit: 1,
-            mid_record: false,
-            resume: Some(Vec::new()),
-        };
-        self.pipe.attach_reader(&attach, None).unwrap();
+        let attach = ReaderAttach { epoch: Epoch(epoch), ..returning_reader() };
+        self.pipe.attach_reader(&attach, Holder::Unknown).unwrap();
     }
 }

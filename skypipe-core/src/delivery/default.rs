@@ -201,8 +201,9 @@ impl DefaultPipe {
     pub fn away(&self) -> Vec<(SessionId, Option<ProcessId>)> {
         let is_away = |link: Link| matches!(link, Link::Away(_));
         let writers =
-            self.items.values().filter(|i| i.end.is_none() && is_away(i.link)).map(|i| (i.session, i.process));
-        let readers = self.readers.iter().filter(|(_, r)| is_away(r.link)).map(|(session, r)| (*session, r.process));
+            self.items.values().filter(|i| i.end.is_none() && is_away(i.link)).map(|i| (i.session, i.holder.process()));
+        let readers =
+            self.readers.iter().filter(|(_, r)| is_away(r.link)).map(|(session, r)| (*session, r.holder.process()));
         writers.chain(readers).collect()
     }
 

@@ -6,10 +6,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::batch::EndKind;
 use crate::broker::{Mode, Take};
-use crate::caller::ProcessId;
+use crate::caller::{Holder, ProcessId};
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
+use crate::identity::PublicKey;
 use crate::name::{Owner, PipePath, PipeRef};
 use crate::time::WallTime;
 
@@ -31,8 +32,8 @@ pub enum Fact {
         epoch: Epoch,
         /// The item that began.
         item: ItemNo,
-        /// The process behind it, where the writer is on this machine.
-        process: Option<ProcessId>,
+        /// Who holds it.
+        holder: Holder,
     },
     /// An item ended.
     Ended {
@@ -55,8 +56,8 @@ pub enum Fact {
         keep: bool,
         /// Whether it ends where there is nothing to take.
         no_wait: bool,
-        /// The process behind it, where the reader is on this machine.
-        process: Option<ProcessId>,
+        /// Who holds it.
+        holder: Holder,
         /// What it was given at first.
         holds: Held,
     },
@@ -150,11 +151,11 @@ impl Fact {
                 put_short(out, pipe.owner.0.as_ref().map_or(&[][..], |key| &key[..]));
                 put_short(out, pipe.path.encoded());
             }
-            Self::WriterJoined { session, epoch, item, process } => {
-                out.put_u8(2);
+            Self::WriterJoined { session, epoch, item, holder } => {
+                out.put_u8(kind_by_holder(*holder, 2, 11));
                 put_session(out, *session, *epoch);
                 out.put_u64_le(item.0);
-                put_process(out, *process);
+                put_holder(out, *holder);
             }
             Self::Ended { item, kind, next } => {
                 out.put_u8(3);
@@ -162,12 +163,12 @@ impl Fact {
                 out.put_u8(*kind as u8);
                 out.put_u64_le(next.0);
             }
-            Self::ReaderJoined { session, epoch, take, keep, no_wait, process, holds } => {
-                out.put_u8(4);
+            Self::ReaderJoined { session, epoch, take, keep, no_wait, holder, holds } => {
+                out.put_u8(kind_by_holder(*holder, 4, 12));
                 put_session(out, *session, *epoch);
                 out.put_u8(*take as u8);
                 out.put_u8(u8::from(*keep) | u8::from(*no_wait) << 1);
-                put_process(out, *process);
+                put_holder(out, *holder);
                 put_held(out, holds);
             }
             Self::ReaderHolds { session, holds } => {
@@ -212,16 +213,21 @@ impl Fact {
                 };
                 Self::Opened { pipe: PipeRef { owner, path: PipePath::decode(fields.short()?, true)? }, mode }
             }
-            2 => {
+            kind @ (2 | 11) => {
                 let (session, epoch) = take_session(fields)?;
-                Self::WriterJoined { session, epoch, item: ItemNo(fields.u64()?), process: take_process(fields)? }
+                Self::WriterJoined {
+                    session,
+                    epoch,
+                    item: ItemNo(fields.u64()?),
+                    holder: take_holder(fields, kind > 10)?,
+                }
             }
             3 => Self::Ended {
                 item: ItemNo(fields.u64()?),
                 kind: EndKind::from_number(fields.u8()?).ok_or_else(unknown)?,
                 next: Seq(fields.u64()?),
             },
-            4 => {
+            kind @ (4 | 12) => {
                 let (session, epoch) = take_session(fields)?;
                 let take = Take::from_number(fields.u8()?).ok_or_else(unknown)?;
                 let flags = fields.u8()?;
@@ -231,7 +237,7 @@ impl Fact {
                     take,
                     keep: flags & 1 != 0,
                     no_wait: flags & 2 != 0,
-                    process: take_process(fields)?,
+                    holder: take_holder(fields, kind > 10)?,
                     holds: take_held(fields)?,
                 }
             }
@@ -274,16 +280,27 @@ fn take_session(fields: &mut Fields) -> Result<(SessionId, Epoch), Error> {
     Ok((SessionId(fields.array()?), Epoch(fields.u32()?)))
 }
 
-fn put_process(out: &mut BytesMut, process: Option<ProcessId>) {
-    let process = process.unwrap_or(ProcessId { pid: 0, started: 0, boot: 0 });
+/// Sessions of keys have facts of their own, longer ones: logs from before there were keys are read as they are.
+fn kind_by_holder(holder: Holder, of_process: u8, of_key: u8) -> u8 {
+    if matches!(holder, Holder::Key(_)) { of_key } else { of_process }
+}
+
+fn put_holder(out: &mut BytesMut, holder: Holder) {
+    if let Holder::Key(key) = holder {
+        return out.put_slice(&key.0);
+    }
+    let process = holder.process().unwrap_or(ProcessId { pid: 0, started: 0, boot: 0 });
     out.put_u32_le(process.pid);
     out.put_u64_le(process.started);
     out.put_u64_le(process.boot);
 }
 
-fn take_process(fields: &mut Fields) -> Result<Option<ProcessId>, Error> {
+fn take_holder(fields: &mut Fields, is_key: bool) -> Result<Holder, Error> {
+    if is_key {
+        return Ok(Holder::Key(PublicKey(fields.array()?)));
+    }
     let process = ProcessId { pid: fields.u32()?, started: fields.u64()?, boot: fields.u64()? };
-    Ok((process.pid != 0).then_some(process))
+    Ok(if process.pid == 0 { Holder::Unknown } else { Holder::Process(process) })
 }
 
 fn put_held(out: &mut BytesMut, held: &Held) {
@@ -330,10 +347,12 @@ mod tests {
     #[test]
     fn facts_survive_the_log() {
         let session = SessionId([9; 16]);
-        let process = Some(ProcessId { pid: 7, started: 8, boot: 9 });
+        let holder = Holder::Process(ProcessId { pid: 7, started: 8, boot: 9 });
+        let key = Holder::Key(PublicKey([5; 32]));
         let facts = vec![
             Fact::Opened { pipe: PipeRef::from(&PipeName::new("a/b").unwrap()), mode: Mode::Default },
-            Fact::WriterJoined { session, epoch: Epoch(1), item: ItemNo(3), process },
+            Fact::WriterJoined { session, epoch: Epoch(1), item: ItemNo(3), holder },
+            Fact::WriterJoined { session, epoch: Epoch(1), item: ItemNo(3), holder: key },
             Fact::Ended { item: ItemNo(3), kind: EndKind::Aborted, next: Seq(77) },
             Fact::ReaderJoined {
                 session,
@@ -341,7 +360,16 @@ mod tests {
                 take: Take::Item,
                 keep: true,
                 no_wait: true,
-                process: None,
+                holder: Holder::Unknown,
+                holds: Held::Waiting,
+            },
+            Fact::ReaderJoined {
+                session,
+                epoch: Epoch(2),
+                take: Take::Any,
+                keep: false,
+                no_wait: false,
+                holder: key,
                 holds: Held::Waiting,
             },
             Fact::ReaderHolds {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::batch::{Batch, EndKind};
 use crate::broker::{Ack, Notice};
-use crate::caller::ProcessId;
+use crate::caller::Holder;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::time::Time;
 
@@ -56,8 +56,8 @@ pub(super) struct Item {
     pub(super) epoch: Epoch,
     /// How the writer is reached.
     pub(super) link: Link,
-    /// The writer's process, where it is on this machine.
-    pub(super) process: Option<ProcessId>,
+    /// Who holds the writer's session.
+    pub(super) holder: Holder,
     /// Which append says that the writer joined.
     pub(super) joined: u64,
     /// The next number expected of the writer.
@@ -101,12 +101,12 @@ pub(super) struct Item {
 }
 
 impl Item {
-    pub(super) fn new(session: SessionId, epoch: Epoch, process: Option<ProcessId>, joined: u64) -> Self {
+    pub(super) fn new(session: SessionId, epoch: Epoch, holder: Holder, joined: u64) -> Self {
         Self {
             session,
             epoch,
             link: Link::Attached,
-            process,
+            holder,
             joined,
             accepted: Seq(0),
             window: VecDeque::new(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::broker::{ReaderDown, Take};
-use crate::caller::ProcessId;
+use crate::caller::Holder;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
@@ -18,8 +18,8 @@ pub(super) struct Reader {
     pub(super) epoch: Epoch,
     /// How it is reached.
     pub(super) link: Link,
-    /// Its process, where it is on this machine.
-    pub(super) process: Option<ProcessId>,
+    /// Who holds it.
+    pub(super) holder: Holder,
     /// What it wants.
     pub(super) take: Take,
     /// Whether it starts again at its end.
@@ -145,8 +145,8 @@ impl Reader {
 
     /// What the log has to know of it.
     pub(super) fn joining(&self, session: SessionId) -> Fact {
-        let (epoch, take, keep, no_wait, process) = (self.epoch, self.take, self.keep, self.no_wait, self.process);
-        Fact::ReaderJoined { session, epoch, take, keep, no_wait, process, holds: self.held() }
+        let (epoch, take, keep, no_wait, holder) = (self.epoch, self.take, self.keep, self.no_wait, self.holder);
+        Fact::ReaderJoined { session, epoch, take, keep, no_wait, holder, holds: self.held() }
     }
 
     /// What it has, as the log knows it.

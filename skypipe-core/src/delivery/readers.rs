@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::batch::EndKind;
 use crate::broker::{ReaderAttach, ReaderCursor, ReaderDown, Take};
-use crate::caller::ProcessId;
+use crate::caller::Holder;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
@@ -21,14 +21,17 @@ impl DefaultPipe {
     ///
     /// # Errors
     /// `E_EMPTY`, `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`.
-    pub fn attach_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
+    pub fn attach_reader(&mut self, attach: &ReaderAttach, holder: Holder) -> Result<(), Error> {
+        if self.readers.get(&attach.session).is_some_and(|reader| !reader.holder.admits(holder)) {
+            return Err(expired());
+        }
         match (self.readers.contains_key(&attach.session), &attach.resume) {
             (true, cursors) => self.return_reader(attach, cursors.as_deref().unwrap_or_default()),
             (false, Some(_)) => {
                 self.vanish_if_empty();
                 Err(expired())
             }
-            (false, None) => self.join_reader(attach, process),
+            (false, None) => self.join_reader(attach, holder),
         }
     }
 
@@ -107,7 +110,7 @@ impl DefaultPipe {
         if reader.epoch == epoch { Ok(reader) } else { Err(fenced()) }
     }
 
-    fn join_reader(&mut self, attach: &ReaderAttach, process: Option<ProcessId>) -> Result<(), Error> {
+    fn join_reader(&mut self, attach: &ReaderAttach, holder: Holder) -> Result<(), Error> {
         if self.readers.len() >= READERS_MAX || self.cursors() + self.items.len() > CURSORS_MAX {
             return Err(Error::new(Code::Busy, "the pipe has as many readers as it may"));
         }
@@ -127,7 +130,7 @@ impl DefaultPipe {
         let reader = Reader {
             epoch: attach.epoch,
             link: Link::Attached,
-            process,
+            holder,
             take: attach.take,
             keep: attach.keep,
             no_wait: attach.no_wait,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::batch::EndKind;
-use crate::caller::ProcessId;
+use crate::caller::Holder;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
@@ -19,13 +19,13 @@ impl DefaultPipe {
         self.opened = true;
         match fact {
             Fact::Opened { pipe, .. } => self.pipe = pipe,
-            Fact::WriterJoined { session, epoch, item, process } => {
-                self.begin_item(item, Item::new(session, epoch, process, 0));
+            Fact::WriterJoined { session, epoch, item, holder } => {
+                self.begin_item(item, Item::new(session, epoch, holder, 0));
             }
             Fact::Ended { item, kind, next } => self.replay_end(item, kind, next),
-            Fact::ReaderJoined { session, epoch, take, keep, no_wait, process, holds } => {
+            Fact::ReaderJoined { session, epoch, take, keep, no_wait, holder, holds } => {
                 let arrival = self.next_arrival();
-                let reader = Reader::recovered(epoch, take, process);
+                let reader = Reader::recovered(epoch, take, holder);
                 self.readers.insert(session, Reader { keep, no_wait, arrival, ..reader });
                 self.replay_holds(session, holds);
             }
@@ -72,8 +72,8 @@ impl DefaultPipe {
     pub fn snapshot(&self) -> Fact {
         let mut facts = vec![Fact::Opened { pipe: self.pipe.clone(), mode: crate::broker::Mode::Default }];
         for (no, item) in &self.items {
-            let (session, epoch, process) = (item.session, item.epoch, item.process);
-            facts.push(Fact::WriterJoined { session, epoch, item: *no, process });
+            let (session, epoch, holder) = (item.session, item.epoch, item.holder);
+            facts.push(Fact::WriterJoined { session, epoch, item: *no, holder });
         }
         // A reader that has an item alone begins behind what is acknowledged of it; live readers are owed that still.
         let alone = |item: &Item| item.taker.is_some();
@@ -205,11 +205,11 @@ impl Item {
 }
 
 impl Reader {
-    fn recovered(epoch: Epoch, take: crate::broker::Take, process: Option<ProcessId>) -> Self {
+    fn recovered(epoch: Epoch, take: crate::broker::Take, holder: Holder) -> Self {
         Self {
             epoch,
             link: Link::Away(Time::default()),
-            process,
+            holder,
             take,
             keep: false,
             no_wait: false,

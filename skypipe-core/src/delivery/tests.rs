@@ -13,6 +13,7 @@ use super::reader::Holds;
 use super::*;
 use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
 use crate::broker::{Notice, ReaderAttach, ReaderCursor, ReaderDown, Take, WriterDown, WriterResume};
+use crate::caller::Holder;
 use crate::error::Code;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::name::{PipeName, PipeRef};
@@ -229,7 +230,7 @@ impl Sim {
         writer.epoch += 1;
         let resume = (writer.epoch > 1).then_some(WriterResume { settled: writer.settled, stored: writer.stored });
         let epoch = Epoch(writer.epoch);
-        match self.pipe.attach_writer(session, epoch, resume, None) {
+        match self.pipe.attach_writer(session, epoch, resume, Holder::Unknown) {
             Ok(()) => {}
             Err(error) => {
                 assert_eq!(error.code(), Code::SessionExpired);
@@ -312,7 +313,7 @@ impl Sim {
             mid_record: reader.open.is_some() && reader.open == reader.last,
             resume: (reader.epoch > 1).then_some(resume),
         };
-        match self.pipe.attach_reader(&attach, None) {
+        match self.pipe.attach_reader(&attach, Holder::Unknown) {
             Ok(()) => (reader.attached, reader.peeks) = (true, take == Take::Peek),
             Err(error) => {
                 reader.over = true;

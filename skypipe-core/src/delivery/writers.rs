@@ -2,7 +2,7 @@
 
 use crate::batch::{Batch, EndKind};
 use crate::broker::{Notice, WriterResume, WriterWelcome};
-use crate::caller::ProcessId;
+use crate::caller::Holder;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
@@ -24,15 +24,16 @@ impl DefaultPipe {
         session: SessionId,
         epoch: Epoch,
         resume: Option<WriterResume>,
-        process: Option<ProcessId>,
+        holder: Holder,
     ) -> Result<(), Error> {
         match (self.writers.get(&session), resume) {
+            (Some(item), _) if !self.items[item].holder.admits(holder) => Err(expired()),
             (Some(&item), resume) => self.return_writer(item, epoch, resume.unwrap_or_default()),
             (None, Some(_)) => {
                 self.vanish_if_empty();
                 Err(expired())
             }
-            (None, None) => self.join_writer(session, epoch, process),
+            (None, None) => self.join_writer(session, epoch, holder),
         }
     }
 
@@ -110,7 +111,7 @@ impl DefaultPipe {
     }
 
     /// A new item begins.
-    fn join_writer(&mut self, session: SessionId, epoch: Epoch, process: Option<ProcessId>) -> Result<(), Error> {
+    fn join_writer(&mut self, session: SessionId, epoch: Epoch, holder: Holder) -> Result<(), Error> {
         if self.items.len() >= ITEMS_MAX || self.cursors() + self.readers.len() > CURSORS_MAX {
             return Err(Error::new(Code::Busy, "the pipe holds as many items as it may"));
         }
@@ -119,9 +120,9 @@ impl DefaultPipe {
         let ended: Vec<ItemNo> = self.watched.iter().copied().filter(ended).collect();
         ended.into_iter().for_each(|no| self.log_item(no));
         let no = self.next_item;
-        let joined = self.append(Fact::WriterJoined { session, epoch, item: no, process });
+        let joined = self.append(Fact::WriterJoined { session, epoch, item: no, holder });
         self.pending.push_back((joined, Pending::Wake(session)));
-        self.begin_item(no, Item::new(session, epoch, process, joined));
+        self.begin_item(no, Item::new(session, epoch, holder, joined));
         self.say_second_writer(no);
         self.say_full(no);
         Ok(())

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use crate::broker::{Ack, Mode, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves, WriterWelcome};
-use crate::caller::{Caller, Peer, ProcessId};
+use crate::caller::{Caller, Holder, Peer};
 use crate::delivery::{Closed, DefaultPipe};
 use crate::error::{Code, Error};
 use crate::id::SessionId;
@@ -23,13 +23,13 @@ pub(super) async fn writer(
 ) -> Result<WriterHalves, Error> {
     check(shared, caller.rights.write, attach.mode, pipe)?;
     exists_or_may(shared, caller, pipe)?;
-    let (session, epoch, process) = (attach.session, attach.epoch, process(caller));
+    let (session, epoch, holder) = (attach.session, attach.epoch, holder(caller));
     if attach.resume.is_some()
         && let Some(closed) = closed(shared, pipe, session)?
     {
         return Ok(halves::of_closed_writer(welcome_of(closed)));
     }
-    let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, process))?;
+    let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
     let welcome = poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await??;
     Ok(halves::of_writer(attached, welcome))
@@ -44,12 +44,12 @@ pub(super) async fn reader(
 ) -> Result<ReaderHalves, Error> {
     check(shared, caller.rights.read, attach.mode, pipe)?;
     exists_or_may(shared, caller, pipe)?;
-    let process = process(caller);
+    let holder = holder(caller);
     if attach.resume.is_some() && closed(shared, pipe, attach.session)?.is_some() {
         return Ok(halves::of_closed_reader());
     }
     let (session, epoch) = (attach.session, attach.epoch);
-    let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, process))?;
+    let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Reader, session, epoch));
     poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await??;
     Ok(halves::of_reader(attached))
@@ -126,10 +126,11 @@ fn change(
     }
 }
 
-fn process(caller: &Caller) -> Option<ProcessId> {
-    match caller.peer {
-        Peer::Process(process) => Some(process),
-        Peer::InProcess => Some(crate::local_socket::process_id(std::process::id())),
-        Peer::Network(_) => None,
+fn holder(caller: &Caller) -> Holder {
+    match (&caller.peer, caller.key) {
+        (Peer::Process(process), _) => Holder::Process(*process),
+        (Peer::InProcess, _) => Holder::Process(crate::local_socket::process_id(std::process::id())),
+        (Peer::Network(_), Some(key)) => Holder::Key(key),
+        (Peer::Network(_), None) => Holder::Unknown,
     }
 }
