@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use skypipe_core::wire::constants::INVITE_PATTERNS_MAX;
 use skypipe_core::{Code, Error, Pattern, PublicKey, WallTime};
 
 use crate::options::{self, Opt};
@@ -48,8 +49,8 @@ pub struct PipesOf {
     pub pattern: Pattern,
 }
 
-/// Most patterns of a line.
-pub const PATTERNS_MAX: usize = 64;
+/// Most patterns of a line: as many as an invitation may name.
+pub const PATTERNS_MAX: usize = INVITE_PATTERNS_MAX;
 
 impl Entry {
     /// A key that acts for itself, with all rights to its own pipes.

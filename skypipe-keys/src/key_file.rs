@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use skypipe_core::{Code, Env, Error, KeyPair};
@@ -65,9 +65,16 @@ fn make(path: &Path, comment: &str, env: &Env) -> Result<(), Error> {
     let pair = KeyPair::from_seed(&seed);
     if put(folder, path, &to_text(&pair, comment)?).map_err(failed)? {
         let line = public_line(pair.public(), comment) + "\n";
-        put(folder, &path.with_added_extension("pub"), &line).map_err(failed)?;
+        put(folder, &public_path(path), &line).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Where the public half lies.
+fn public_path(path: &Path) -> PathBuf {
+    let mut public = path.to_owned().into_os_string();
+    public.push(".pub");
+    public.into()
 }
 
 /// Puts a whole new file at `path`, on disk; false where somebody was first.
