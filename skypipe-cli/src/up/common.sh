@@ -33,7 +33,7 @@ supervisor() {
 }
 relay() {
     pid=
-    read -r pid rest <"$data/relay.lock" 2>/dev/null
+    { read -r pid rest <"$data/relay.lock"; } 2>/dev/null
     is_process "$pid" "$lib/skypipe relay"
 }
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
