@@ -219,7 +219,7 @@ impl DefaultPipe {
             Holds::Live(live) => live.cursors.len(),
             _ => 0,
         };
-        self.readers.values().map(cursors).sum()
+        self.readers.values().map(|reader| cursors(reader)).sum()
     }
 
     /// Whether this session is without a link.

@@ -181,5 +181,5 @@ impl Live {
     }
 }
 
-/// A reader's name is its session.
-pub(super) type Readers = BTreeMap<SessionId, Reader>;
+/// A reader's name is its session. Boxed: a map of a few keeps room for eleven, and most pipes have one reader or none.
+pub(super) type Readers = BTreeMap<SessionId, Box<Reader>>;

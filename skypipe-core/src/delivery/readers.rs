@@ -143,7 +143,7 @@ impl DefaultPipe {
             idle_since: None,
             second_writer_told: false,
         };
-        self.readers.insert(attach.session, reader);
+        self.readers.insert(attach.session, Box::new(reader));
         self.give(attach.session, holds);
         self.log_joining(attach.session);
         Ok(())
@@ -249,7 +249,7 @@ impl DefaultPipe {
             // Its records count as delivered only when they need not be put back any more.
             self.with_item(no, |item| item.taker = Some(EVERYBODY));
             self.pending.push_back((append, Pending::Took(no, took)));
-        } else if let Some(live) = self.readers.get_mut(&session).and_then(Reader::live) {
+        } else if let Some(live) = self.readers.get_mut(&session).and_then(|reader| reader.live()) {
             live.complete(no);
         }
         self.pending.push_back((append, Pending::Taken(session, writer)));
@@ -285,7 +285,7 @@ impl DefaultPipe {
             return self.part_with(session, false, true);
         }
         self.give(session, holds);
-        let Some(held) = self.readers.get(&session).map(Reader::held) else { return };
+        let Some(held) = self.readers.get(&session).map(|reader| reader.held()) else { return };
         // As with joining: it gets nothing of what it holds before the log says so, or a crash would give it the same again.
         let holds = self.append(Fact::ReaderHolds { session, holds: held });
         self.pending.push_back((holds, Pending::Wake(session)));
@@ -388,7 +388,7 @@ impl DefaultPipe {
     /// That the reader left is durable: it hears of it now, or when it returns.
     pub(super) fn left(&mut self, session: SessionId) {
         let gone = |reader: &Reader| reader.leaving.is_some() && reader.link != Link::Attached;
-        if self.readers.get(&session).is_some_and(gone) {
+        if self.readers.get(&session).is_some_and(|reader| gone(reader)) {
             self.readers.remove(&session);
         }
         self.wake(session);

@@ -26,7 +26,7 @@ impl DefaultPipe {
             Fact::ReaderJoined { session, epoch, take, keep, no_wait, holder, holds } => {
                 let arrival = self.next_arrival();
                 let reader = Reader::recovered(epoch, take, holder);
-                self.readers.insert(session, Reader { keep, no_wait, arrival, ..reader });
+                self.readers.insert(session, Box::new(Reader { keep, no_wait, arrival, ..reader }));
                 self.replay_holds(session, holds);
             }
             Fact::ReaderHolds { session, holds } => {
@@ -117,7 +117,7 @@ impl DefaultPipe {
         let Some(item) = self.items.get_mut(&no) else { return };
         item.end = Some(End { kind, next, append: Some(0) });
         self.item_ended(no);
-        for live in self.readers.values_mut().filter_map(Reader::live) {
+        for live in self.readers.values_mut().filter_map(|reader| reader.live()) {
             if live.cursors.get(&no).is_some_and(|cursor| cursor.acked >= next) {
                 live.complete(no);
             }

@@ -11,8 +11,11 @@ use super::Relay;
 use super::limits::RelayLimits;
 use super::paced::Paced;
 use super::pump::{Stopped, pump};
-use super::state::{HalfOpen, Phase, State};
-use crate::broker::{Broker, DownStream, ReaderAttach, UpSink, WriterAttach};
+use super::state::{Counted, HalfOpen, Phase, State};
+use crate::broker::{
+    Broker, DownStream, ReaderAttach, ReaderDown, ReaderHalves, ReaderUp, UpSink, WriterAttach, WriterDown,
+    WriterHalves, WriterUp,
+};
 use crate::caller::{Caller, Peer};
 use crate::error::{Code, Error};
 use crate::gatekeeper::Gatekeeper;
@@ -62,25 +65,35 @@ impl Stream {
 
     pub(super) async fn serve(mut self, stream: LinkStream) {
         let counted = self.state.stream();
-        let mut phase = self.phase.clone();
-        let (sink, source) = carry(stream);
-        let gone = phase.wait_for(|p| *p >= Phase::Gone);
-        let serving = self.converse(sink, source, counted.is_some());
-        select(std::pin::pin!(serving), std::pin::pin!(gone)).await;
+        let state = self.state.clone();
+        let serving = self.converse(stream, counted.is_some());
+        select(std::pin::pin!(serving), std::pin::pin!(state.reached(Phase::Gone))).await;
     }
 
-    async fn converse(&mut self, mut sink: FrameSink, mut source: FrameSource, has_room: bool) {
-        let asked = tokio::time::timeout(self.limits.handshake, self.asked(&mut source)).await;
+    /// What is needed only until the attach stands is boxed and given back then: an idle stream should cost little.
+    async fn converse(&mut self, stream: LinkStream, has_room: bool) {
+        let (mut sink, mut source) = carry(stream);
+        match Box::pin(self.open(&mut sink, &mut source, has_room)).await {
+            None => {}
+            Some(Attached::Writer(up, down, _attached)) => self.pass(sink, source, up, down).await,
+            Some(Attached::Reader(up, down, _attached)) => self.pass(sink, source, up, down).await,
+        }
+    }
+
+    /// Hello, request and answer. Gives the attach if that is what was asked for.
+    async fn open(&mut self, sink: &mut FrameSink, source: &mut FrameSource, has_room: bool) -> Option<Attached> {
+        let asked = tokio::time::timeout(self.limits.handshake, self.asked(source)).await;
         self.half_open = None;
         let asked = asked.unwrap_or_else(|_| Err(Error::new(Code::Timeout, "no request came in time")));
         match asked {
             Ok(Some((hello, request))) => self.answer(sink, source, &hello, request, has_room).await,
             // A link that was closed before it asked for anything is no news to anybody.
-            Ok(None) => {}
+            Ok(None) => None,
             Err(error) => {
                 // Even who could not be understood hears which versions are spoken here.
                 let _ = sink.feed(self.hello().into_frame()).await;
-                farewell(&mut sink, error_frame(&error), self.limits.farewell).await;
+                farewell(sink, error_frame(&error), self.limits.farewell).await;
+                None
             }
         }
     }
@@ -98,31 +111,33 @@ impl Stream {
     }
 
     async fn answer(
-        &mut self,
-        mut sink: FrameSink,
-        mut source: FrameSource,
+        &self,
+        sink: &mut FrameSink,
+        source: &mut FrameSource,
         hello: &Hello,
         request: Request,
         has_room: bool,
-    ) {
-        let caller = self.caller.clone();
+    ) -> Option<Attached> {
         let answered = match request {
             _ if !has_room => Err(Error::new(Code::Busy, "the relay serves as many streams as it may; try later")),
             _ if *self.phase.borrow() >= Phase::Closed => Err(going_away()),
-            Request::AttachWriter(pipe, attach) => {
-                return self.writer(sink, source, &caller, &pipe, attach).await;
-            }
-            Request::AttachReader(pipe, attach) => {
-                return self.reader(sink, source, &caller, &pipe, attach).await;
-            }
-            call => match unless_gone(&mut source, self.call(&caller, hello, call)).await {
-                Some(answered) => answered,
-                None => return,
-            },
+            Request::AttachWriter(pipe, attach) => unless_gone(source, self.writer(&pipe, attach)).await?,
+            Request::AttachReader(pipe, attach) => unless_gone(source, self.reader(&pipe, attach)).await?,
+            call => unless_gone(source, self.call(&self.caller, hello, call)).await?.map(|answer| (answer, None)),
         };
         let _ = sink.feed(self.hello().into_frame()).await;
-        let frame = answered.map_or_else(|e| refused_frame(&e), Answer::into_frame);
-        farewell(&mut sink, frame, self.limits.farewell).await;
+        match answered {
+            // The first frames of the broker may leave with the welcome.
+            Ok((welcome, Some(attached))) => sink.feed(welcome.into_frame()).await.is_ok().then_some(attached),
+            Ok((answer, None)) => {
+                farewell(sink, answer.into_frame(), self.limits.farewell).await;
+                None
+            }
+            Err(error) => {
+                farewell(sink, refused_frame(&error), self.limits.farewell).await;
+                None
+            }
+        }
     }
 
     async fn call(&self, caller: &Caller, hello: &Hello, request: Request) -> Result<Answer, Error> {
@@ -175,67 +190,27 @@ impl Stream {
         Ok(Answer::Done)
     }
 
-    async fn writer(
-        &mut self,
-        sink: FrameSink,
-        mut source: FrameSource,
-        caller: &Caller,
-        pipe: &PipeRef,
-        attach: WriterAttach,
-    ) {
-        let _attached = self.state.attach();
-        let attaching = self.broker.attach_writer(caller, pipe, attach);
-        match unless_gone(&mut source, attaching).await {
-            None => {}
-            Some(Err(error)) => self.refuse(sink, &error).await,
-            Some(Ok(halves)) => {
-                self.pass(sink, source, Answer::WriterWelcome(halves.welcome), halves.up, halves.down).await;
-            }
-        }
+    async fn writer(&self, pipe: &PipeRef, attach: WriterAttach) -> Result<(Answer, Option<Attached>), Error> {
+        let counted = self.state.attach();
+        let WriterHalves { welcome, up, down } = self.broker.attach_writer(&self.caller, pipe, attach).await?;
+        Ok((Answer::WriterWelcome(welcome), Some(Attached::Writer(up, down, counted))))
     }
 
-    async fn reader(
-        &mut self,
-        sink: FrameSink,
-        mut source: FrameSource,
-        caller: &Caller,
-        pipe: &PipeRef,
-        attach: ReaderAttach,
-    ) {
-        let _attached = self.state.attach();
-        let attaching = self.broker.attach_reader(caller, pipe, attach);
-        match unless_gone(&mut source, attaching).await {
-            None => {}
-            Some(Err(error)) => self.refuse(sink, &error).await,
-            Some(Ok(halves)) => {
-                self.pass(sink, source, Answer::ReaderWelcome, halves.up, halves.down).await;
-            }
-        }
-    }
-
-    async fn refuse(&self, mut sink: FrameSink, error: &Error) {
-        let _ = sink.feed(self.hello().into_frame()).await;
-        farewell(&mut sink, refused_frame(error), self.limits.farewell).await;
-    }
-
-    /// Says hello and welcome; the first frames of the broker may leave with them.
-    async fn welcome(&self, sink: &mut FrameSink, answer: Answer) -> bool {
-        sink.feed(self.hello().into_frame()).await.is_ok() && sink.feed(answer.into_frame()).await.is_ok()
+    async fn reader(&self, pipe: &PipeRef, attach: ReaderAttach) -> Result<(Answer, Option<Attached>), Error> {
+        let counted = self.state.attach();
+        let ReaderHalves { up, down } = self.broker.attach_reader(&self.caller, pipe, attach).await?;
+        Ok((Answer::ReaderWelcome, Some(Attached::Reader(up, down, counted))))
     }
 
     /// Passes frames on in both directions until one side ends. The broker's halves are dropped first: that is the
     /// broken link it hears of, however long the client takes to hear why.
     async fn pass<U: Message, D: Message>(
         &mut self,
-        mut sink: FrameSink,
+        sink: FrameSink,
         source: FrameSource,
-        welcome: Answer,
         mut up: UpSink<U>,
         mut down: DownStream<D>,
     ) {
-        if !self.welcome(&mut sink, welcome).await {
-            return;
-        }
         let mut to_client = MessageSink::new(sink);
         let mut from_client = Paced::new(MessageStream::new(source), self.limits.frames_per_second);
         let ended = tokio::select! {
@@ -244,17 +219,34 @@ impl Stream {
             _ = self.phase.wait_for(|p| *p >= Phase::GoingAway) => Ended::Because(going_away()),
             () = revoked(&mut self.revoked) => Ended::Because(no_longer_admitted()),
         };
-        if let Ended::Because(error) = &ended
-            && error.code() == Code::GoingAway
-        {
-            last_words(&mut down, &mut to_client, self.limits.farewell).await;
-        }
-        drop((up, down));
-        match ended {
-            Ended::ClientLeft => {}
-            Ended::Over => bounded(to_client.frames().close(), self.limits.farewell).await,
-            Ended::Because(error) => farewell(to_client.frames(), error_frame(&error), self.limits.farewell).await,
-        }
+        Box::pin(end(ended, up, down, &mut to_client, self.limits.farewell)).await;
+    }
+}
+
+/// The broker's halves of an attach, which is counted until they are dropped.
+enum Attached {
+    Writer(UpSink<WriterUp>, DownStream<WriterDown>, Counted),
+    Reader(UpSink<ReaderUp>, DownStream<ReaderDown>, Counted),
+}
+
+/// The end of an attach: what the client must still hear.
+async fn end<U, D: Message>(
+    ended: Ended,
+    up: UpSink<U>,
+    mut down: DownStream<D>,
+    to_client: &mut MessageSink<D>,
+    limit: Duration,
+) {
+    if let Ended::Because(error) = &ended
+        && error.code() == Code::GoingAway
+    {
+        last_words(&mut down, to_client, limit).await;
+    }
+    drop((up, down));
+    match ended {
+        Ended::ClientLeft => {}
+        Ended::Over => bounded(to_client.frames().close(), limit).await,
+        Ended::Because(error) => farewell(to_client.frames(), error_frame(&error), limit).await,
     }
 }
 
