@@ -1,0 +1,42 @@
+//! The UDP sockets under QUIC.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Asked of the kernel for each direction: a burst of a full window while the process has no turn. It gives as much as
+/// `net.core.rmem_max` and `wmem_max` allow, often 208 KiB.
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// An endpoint that waits at `address`. At `[::]` it waits for IPv4 too.
+pub(crate) fn serving(address: SocketAddr, endpoint: EndpointConfig, server: ServerConfig) -> io::Result<Endpoint> {
+    Endpoint::new(endpoint, Some(server), bind(address)?, Arc::new(TokioRuntime))
+}
+
+/// An endpoint from which `relay` can be reached. It is bound to no address of this machine, so the kernel picks the one that works
+/// after the network changed, and the connection moves with it.
+pub(crate) fn calling(relay: SocketAddr) -> io::Result<Endpoint> {
+    let any: IpAddr = if relay.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Endpoint::new(EndpointConfig::default(), None, bind(SocketAddr::new(any, 0))?, Arc::new(TokioRuntime))
+}
+
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    // As much as the kernel gives will do.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// An IPv4 address as people write it, also where the socket is IPv6.
+pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
