@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use skypipe_core::{Error, RACE_SEPARATOR};
+use skypipe_keys::URLS_MAX;
 use skypipe_tls::RelayUrl;
 
 use crate::broker::is_network;
@@ -53,8 +54,10 @@ fn at(urls: &[&str], asked: &[Public]) -> Result<Vec<String>, Error> {
 /// Leaves out links without TLS where there are others: a race must not end at one because the others are blocked.
 fn without_plain(urls: Vec<&str>) -> Vec<String> {
     let is_plain = |url: &&str| url.starts_with("ws:");
-    let has_better = !urls.iter().all(|url| is_plain(&url));
-    urls.into_iter().filter(|url| !(has_better && is_plain(&url))).map(str::to_owned).collect()
+    let has_better = !urls.iter().all(is_plain);
+    let kept = urls.into_iter().filter(|url| !(has_better && is_plain(url)));
+    // A ticket has no room for more; the better ones come first.
+    kept.take(URLS_MAX).map(str::to_owned).collect()
 }
 
 /// Whether no URL of these can be reached from outside its network.

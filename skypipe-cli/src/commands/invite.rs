@@ -39,7 +39,7 @@ pub(crate) fn run(relay: Option<&str>, args: InviteArgs) -> Result<Exit, Error> 
         if urls.is_empty() {
             return Err(Error::new(Code::Unsupported, NOT_LISTENING));
         }
-        let ticket = Ticket { urls: urls.clone(), token: made.token }.to_string();
+        let ticket = Ticket::new(urls.clone(), made.token)?.to_string();
         if args.json.json {
             let line = InvitedLine { ticket, expires: until(args.expires), uses: args.uses, urls };
             return print(&json_line(&line));

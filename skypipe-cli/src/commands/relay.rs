@@ -79,7 +79,9 @@ fn keys(folder: &LocalFolder, args: &RelayArgs) -> Result<Arc<KeyFolder>, Error>
     // The owner's key is asked for once, and one that an agent holds only then.
     let is_new = !folder.path().join("authorized_keys").exists();
     let owner = if is_new { Some(owner(args.owner.as_deref())?) } else { None };
-    Ok(Arc::new(KeyFolder::open(folder.path(), owner, names, Env::system())?))
+    let keys = KeyFolder::open(folder.path(), owner, names, Env::system())?;
+    keys.on_fault(|error| say(&format!("the keys stay as they were: {error}")));
+    Ok(Arc::new(keys))
 }
 
 /// Whose relay it is.

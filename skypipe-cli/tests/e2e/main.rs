@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing, `pub` reads better than `pub(crate)`")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod across;
 mod bad_input;
 mod big;
 mod direction;

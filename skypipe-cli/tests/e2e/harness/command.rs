@@ -62,13 +62,22 @@ pub struct Command {
     folder: PathBuf,
     input: In,
     output: Out,
+    errors_at_terminal: bool,
 }
 
 impl Command {
     /// A command whose stdin is `/dev/null` and whose stdout is a pipe.
     pub fn new(program: impl Into<OsString>, folder: PathBuf, environment: Vec<(OsString, OsString)>) -> Self {
         let program = program.into();
-        Self { program, arguments: Vec::new(), environment, folder, input: In::Null, output: Out::Pipe }
+        Self {
+            program,
+            arguments: Vec::new(),
+            environment,
+            folder,
+            input: In::Null,
+            output: Out::Pipe,
+            errors_at_terminal: false,
+        }
     }
 
     pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
@@ -88,6 +97,12 @@ impl Command {
 
     pub fn stdout(mut self, output: Out) -> Self {
         self.output = output;
+        self
+    }
+
+    /// Its stderr is a terminal.
+    pub fn stderr_at_terminal(mut self) -> Self {
+        self.errors_at_terminal = true;
         self
     }
 
@@ -114,11 +129,20 @@ impl Command {
         command.current_dir(&self.folder).envs(self.environment.iter().cloned());
         let feed = self.connect_stdin(&mut command);
         let (watch_stdout, unread) = self.connect_stdout(&mut command);
-        command.stderr(Stdio::piped());
+        let at_terminal = self.errors_at_terminal.then(terminal::open).map(|(person, inside)| {
+            command.stderr(inside);
+            person
+        });
+        if at_terminal.is_none() {
+            command.stderr(Stdio::piped());
+        }
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{shown}: {e}"));
         // The command holds this side's copies of the streams: as long as it lives, nothing ends.
         drop(command);
-        let stderr = Output::keeping(child.stderr.take().unwrap());
+        let stderr = match at_terminal {
+            Some(person) => Output::keeping(person),
+            None => Output::keeping(child.stderr.take().unwrap()),
+        };
         let stdout = watch_stdout.unwrap_or_else(|| match (child.stdout.take(), &self.output) {
             (Some(pipe), Out::Summed) => Output::summing(pipe),
             (Some(pipe), _) => Output::keeping(pipe),

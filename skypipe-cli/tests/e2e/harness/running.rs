@@ -126,6 +126,11 @@ impl Running {
         self
     }
 
+    /// What came on stdout so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.bytes()).into_owned()
+    }
+
     /// Waits until its stderr holds `text`.
     #[track_caller]
     pub fn until_says(&self, text: &str) -> &Self {

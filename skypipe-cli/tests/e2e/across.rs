@@ -1,0 +1,8 @@
+//! Across machines, on one: two homes, a relay that listens, and nothing between them but keys.
+
+mod check;
+mod invite_join;
+mod keys;
+mod listen;
+mod sky;
+mod strangers;
