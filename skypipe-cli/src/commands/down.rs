@@ -61,7 +61,7 @@ fn may_delete(args: &DownArgs, machine: &Machine, host: &str) -> Result<bool, Er
     if args.delete_data {
         return Ok(true);
     }
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
     ask("delete what is stored there, for good? [y/N] ")

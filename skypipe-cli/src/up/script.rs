@@ -14,7 +14,7 @@ const END_OF_FILE: &str = "END_OF_FILE_OF_SKYPIPE_UP";
 /// Looks at a machine.
 pub(crate) fn probe(port: Option<u16>) -> String {
     let port = port.map(|p| p.to_string()).unwrap_or_default();
-    format!("{COMMON}want_port={port}\n{PROBE}")
+    whole(&format!("{COMMON}want_port={port}\n{PROBE}"))
 }
 
 /// Makes room for the binary, and clears away what an interrupted copy left.
@@ -167,7 +167,12 @@ fn file(path: &str, mode: &str, text: &str) -> String {
 fn script(place: &Place, steps: &str) -> String {
     let Place { lib, service, data } = place;
     let [lib, service, data] = [lib, service, data].map(|path| quoted(path));
-    format!("{COMMON}lib={lib}\nservice={service}\ndata={data}\n{steps}tell end ok\n")
+    whole(&format!("{COMMON}lib={lib}\nservice={service}\ndata={data}\n{steps}tell end ok\n"))
+}
+
+/// The shell runs nothing before it has read the last line: a script that is cut off on its way does nothing at all.
+fn whole(script: &str) -> String {
+    format!("{{\n{script}}}\n")
 }
 
 #[cfg(test)]
@@ -212,6 +217,18 @@ mod tests {
             let machine = Machine::of_answer(&run(&probe(Some(port)), home.path()).unwrap()).unwrap();
             assert_eq!(machine.taken, Some(port));
         }
+    }
+
+    #[test]
+    fn a_script_that_is_cut_off_does_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let lib = home.path().join("lib");
+        let place = Place { lib: lib.display().to_string(), service: "none".into(), data: "none".into() };
+        let script = prepare(&place);
+        for end in (0..script.len() - 2).rev().step_by(7) {
+            assert!(run(&script[..end], home.path()).is_err() && !lib.exists(), "cut at {end}");
+        }
+        assert!(run(&script, home.path()).is_ok() && lib.exists());
     }
 
     #[test]
