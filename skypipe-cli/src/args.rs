@@ -12,8 +12,8 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use skypipe_core::{Code, Error};
 
-pub(crate) use machine::{DownArgs, PrintArg, UpArgs};
 pub(crate) use across::{InviteArgs, JoinArgs, KeysArgs, KeysVerb, RelayArgs};
+pub(crate) use machine::{DownArgs, PrintArg, UpArgs};
 
 use crate::exit;
 use crate::words::{LATER, LATER_NOTE};

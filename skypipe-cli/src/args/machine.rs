@@ -76,5 +76,7 @@ fn folder(text: &str) -> Result<String, String> {
 
 fn address(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    bare.parse::<std::net::IpAddr>().map(|ip| ip.to_string()).map_err(|_| "not an address, such as 192.0.2.1".to_owned())
+    bare.parse::<std::net::IpAddr>()
+        .map(|ip| ip.to_string())
+        .map_err(|_| "not an address, such as 192.0.2.1".to_owned())
 }

@@ -33,7 +33,11 @@ pub(crate) fn run(args: &DownArgs) -> Result<Exit, Error> {
     let delete = machine.data_bytes.is_some() && may_delete(args, &machine, &host)?;
     let was_there = machine.installed.is_some() || machine.service_sum.is_some() || machine.is_active;
     site.remove(&machine, &place)?;
-    say(&if was_there { format!("{host}: the relay is stopped and removed") } else { format!("{host}: no relay is there") });
+    say(&if was_there {
+        format!("{host}: the relay is stopped and removed")
+    } else {
+        format!("{host}: no relay is there")
+    });
     if delete {
         site.delete_data(&place)?;
         say(&format!("{host}: what it stored is deleted, and its keys"));
@@ -54,7 +58,11 @@ fn may_delete(args: &DownArgs, machine: &Machine, host: &str) -> Result<bool, Er
     match held(machine) {
         Some(held) => {
             let plural = if held.pipes == 1 { "" } else { "s" };
-            say(&format!("{host} holds {} pipe{plural} with {}; {on_disk} of its disk", held.pipes, size(held.bytes as f64)));
+            say(&format!(
+                "{host} holds {} pipe{plural} with {}; {on_disk} of its disk",
+                held.pipes,
+                size(held.bytes as f64)
+            ));
         }
         None => say(&format!("{host} holds {on_disk} on its disk; in how many pipes is not known")),
     }
@@ -69,7 +77,8 @@ fn may_delete(args: &DownArgs, machine: &Machine, host: &str) -> Result<bool, Er
 
 /// Asks on the terminal; everything but a plain yes is a no.
 fn ask(question: &str) -> Result<bool, Error> {
-    let failed = |e: std::io::Error| Error::new(Code::Internal, format!("the terminal cannot be asked: {e}")).because(e);
+    let failed =
+        |e: std::io::Error| Error::new(Code::Internal, format!("the terminal cannot be asked: {e}")).because(e);
     let mut stderr = std::io::stderr().lock();
     stderr.write_all(format!("skypipe: {question}").as_bytes()).and_then(|()| stderr.flush()).map_err(failed)?;
     let mut answer = String::new();
@@ -111,7 +120,9 @@ fn forget(config: &Config, host: &str, machine: &Machine) -> Result<(), Error> {
     let was_remembered = config.up.as_deref() == Some(host);
     let urls = up::network_urls(&machine.urls).join(",");
     let relay = config.relay.as_deref().unwrap_or_default();
-    if !relay.is_empty() && (was_remembered || is_same_relay(relay, &urls)) {
+    // One that did not run names no URL; then what is remembered counts.
+    let is_this = if urls.is_empty() { was_remembered } else { is_same_relay(relay, &urls) };
+    if !relay.is_empty() && is_this {
         let path = config::set_relay(&[])?;
         say(&format!("your relay is the local one again: {} says so", path.display()));
     }

@@ -92,9 +92,15 @@ fn carry_out(site: &Site, machine: &Machine, program: &Program, plan: &Plan, wis
 
 fn tell_started(machine: &Machine, plan: &Plan, started: &Started) {
     let what = if machine.is_active { "started again" } else { "started" };
-    say(&format!("the relay is {what}; it listens on port {} (UDP and TCP) and stores in {}", plan.settings.port, plan.place.data));
+    say(&format!(
+        "the relay is {what}; it listens on port {} (UDP and TCP) and stores in {}",
+        plan.settings.port, plan.place.data
+    ));
     if started.ends_at_logout {
-        let line = format!("it ends when {} logs out: `loginctl enable-linger {}` as root there changes that", machine.user, machine.user);
+        let line = format!(
+            "it ends when {} logs out: `loginctl enable-linger {}` as root there changes that",
+            machine.user, machine.user
+        );
         say(&line);
     }
     if machine.init == up::Init::None {

@@ -29,7 +29,10 @@ impl Answer {
             return Err(Error::new(Code::Internal, answer.with_noise(reason)));
         }
         if answer.get("end") != Some("ok") {
-            return Err(Error::new(Code::Disconnected, answer.with_noise("the other machine did not finish its answer")));
+            return Err(Error::new(
+                Code::Disconnected,
+                answer.with_noise("the other machine did not finish its answer"),
+            ));
         }
         Ok(answer)
     }

@@ -21,8 +21,6 @@ pub(crate) struct Machine {
     pub(crate) home: String,
     /// What keeps services running.
     pub(crate) init: Init,
-    /// Whether services of this account go on when nobody is logged in.
-    pub(crate) lingers: bool,
     /// Whether it speaks IPv6.
     pub(crate) has_ipv6: bool,
     /// What decides about ports, if it is a program that is known.
@@ -103,7 +101,6 @@ impl Machine {
             user: text("user"),
             home,
             init: init(answer.get("init")),
-            lingers: answer.get("linger").is_some(),
             has_ipv6: answer.get("ipv6").is_some(),
             firewall: answer.get("firewall").and_then(firewall),
             sum: answer.get("sum").map(str::to_owned),

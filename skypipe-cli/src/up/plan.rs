@@ -63,6 +63,7 @@ impl Plan {
         if needs_copy(machine, program) {
             check_fit(machine, program)?;
             check_room(machine, program)?;
+            check_sums(machine)?;
             steps.push(Step::Copy);
         }
         let runs = machine.is_active && machine.running() == machine.installed.as_ref().and_then(|i| i.version.clone());
@@ -109,7 +110,9 @@ fn check_owner(machine: &Machine, wish: &Wish) -> Result<(), Error> {
 pub(crate) fn check_newer(installed: Option<&Version>, offered: Option<&Version>) -> Result<(), Error> {
     match (installed, offered) {
         (Some(installed), Some(offered)) if installed > offered => {
-            let line = format!("the relay there is of version {installed}, newer than {offered}: bring this machine up to date");
+            let line = format!(
+                "the relay there is of version {installed}, newer than {offered}: bring this machine up to date"
+            );
             Err(Error::new(Code::Version, line))
         }
         _ => Ok(()),
@@ -174,6 +177,16 @@ fn check_room(machine: &Machine, program: &Program) -> Result<(), Error> {
             Err(Error::new(Code::NoSpace, line))
         }
         _ => Ok(()),
+    }
+}
+
+fn check_sums(machine: &Machine) -> Result<(), Error> {
+    match machine.sum {
+        Some(_) => Ok(()),
+        None => {
+            let line = "there is no program for SHA-256 sums there: sha256sum, shasum, sha256 or openssl";
+            Err(Error::new(Code::Unsupported, line))
+        }
     }
 }
 
@@ -303,7 +316,10 @@ mod tests {
             let machine = Machine { os: os.into(), arch: arch.into(), libc, ..bare() };
             let error = refused(&machine, &program(), &wish());
             assert_eq!(error.code(), Code::Usage, "{error}");
-            assert!(error.text().contains(&format!("cargo build --release -p skypipe-cli --target {target}`")), "{error}");
+            assert!(
+                error.text().contains(&format!("cargo build --release -p skypipe-cli --target {target}`")),
+                "{error}"
+            );
             assert!(error.text().contains("--binary"), "{error}");
         }
     }
@@ -312,6 +328,8 @@ mod tests {
     fn what_cannot_go_well_is_not_begun() {
         let taken = Machine { taken: Some(7473), ..bare() };
         assert_eq!(refused(&taken, &program(), &wish()).code(), Code::Locked);
+        let sumless = Machine { sum: None, ..bare() };
+        assert_eq!(refused(&sumless, &program(), &wish()).code(), Code::Unsupported);
         let full = Machine { free_bytes: Some(10), ..bare() };
         assert_eq!(refused(&full, &program(), &wish()).code(), Code::NoSpace);
         let others = Machine { owner: Some("ssh-ed25519 BBBB me@here".into()), ..bare() };

@@ -29,7 +29,6 @@ if [ -d /run/systemd/system ] && has systemctl; then
     fi
 fi
 tell init "$init"
-[ -e "/var/lib/systemd/linger/$user" ] && tell linger yes
 [ -e /proc/net/if_inet6 ] && tell ipv6 yes
 [ -e /proc/net/tcp ] || tell ipv6 yes
 if has firewall-cmd; then tell firewall firewalld; elif has ufw; then tell firewall ufw; fi

@@ -51,9 +51,8 @@ impl Program {
     /// `E_USAGE` for a file that cannot be read or is no program.
     pub(crate) fn open(chosen: Option<&Path>) -> Result<Self, Error> {
         let path = chosen.map_or_else(own_path, Path::to_path_buf);
-        let cannot = |e: std::io::Error| {
-            Error::new(Code::Usage, format!("{} cannot be read: {e}", path.display())).because(e)
-        };
+        let cannot =
+            |e: std::io::Error| Error::new(Code::Usage, format!("{} cannot be read: {e}", path.display())).because(e);
         let mut file = File::open(&path).map_err(cannot)?;
         let about = file.metadata().map_err(cannot)?;
         if !about.is_file() || about.len() < HEADER_BYTES as u64 || about.len() > PROGRAM_BYTES_MAX {

@@ -19,7 +19,10 @@ pub(crate) fn probe(port: Option<u16>) -> String {
 
 /// Makes room for the binary, and clears away what an interrupted copy left.
 pub(crate) fn prepare(place: &Place) -> String {
-    script(place, "umask 022\nmkdir -p \"$lib\" || fail 'the folder for the binary cannot be made'\nrm -f \"$lib\"/upload.*\n")
+    script(
+        place,
+        "umask 022\nmkdir -p \"$lib\" || fail 'the folder for the binary cannot be made'\nrm -f \"$lib\"/upload.*\n",
+    )
 }
 
 /// The file under which a copy arrives.
@@ -234,11 +237,8 @@ mod tests {
     #[test]
     fn a_copy_that_was_changed_on_the_way_is_thrown_away() {
         let home = tempfile::tempdir().unwrap();
-        let place = Place {
-            lib: format!("{}/it's a lib", home.path().display()),
-            service: "none".into(),
-            data: "none".into(),
-        };
+        let place =
+            Place { lib: format!("{}/it's a lib", home.path().display()), service: "none".into(), data: "none".into() };
         run(&prepare(&place), home.path()).unwrap();
         let upload = upload_path(&place, 1);
         std::fs::write(&upload, "#!/bin/sh\necho skypipe 1.2.3\n").unwrap();
@@ -255,7 +255,8 @@ mod tests {
     #[test]
     fn a_binary_that_does_not_run_there_is_thrown_away_with_its_words() {
         let home = tempfile::tempdir().unwrap();
-        let place = Place { lib: format!("{}/lib", home.path().display()), service: "none".into(), data: "none".into() };
+        let place =
+            Place { lib: format!("{}/lib", home.path().display()), service: "none".into(), data: "none".into() };
         run(&prepare(&place), home.path()).unwrap();
         let upload = upload_path(&place, 2);
         let text = "#!/bin/sh\necho version GLIBC_2.99 not found >&2; exit 1\n";

@@ -77,7 +77,8 @@ pub(crate) fn folder(text: &str) -> Result<String, Error> {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+@,~ ".contains(c);
     let climbs = text.split('/').any(|part| part == "..");
     if !text.starts_with('/') || text.trim_matches('/').is_empty() || climbs || !text.chars().all(is_plain) {
-        let line = format!("not a folder for a relay: {}: a whole path from / in plain characters", text.escape_debug());
+        let line =
+            format!("not a folder for a relay: {}: a whole path from / in plain characters", text.escape_debug());
         return Err(Error::new(Code::Usage, line));
     }
     Ok(text.trim_end_matches('/').to_owned())

@@ -49,7 +49,8 @@ impl Ssh {
 
     /// The name or address that ssh connects to, once its own configuration is applied.
     pub(crate) fn address(&self) -> Option<String> {
-        let shown = self.command().args(["-G", "--", &self.host]).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+        let shown =
+            self.command().args(["-G", "--", &self.host]).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
         let text = String::from_utf8_lossy(&shown.stdout).into_owned();
         text.lines().find_map(|line| line.strip_prefix("hostname ")).map(|name| name.trim().to_owned())
     }
@@ -89,7 +90,9 @@ impl Ssh {
         let mut ssh = self.command();
         let control = format!("ControlPath={}/%C", self.sockets.path().display());
         let persist = format!("ControlPersist={PERSIST_SECONDS}");
-        for option in ["ControlMaster=auto", &control, &persist, "RequestTTY=no", "ForwardAgent=no", "ClearAllForwardings=yes"] {
+        for option in
+            ["ControlMaster=auto", &control, &persist, "RequestTTY=no", "ForwardAgent=no", "ClearAllForwardings=yes"]
+        {
             ssh.args(["-o", option]);
         }
         ssh.args(["--", &self.host, command]).stdin(stdin).stdout(stdout);
@@ -112,7 +115,10 @@ impl Ssh {
                 let line = format!("ssh does not get to {}: does `ssh {}` work?", self.host, self.host);
                 Err(Error::new(Code::Unreachable, line))
             }
-            _ => Err(Error::new(Code::Internal, format!("{} did not run the command: has the account a shell?", self.host))),
+            _ => Err(Error::new(
+                Code::Internal,
+                format!("{} did not run the command: has the account a shell?", self.host),
+            )),
         }
     }
 }

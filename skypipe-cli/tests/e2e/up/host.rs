@@ -186,7 +186,12 @@ pub fn free_port() -> u16 {
 }
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).stderr(Stdio::null()).status().unwrap_or_else(|e| panic!("{program}: {e}")).success()
+    Command::new(program)
+        .args(arguments)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap_or_else(|e| panic!("{program}: {e}"))
+        .success()
 }
 
 #[track_caller]

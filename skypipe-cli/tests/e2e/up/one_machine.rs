@@ -24,7 +24,8 @@ fn up_join_a_pipe_across_and_down() {
     let (host, mine, other) = (Host::new(), Home::new(), Home::new());
     let port = free_port().to_string();
     mine.store("old", "left behind\n");
-    let done = up(&host, &mine, &port, &[]).ok().says("the relay is started").says("skypipe invite").says("read --item old");
+    let done =
+        up(&host, &mine, &port, &[]).ok().says("the relay is started").says("skypipe invite").says("read --item old");
     let urls = done.text();
     assert!(urls.lines().all(|url| url.contains(&format!("@127.0.0.1:{port}"))) && urls.lines().count() == 2, "{urls}");
     assert!(config(&mine).contains("quic://") && config(&mine).contains(NAME), "{}", config(&mine));
@@ -48,7 +49,11 @@ fn up_join_a_pipe_across_and_down() {
     // Nobody is there to be asked: what is stored stays.
     host.skypipe(&mine, ["down"]).ok().says("1 pipe").says("stays in").gave("");
     assert!(host.relay().is_none() && host.data().join("relay_key").exists());
-    assert!(!host.home().join(".local/lib/skypipe").exists() && !config(&mine).contains("quic://"), "{}", config(&mine));
+    assert!(
+        !host.home().join(".local/lib/skypipe").exists() && !config(&mine).contains("quic://"),
+        "{}",
+        config(&mine)
+    );
     mine.skypipe(["read", "old"]).ok().gave("left behind\n");
 
     // It serves again what stayed, by the same key.
