@@ -55,7 +55,7 @@ impl Open {
     async fn both(&mut self, address: SocketAddr, key: &KeyPair, origins: &[String]) -> Result<(), Error> {
         let mut tries = if address.port() == 0 { PORT_TRIES_MAX } else { 1 };
         loop {
-            let web = WsListener::bind(address, web_options(Some(key), origins)).await?;
+            let web = web_listener(address, web_options(Some(key), origins)).await?;
             let there = SocketAddr::new(address.ip(), port(&web)?);
             match QuicListener::bind(there, key) {
                 Ok(quic) => {
@@ -77,7 +77,7 @@ impl Open {
     }
 
     async fn web(&mut self, scheme: &'static str, address: SocketAddr, options: WsOptions) -> Result<(), Error> {
-        let listener = WsListener::bind(address, options).await?;
+        let listener = web_listener(address, options).await?;
         self.bound.push((scheme, SocketAddr::new(address.ip(), port(&listener)?)));
         self.listeners.push(Box::new(listener));
         Ok(())
@@ -105,6 +105,12 @@ impl Open {
         }
         urls
     }
+}
+
+/// What cannot be listened at was typed here: no config file names it.
+async fn web_listener(address: SocketAddr, options: WsOptions) -> Result<WsListener, Error> {
+    let bound = WsListener::bind(address, options).await;
+    bound.map_err(|e| if e.code() == Code::Config { Error::new(Code::Usage, e.text()) } else { e })
 }
 
 fn web_options(key: Option<&KeyPair>, origins: &[String]) -> WsOptions {

@@ -36,8 +36,9 @@ const SEND_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
 /// Streams that a relay may open at a client. None does today.
 const RELAY_STREAMS_MAX: u32 = STREAMS_BEFORE_PROOF_MAX as u32;
 
-/// Connections whose first packet came and that nothing was done with yet. More are refused by quinn itself.
-const INCOMING_MAX: usize = 1024;
+/// Connections whose first packet came and whose handshake was not begun yet: those that wait, and as many that were not looked at.
+/// More are refused by quinn itself.
+const INCOMING_MAX: usize = 2048;
 /// Bytes that one of them may send meanwhile, and all of them together: the rest of a first flight.
 const INCOMING_BUFFER_BYTES: u64 = 16 * 1024;
 const INCOMING_BUFFERS_BYTES: u64 = 4 * 1024 * 1024;

@@ -17,27 +17,33 @@ const CLOSING_STEP: Duration = Duration::from_millis(1);
 /// The application's code of an ordinary end. Nobody looks at it.
 const NO_ERROR: VarInt = VarInt::from_u32(0);
 
-/// Links and streams of this process that are leaving.
-static LEAVING: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+/// Clients' links of this process whose relay was not told yet that they are over.
+static LINKS: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
 
-/// Waits until the relays of all links that were dropped have been told, and the last bytes of dropped streams arrived; at most
-/// `limit`. For programs that are about to end: drop all clients first. Takes well under a millisecond where nothing is left to say.
+/// Waits until this process has no client's link any more and the relays of all it had have been told, at most `limit`. For programs
+/// that are about to end: drop all clients first, and call it within the runtime that they used. Else a relay learns only from
+/// [`IDLE_LIMIT`](crate::IDLE_LIMIT) of silence that they went. Takes well under a millisecond where nothing was left to say.
 ///
 /// # Cancel safety
 /// A dropped call leaves nothing behind.
 pub async fn goodbye(limit: Duration) {
     // The sender is static: it never closes.
-    let _ = timeout(limit, LEAVING.subscribe().wait_for(|leaving| *leaving == 0)).await;
+    let _ = timeout(limit, LINKS.subscribe().wait_for(|links| *links == 0)).await;
 }
 
 /// Closes the connection of a link that nobody holds any more. Where no runtime is left, nothing can be said.
-pub(crate) fn close(connection: Connection) {
-    spawn(async move { timeout(CLOSING_LIMIT, closed(&connection)).await });
+pub(crate) fn close(connection: Connection, counted: Counted) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(async move {
+        let _ = timeout(CLOSING_LIMIT, closed(&connection)).await;
+        drop(counted);
+    });
 }
 
 /// Keeps what `life` holds until `last_bytes` says that they arrived.
 pub(crate) fn linger<L: Send + 'static>(life: L, last_bytes: impl Future<Output = ()> + Send + 'static) {
-    spawn(async move {
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(async move {
         let _ = timeout(LAST_BYTES_LIMIT, last_bytes).await;
         drop(life);
     });
@@ -55,27 +61,18 @@ async fn closed(connection: &Connection) {
     }
 }
 
-/// Counts from now on, not from the task's first turn.
-fn spawn<T>(work: impl Future<Output = T> + Send + 'static) {
-    let Ok(runtime) = Handle::try_current() else { return };
-    let counted = Counted::new();
-    runtime.spawn(async move {
-        work.await;
-        drop(counted);
-    });
-}
-
-struct Counted;
+/// A client's link, as [`goodbye`] counts it.
+pub(crate) struct Counted(());
 
 impl Counted {
-    fn new() -> Self {
-        LEAVING.send_modify(|leaving| *leaving += 1);
-        Self
+    pub(crate) fn new() -> Self {
+        LINKS.send_modify(|links| *links += 1);
+        Self(())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        LEAVING.send_modify(|leaving| *leaving -= 1);
+        LINKS.send_modify(|links| *links -= 1);
     }
 }

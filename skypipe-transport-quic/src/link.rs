@@ -14,15 +14,14 @@ use skypipe_core::{
 use tokio::time::timeout;
 
 use crate::config::RELAY_LINK_WINDOW_BYTES;
+use crate::leaving::{self, Counted};
 use crate::stream::QuicStream;
-use crate::{failure, leaving, socket};
+use crate::{failure, socket};
 
 /// How long to wait for a stream where the peer has as many as it takes.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
-/// Streams that a peer may open when it was admitted. quinn sets memory aside for each that may be opened, so the limit grows with
-/// use: a link of one stream, as most are, pays for few.
-const STREAMS_AT_FIRST: u32 = 32;
-/// By how much the limit grows when half of it is in use.
+/// By how much the limit of streams grows when half of it is in use. quinn sets memory aside for each that may be opened (4,096 are
+/// 280 KB), so a link of one stream, as most are, pays for few.
 const STREAMS_GROWTH: u32 = 4;
 
 /// One end of a connection.
@@ -105,7 +104,8 @@ impl Link for QuicLink {
 /// The connection, as long as the link or one of its streams lives. A client that drops all of them tells the relay.
 pub(crate) struct Life {
     connection: Connection,
-    is_client: bool,
+    /// At a client.
+    counted: Option<Counted>,
     admitted: AtomicBool,
     /// Streams that live, whoever opened them.
     streams: AtomicUsize,
@@ -117,7 +117,7 @@ impl Life {
     fn new(connection: Connection, is_client: bool) -> Self {
         Self {
             connection,
-            is_client,
+            counted: is_client.then(Counted::new),
             admitted: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             streams_max: AtomicU32::new(STREAMS_BEFORE_PROOF_MAX as u32),
@@ -125,7 +125,7 @@ impl Life {
     }
 
     pub(crate) fn is_client(&self) -> bool {
-        self.is_client
+        self.counted.is_some()
     }
 
     pub(crate) fn stream_opened(&self) {
@@ -152,8 +152,8 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        if self.is_client {
-            leaving::close(self.connection.clone());
+        if let Some(counted) = self.counted.take() {
+            leaving::close(self.connection.clone(), counted);
         }
     }
 }
@@ -161,7 +161,7 @@ impl Drop for Life {
 /// The limit for a peer that was admitted and has so many streams.
 fn streams_max(now: u32, streams: usize) -> u32 {
     let wanted = if streams >= now as usize / 2 { now.saturating_mul(STREAMS_GROWTH) } else { now };
-    wanted.clamp(STREAMS_AT_FIRST, STREAMS_PER_LINK_MAX as u32)
+    wanted.min(STREAMS_PER_LINK_MAX as u32)
 }
 
 #[cfg(test)]
@@ -170,8 +170,7 @@ mod tests {
 
     #[test]
     fn the_limit_of_streams_follows_their_number() {
-        assert_eq!(streams_max(16, 1), 32);
-        assert_eq!((streams_max(32, 15), streams_max(32, 16)), (32, 128));
+        assert_eq!((streams_max(16, 7), streams_max(16, 8)), (16, 64));
         assert_eq!((streams_max(2048, 1024), streams_max(4096, 4096)), (4096, 4096));
     }
 }

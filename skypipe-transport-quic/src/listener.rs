@@ -17,8 +17,9 @@ use crate::{SCHEME, socket};
 
 /// Links that are ready and not asked for yet. One that waits here counts as half open still.
 const READY_MAX: usize = 16;
-/// Newcomers who wait until another handshake is over: as many as may be at it.
-const WAITING_MAX: usize = crate::gate::HALF_OPEN_MAX;
+/// Newcomers with a proven address who wait until another handshake is over: a thousand clients behind one NAT come back at once when
+/// their relay was started anew. Each costs its first packet.
+const WAITING_MAX: usize = 1024;
 
 /// Waits for clients at a UDP port. Dropped, it accepts nobody any more; links that stand go on.
 #[derive(Debug)]

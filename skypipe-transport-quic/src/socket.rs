@@ -18,9 +18,14 @@ pub(crate) fn serving(address: SocketAddr, endpoint: EndpointConfig, server: Ser
 
 /// An endpoint from which `relay` can be reached. It is bound to no address of this machine, so the kernel picks the one that works
 /// after the network changed, and the connection moves with it.
+///
+/// Fails at once where there is no way to the relay, such as without a network: quinn would send into the void until time runs out.
 pub(crate) fn calling(relay: SocketAddr) -> io::Result<Endpoint> {
     let any: IpAddr = if relay.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    Endpoint::new(EndpointConfig::default(), None, bind(SocketAddr::new(any, 0))?, Arc::new(TokioRuntime))
+    let any = SocketAddr::new(any, 0);
+    // Sends nothing: the kernel looks for a route.
+    std::net::UdpSocket::bind(any)?.connect(relay)?;
+    Endpoint::new(EndpointConfig::default(), None, bind(any)?, Arc::new(TokioRuntime))
 }
 
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {

@@ -245,7 +245,8 @@ impl Driver {
         }
         let _ = ws.flush().await;
         let _ = tokio::io::AsyncWriteExt::shutdown(ws.get_mut()).await;
-        let mut space = [0; 1024];
+        // Not within the task itself, which every idle link has.
+        let mut space = vec![0; 4096];
         for _ in 0..FAREWELL_BYTES_MAX / space.len() {
             match tokio::io::AsyncReadExt::read(ws.get_mut(), &mut space).await {
                 Ok(1..) => {}

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use skypipe_core::{Duplex, EXPORTER_LABEL};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use crate::limits::{READ_BYTES, UNSENT_BYTES, WRITE_BYTES, WRITE_BYTES_MAX};
+use crate::limits::{AHEAD_BYTES, BUSY_BYTES_MIN, READ_BYTES, UNSENT_BYTES, WRITE_BYTES, WRITE_BYTES_MAX};
 use crate::mux::MESSAGE_BYTES_MAX;
 
 /// A WebSocket whose handshake is over.
@@ -31,11 +31,23 @@ impl Heard {
     }
 }
 
-/// TCP that counts what comes.
+/// TCP that counts what comes. Who reads from it asks for little at once, which is right for an idle link; while more than that
+/// comes, the kernel is asked for 64 KiB instead.
 #[derive(Debug)]
 pub(crate) struct Counted {
     tcp: TcpStream,
     heard: Heard,
+    /// What was read ahead; there while the link is busy.
+    ahead: Option<Box<Ahead>>,
+    /// The last read filled all the space it had.
+    busy: bool,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    bytes: Vec<u8>,
+    from: usize,
+    to: usize,
 }
 
 impl Counted {
@@ -44,7 +56,7 @@ impl Counted {
         let _ = tcp.set_nodelay(true);
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = socket2::SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
-        Self { tcp, heard: Heard::default() }
+        Self { tcp, heard: Heard::default(), ahead: None, busy: false }
     }
 
     pub(crate) fn heard(&self) -> Heard {
@@ -52,15 +64,58 @@ impl Counted {
     }
 }
 
+impl Counted {
+    /// Reads into `space` itself.
+    fn poll_directly(&mut self, cx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = space.filled().len();
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, space))?;
+        self.came(space.filled().len() - before);
+        self.busy = space.remaining() == 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads ahead. When there is no more than would have fitted anyway, the link is busy no longer.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ahead = self.ahead.get_or_insert_with(|| Box::new(Ahead { bytes: vec![0; AHEAD_BYTES], from: 0, to: 0 }));
+        let mut space = ReadBuf::new(&mut ahead.bytes);
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut space))?;
+        (ahead.from, ahead.to) = (0, space.filled().len());
+        let came = ahead.to;
+        self.busy = came > BUSY_BYTES_MIN;
+        self.came(came);
+        Poll::Ready(Ok(()))
+    }
+
+    fn came(&self, bytes: usize) {
+        self.heard.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Gives what was read ahead; whether that was anything.
+    fn give(&mut self, space: &mut ReadBuf<'_>) -> bool {
+        let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.from < ahead.to) else { return false };
+        let given = space.remaining().min(ahead.to - ahead.from);
+        space.put_slice(&ahead.bytes[ahead.from..ahead.from + given]);
+        ahead.from += given;
+        true
+    }
+}
+
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = space.filled().len();
-        let read = Pin::new(&mut self.tcp).poll_read(cx, space);
-        let came = space.filled().len() - before;
-        if came > 0 {
-            self.heard.0.fetch_add(came as u64, Ordering::Relaxed);
+        if self.give(space) {
+            return Poll::Ready(Ok(()));
         }
-        read
+        if self.busy && space.remaining() < AHEAD_BYTES {
+            let read = self.poll_ahead(cx);
+            if read.is_pending() {
+                (self.busy, self.ahead) = (false, None);
+            }
+            ready!(read)?;
+            self.give(space);
+            return Poll::Ready(Ok(()));
+        }
+        self.ahead = None;
+        self.poll_directly(cx, space)
     }
 }
 

@@ -31,11 +31,9 @@ impl Drop for WsStream {
 impl AsyncRead for WsStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let now = self.shared.now();
-        self.shared.with(|state| match state.mux.read(self.id, space.initialize_unfilled(), now) {
-            Ok(Some(read)) => {
-                space.advance(read);
-                Poll::Ready(Ok(()))
-            }
+        let room = space.remaining();
+        self.shared.with(|state| match state.mux.read(self.id, room, |bytes| space.put_slice(bytes), now) {
+            Ok(Some(_)) => Poll::Ready(Ok(())),
             Ok(None) => {
                 state.wait_to_read(self.id, cx);
                 Poll::Pending

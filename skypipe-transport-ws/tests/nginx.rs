@@ -1,7 +1,7 @@
 //! Behind a reverse proxy that ends TLS: the distribution's nginx, as its own process with its own folder.
 //!
-//! A certificate of an authority that the test makes is trusted through `SSL_CERT_FILE`. That is the process's, so all of this
-//! is one test.
+//! A certificate of an authority that the test makes is trusted through `SSL_CERT_FILE`. A process reads that where it begins, so
+//! the test runs itself once more, as a process of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -113,17 +113,32 @@ async fn receive(stream: &mut (impl tokio::io::AsyncRead + Unpin), chunk: &[u8])
     assert_eq!(stream.read(&mut came).await.unwrap(), 0);
 }
 
+/// Where the test finds its certificates, when it runs as the process that trusts them.
+const FOLDER: &str = "SKYPIPE_TEST_FOLDER";
+
 #[test]
 fn a_relay_behind_nginx_is_reached_by_its_hosts_name() {
+    match std::env::var_os(FOLDER) {
+        Some(folder) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(behind_nginx(Path::new(&folder)));
+        }
+        None => in_a_process_that_trusts_the_authority(),
+    }
+}
+
+fn in_a_process_that_trusts_the_authority() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
-    // SAFETY: nothing else runs in this process yet.
-    #[allow(unsafe_code)]
-    unsafe {
-        std::env::set_var("SSL_CERT_FILE", folder.path().join("authority.pem"));
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(behind_nginx(folder.path()));
+    let ended = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_relay_behind_nginx_is_reached_by_its_hosts_name", "--nocapture"])
+        .env("SSL_CERT_FILE", folder.path().join("authority.pem"))
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success(), "{told}");
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"), "{told}");
 }
 
 async fn behind_nginx(folder: &Path) {

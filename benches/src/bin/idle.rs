@@ -1,17 +1,18 @@
 //! What idle sessions cost a relay: so many readers, each on a link of its own, each waiting at a pipe of its own.
 //!
-//! `cargo run --release -p skypipe-benches --bin idle [SESSIONS]` starts the relay that was built beside it, `skypipe`, as a process of its own and
+//! `cargo run --release -p skypipe-benches --bin idle [SESSIONS]` starts for each transport the relay that was built beside it, `skypipe`, as a process of its own and
 //! prints the growth of its resident memory as a Markdown table. It fails where a session costs more than it may.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use skypipe_core::{
-    Broker, Caller, Code, Env, Epoch, Error, PipeName, PipeRef, ReaderAttach, ReaderHalves, RemoteBroker, Take,
-    registry,
+    Broker, Caller, Code, Env, Epoch, Error, KeyPair, PipeName, PipeRef, ReaderAttach, ReaderHalves, RemoteBroker,
+    Take, registry,
 };
 
 /// As many as the promise is about.
@@ -22,7 +23,9 @@ const AT_ONCE: usize = 8;
 const DESCRIPTORS_SPARE: u64 = 100;
 
 /// A way to the relay, and what 10,000 idle sessions over it may cost, in bytes.
-const WAYS: [(&str, u64); 1] = [("unix", 120_000_000)];
+const WAYS: [(&str, u64); 3] = [("unix", 120_000_000), ("quic", 350_000_000), ("wss", 280_000_000)];
+/// Who the sessions belong to.
+const OWNER: [u8; 32] = [7; 32];
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -30,6 +33,8 @@ type Failure = Box<dyn std::error::Error>;
 async fn main() -> Result<(), Failure> {
     let sessions = std::env::args().nth(1).map_or(Ok(SESSIONS), |count| count.parse())?;
     raise_descriptors(sessions)?;
+    skypipe_transport_quic::install();
+    skypipe_transport_ws::install();
     println!("| {sessions} idle sessions over | relay before | after | each | may be | attached in |");
     println!("|---|---:|---:|---:|---:|---:|");
     let mut too_dear = Vec::new();
@@ -75,7 +80,8 @@ struct Session {
 }
 
 async fn attach(url: &str, number: usize) -> Result<Session, Error> {
-    let broker = RemoteBroker::new(registry::lookup(url)?, url);
+    let signer = Arc::new(KeyPair::from_seed(&OWNER));
+    let broker = RemoteBroker::new(registry::lookup(url)?, url).with_signer(signer);
     let pipe = PipeRef::from(&PipeName::new(&format!("idle/{number}"))?);
     let halves = broker.attach_reader(&Caller::in_process(), &pipe, waiting()).await?;
     Ok(Session { _broker: broker, _halves: halves })
@@ -111,6 +117,8 @@ impl Relay {
         let mut process = Command::new(&program)
             .args(["relay", "--listen", &listen, "--data"])
             .arg(folder.join("data"))
+            .args((way != "unix").then_some("--owner"))
+            .args((way != "unix").then(|| skypipe_keys::public_line(KeyPair::from_seed(&OWNER).public(), "idle")))
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| format!("{}: {e}; build skypipe-cli with the same profile first", program.display()))?;

@@ -138,7 +138,7 @@ async fn idle(links: usize) -> Result<(), Failure> {
         Command::new(std::env::current_exe()?).arg("hold").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let (mut asks, answers) = (process.stdin.take().ok_or("stdin")?, process.stdout.take().ok_or("stdout")?);
     let mut answers = BufReader::new(answers).lines();
-    let mut answer = move || answers.next().ok_or("the holder ended")?;
+    let mut answer = move || -> Result<String, Failure> { Ok(answers.next().ok_or("the holder ended")??) };
     let url = answer()?;
     writeln!(asks)?;
     let before: u64 = answer()?.parse()?;

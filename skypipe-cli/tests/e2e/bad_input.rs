@@ -117,7 +117,8 @@ fn unknown_options() {
 #[test]
 fn relays_that_cannot_be() {
     refused(&["--relay", "gopher://example.org", "write", "x"], "E_SCHEME");
-    refused(&["--relay", "quic://KEY@example.org:7473", "write", "x"], "E_SCHEME");
+    refused(&["--relay", "quic://KEY@example.org:7473", "write", "x"], "E_USAGE");
+    refused(&["--relay", "nonsense", "write", "x"], "E_USAGE");
 }
 
 /// A configuration that cannot be used names its line and, where there is one, its key.

@@ -76,8 +76,9 @@ impl Limit {
     }
 }
 
-/// Whether a text may be one of the three checks, told by its brackets alone: they never lie within each other. The parser
-/// takes a time that doubles with each bracket within a bracket, and whoever has a ticket may append thousands.
+/// Whether a text may be one of the three checks, told by its brackets alone: they never lie within each other, and nothing is
+/// negated. The parser calls itself for each bracket and each `!`, and whoever has a ticket may append them: 500 overflow a stack of
+/// 2 MiB, which ends the process, and some 400 fit a token.
 fn is_flat(source: &str) -> bool {
     let (mut quoted, mut depth) = (false, 0_u32);
     for c in source.chars() {
@@ -85,6 +86,7 @@ fn is_flat(source: &str) -> bool {
             // No pattern has one, so no quote is anything but the end of a text.
             '\\' => return false,
             '"' => quoted = !quoted,
+            '!' if !quoted => return false,
             '(' | '[' | '{' if !quoted => depth += 1,
             ')' | ']' | '}' if !quoted => depth = depth.saturating_sub(1),
             _ => {}
@@ -130,5 +132,20 @@ fn words(set: &Term) -> Option<Vec<String>> {
         Term::Set(terms) => terms.iter().map(word).collect(),
         Term::Array(terms) => terms.iter().map(word).collect(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_flat_text_is_parsed() {
+        for flat in [r#"check if pipe($v), {"a(([{!", "b"}.contains($v);"#, r#"check if right("read")"#, ""] {
+            assert!(is_flat(flat), "{flat}");
+        }
+        for deep in ["check if ((true))", "check if [[1]] == 1", "check if !true", r#"check if pipe("\"")"#, "f({1})"] {
+            assert!(!is_flat(deep), "{deep}");
+        }
     }
 }

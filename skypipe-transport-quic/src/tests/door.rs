@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use skypipe_core::{Code, Error};
 use skypipe_tls::{Trust, client_config};
@@ -86,10 +87,10 @@ async fn ipv6_works_as_well_and_means_ipv4_too_where_it_is_unspecified() {
 
 /// First packets of clients that will never send a second one.
 async fn first_packets(count: usize) -> Vec<Vec<u8>> {
-    let recorder = UdpSocket::bind(any_port()).await.unwrap();
-    let address = recorder.local_addr().unwrap();
     let mut packets = Vec::new();
     for _ in 0..count {
+        let recorder = UdpSocket::bind(any_port()).await.unwrap();
+        let address = recorder.local_addr().unwrap();
         let config = crate::config::client(relay_key().public(), &Times::default()).unwrap();
         let endpoint = socket::calling(address).unwrap();
         let connecting = endpoint.connect_with(config, address, "skypipe").unwrap();
@@ -112,7 +113,8 @@ async fn answer(socket: &UdpSocket, packet: &[u8], relay: SocketAddr) -> (u8, us
 
 #[tokio::test]
 async fn one_source_with_many_open_handshakes_must_prove_its_address() {
-    let listener = listener();
+    let times = Times { handshake: Duration::from_secs(2), ..Times::default() };
+    let listener = QuicListener::bind_with(any_port(), &relay_key(), times).unwrap();
     let packets = first_packets(HALF_OPEN_PER_SOURCE_MAX + 4).await;
     let mut sockets = Vec::new();
     for (n, packet) in packets.iter().enumerate() {
@@ -125,4 +127,20 @@ async fn one_source_with_many_open_handshakes_must_prove_its_address() {
     // A real client is asked too, and waits until one of the others is given up.
     let (near, far) = soon(meet(&QuicTransport::default(), &listener, &listener.url())).await;
     stream(&*near, &*far).await;
+}
+
+#[tokio::test]
+async fn many_clients_of_one_source_all_get_in() {
+    let listener = listener();
+    let (transport, url) = (QuicTransport::default(), listener.url());
+    let calling = join_all((0..200).map(|_| transport.connect(&url)));
+    let answering = async {
+        let mut links = Vec::new();
+        for _ in 0..200 {
+            links.push(listener.accept().await.unwrap());
+        }
+        links
+    };
+    let (near, far) = soon(async { tokio::join!(calling, answering) }).await;
+    assert!(near.iter().all(Result::is_ok) && far.len() == 200);
 }

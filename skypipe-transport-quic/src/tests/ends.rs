@@ -5,7 +5,6 @@ use std::io::ErrorKind;
 use skypipe_core::Code;
 
 use super::*;
-use crate::goodbye;
 
 #[tokio::test]
 async fn a_stream_dropped_in_the_middle_is_torn() {
@@ -27,7 +26,6 @@ async fn what_was_flushed_arrives_though_stream_and_link_are_dropped() {
     here.flush().await.unwrap();
     drop(here);
     drop(near);
-    goodbye(SOON).await;
     let mut read = String::new();
     soon(there.read_to_string(&mut read)).await.unwrap();
     assert_eq!(read, "last words");
@@ -65,7 +63,6 @@ async fn who_does_not_read_to_the_end_is_told_of() {
 async fn a_link_that_is_dropped_says_goodbye() {
     let Pair { near, far, .. } = pair().await;
     drop(near);
-    goodbye(SOON).await;
     assert!(soon(far.accept()).await.unwrap().is_none());
     assert_eq!(far.open().await.err().unwrap().code(), Code::Disconnected);
 }

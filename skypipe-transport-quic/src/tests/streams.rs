@@ -94,25 +94,24 @@ async fn a_stranger_has_few_streams_and_who_was_admitted_many() {
 async fn a_stranger_fills_no_more_than_its_window() {
     let Pair { near, far, .. } = pair().await;
     let (mut here, mut there) = stream(&*near, &*far).await;
+    let (block, mut written) = (vec![7; 64 * 1024], 0);
+    while let Ok(taken) = tokio::time::timeout(Duration::from_millis(200), here.write(&block)).await {
+        written += taken.unwrap();
+    }
+    // One read takes all that is there.
+    let mut unread = vec![0; 1024 * 1024];
+    let first = there.read(&mut unread).await.unwrap();
+    assert!(first <= 64 * 1024, "{first} of {written} bytes");
+    far.admitted();
+    let much = vec![7; 12 * 1024 * 1024];
     let writing = async {
-        here.write_all(&vec![7; 12 * 1024 * 1024]).await.unwrap();
-        here.shutdown().await.unwrap();
+        here.write_all(&much).await?;
+        here.shutdown().await
     };
-    let reading = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let mut unread = vec![0; 1024 * 1024];
-        let mut length = 0;
-        // Nothing is given back before the first read ends, so what is there at once is what fitted.
-        while let Ok(read) = tokio::time::timeout(Duration::ZERO, there.read(&mut unread[length..])).await {
-            length += read.unwrap();
-        }
-        assert!(length <= 64 * 1024, "{length} bytes");
-        far.admitted();
-        let mut rest = Vec::new();
-        there.read_to_end(&mut rest).await.unwrap();
-        assert_eq!(length + rest.len(), 12 * 1024 * 1024);
-    };
-    soon(async { tokio::join!(writing, reading) }).await;
+    let mut rest = Vec::new();
+    let (ended, read) = soon(async { tokio::join!(writing, there.read_to_end(&mut rest)) }).await;
+    ended.unwrap();
+    assert_eq!(first + read.unwrap(), written + much.len());
 }
 
 #[tokio::test]

@@ -53,23 +53,23 @@ impl Incoming {
         Ok(())
     }
 
-    /// Copies what fits into `space`; how much that was.
-    pub(crate) fn read(&mut self, mut space: &mut [u8]) -> usize {
-        let wanted = space.len();
-        while !space.is_empty() {
+    /// Gives what there is, `room` bytes at most; how many that were.
+    pub(crate) fn read(&mut self, room: usize, mut give: impl FnMut(&[u8])) -> usize {
+        let mut left = room;
+        while left > 0 {
             if self.pieces.is_empty() && !self.tail.is_empty() {
                 self.pieces.push_back(self.tail.split().freeze());
             }
             let Some(piece) = self.pieces.front_mut() else { break };
-            let taken = piece.len().min(space.len());
-            let (now, later) = space.split_at_mut(taken);
-            piece.copy_to_slice(now);
-            space = later;
+            let taken = piece.len().min(left);
+            give(&piece[..taken]);
+            piece.advance(taken);
+            left -= taken;
             if piece.is_empty() {
                 self.pieces.pop_front();
             }
         }
-        let taken = wanted - space.len();
+        let taken = room - left;
         self.unread -= taken;
         taken
     }
@@ -149,7 +149,7 @@ mod tests {
 
     fn pass(incoming: &mut Incoming, bytes: u32, now: Time, growth: &mut u32) -> u32 {
         incoming.push(vec![0; bytes as usize].into()).unwrap();
-        let read = incoming.read(&mut vec![0; bytes as usize]);
+        let read = incoming.read(bytes as usize, |_| {});
         incoming.give_back(read, now, RTT, growth)
     }
 
@@ -166,9 +166,7 @@ mod tests {
         }
         let mut got = Vec::new();
         while incoming.unread() > 0 {
-            let mut space = [0; 777];
-            let read = incoming.read(&mut space);
-            got.extend_from_slice(&space[..read]);
+            incoming.read(777, |bytes| got.extend_from_slice(bytes));
         }
         assert_eq!(got, all);
     }

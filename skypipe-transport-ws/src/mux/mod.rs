@@ -21,16 +21,15 @@ mod random_tests;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use skypipe_core::Time;
 
 use bucket::Bucket;
 pub(crate) use constants::MESSAGE_BYTES_MAX;
-use constants::kind;
 use constants::*;
 pub(crate) use message::StreamId;
 use outgoing::End;
@@ -180,11 +179,17 @@ impl Mux {
         self.opened.pop_front()
     }
 
-    /// Copies bytes that came on a stream. None: wait. Zero: it ended.
-    pub(crate) fn read(&mut self, id: StreamId, space: &mut [u8], now: Time) -> Result<Option<usize>, Gone> {
+    /// Gives bytes that came on a stream, `room` at most. None: wait. Zero: it ended.
+    pub(crate) fn read(
+        &mut self,
+        id: StreamId,
+        room: usize,
+        give: impl FnMut(&[u8]),
+        now: Time,
+    ) -> Result<Option<usize>, Gone> {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Gone::Link) };
-        let read = stream.incoming.read(space);
-        if read > 0 || space.is_empty() {
+        let read = stream.incoming.read(room, give);
+        if read > 0 || room == 0 {
             self.unread -= read;
             let given = stream.incoming.give_back(read, now, self.round_trip.max(ROUND_TRIP_MIN), &mut self.growth);
             stream.window_due += given;
@@ -330,93 +335,6 @@ impl Mux {
     /// A ping or pong came.
     pub(crate) fn pinged(&mut self, now: Time) -> Result<(), Breach> {
         if self.pings.take(now) { Ok(()) } else { Err(Breach::Flood("pings")) }
-    }
-
-    /// The next message to send: one of each stream that has any, in turn.
-    pub(crate) fn next(&mut self) -> Option<Bytes> {
-        if self.streams_due > 0 {
-            let more = std::mem::take(&mut self.streams_due);
-            self.peer_may_open += more;
-            return Some(message::numbered(kind::STREAMS, 0, more));
-        }
-        while let Some(id) = self.turns.pop_front() {
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
-            stream.in_turns = false;
-            if let Some(message) = self.next_of(id) {
-                self.turn(id);
-                return Some(message);
-            }
-        }
-        None
-    }
-
-    /// All messages that were given out have left.
-    pub(crate) fn flushed(&mut self) {
-        for id in std::mem::take(&mut self.ends) {
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.outgoing.end = End::Flushed;
-                self.wakes.push(Wake::Write(id));
-            }
-        }
-    }
-
-    fn next_of(&mut self, id: StreamId) -> Option<Bytes> {
-        let stream = self.streams.get_mut(&id).filter(|stream| stream.has_next())?;
-        if std::mem::take(&mut stream.open_due) {
-            return Some(message::plain(kind::OPEN, id));
-        }
-        if stream.reset_due {
-            if !stream.incoming.ended {
-                self.late += u64::from(stream.incoming.window_left());
-            }
-            self.forget(id);
-            return Some(message::plain(kind::RESET, id));
-        }
-        if stream.window_due > 0 {
-            return Some(message::numbered(kind::WINDOW, id, std::mem::take(&mut stream.window_due)));
-        }
-        if let Some((message, carries)) = stream.outgoing.next() {
-            self.unsent -= carries;
-            if std::mem::take(&mut stream.outgoing.waits) {
-                self.wakes.push(Wake::Write(id));
-            }
-            self.room();
-            return Some(message);
-        }
-        if stream.outgoing.end == End::Wanted {
-            stream.outgoing.end = End::Sent;
-            self.ends.push(id);
-            return Some(message::plain(kind::FIN, id));
-        }
-        None
-    }
-
-    /// Puts a stream that has something to send at the end of the row, once.
-    fn turn(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.get_mut(&id)
-            && !self.broken
-            && !stream.in_turns
-            && stream.has_next()
-        {
-            stream.in_turns = true;
-            self.turns.push_back(id);
-        }
-    }
-
-    /// There may be room for who waits longest; with nothing unsent there is for all.
-    fn room(&mut self) {
-        let all = self.unsent == 0;
-        while self.unsent < UNSENT_BYTES_MAX
-            && let Some(id) = self.waiting.pop_front()
-        {
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.in_waiting = false;
-            }
-            self.wakes.push(Wake::Write(id));
-            if !all {
-                break;
-            }
-        }
     }
 
     fn forget(&mut self, id: StreamId) {

@@ -105,12 +105,12 @@ impl Run {
 
     fn read(&mut self, end: usize, nth: usize, length: usize) {
         let Some(id) = self.pick(end, nth) else { return };
-        let mut space = vec![0; length.max(1)];
+        let mut came = Vec::new();
         let known = self.known[end].get_mut(&id).unwrap();
-        match self.pair.ends[end].read(id, &mut space, self.pair.now) {
+        match self.pair.ends[end].read(id, length.max(1), |bytes| came.extend_from_slice(bytes), self.pair.now) {
             Ok(Some(0)) => known.ended = true,
-            Ok(Some(read)) => {
-                for byte in &space[..read] {
+            Ok(Some(_)) => {
+                for byte in &came {
                     assert_eq!(*byte, (known.read % 251) as u8, "stream {id} at {}", known.read);
                     known.read += 1;
                 }
@@ -161,7 +161,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_the_order_all_arrives_and_nothing_exceeds_its_bounds(steps in prop::collection::vec(step(), 1..250)) {

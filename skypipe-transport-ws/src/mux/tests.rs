@@ -1,5 +1,8 @@
 //! Two ends against each other, in one thread and on a clock of their own.
 
+use bytes::Bytes;
+
+use super::constants::kind;
 use super::*;
 
 pub(super) const START: Time = Time(1_000_000);
@@ -50,9 +53,8 @@ impl Pair {
     }
 
     fn read_all(&mut self, end: usize, id: StreamId) -> Vec<u8> {
-        let (mut all, mut space) = (Vec::new(), vec![0; 100_000]);
-        while let Ok(Some(read @ 1..)) = self.ends[end].read(id, &mut space, self.now) {
-            all.extend_from_slice(&space[..read]);
+        let mut all = Vec::new();
+        while let Ok(Some(1..)) = self.ends[end].read(id, 100_000, |bytes| all.extend_from_slice(bytes), self.now) {
             self.settle();
         }
         all
@@ -68,7 +70,7 @@ fn a_stream_opens_carries_ends_and_is_forgotten() {
     pair.settle();
     assert!(pair.ends[0].finish(id).unwrap(), "it left");
     assert_eq!(pair.read_all(1, id), b"hello");
-    assert_eq!(pair.ends[1].read(id, &mut [0; 9], START), Ok(Some(0)), "a clean end");
+    assert_eq!(pair.ends[1].read(id, 9, |_| {}, START), Ok(Some(0)), "a clean end");
     assert_eq!(pair.ends[1].write(id, b"answer").unwrap(), Some(6));
     pair.ends[1].finish(id).unwrap();
     pair.settle();
@@ -88,7 +90,7 @@ fn a_dropped_stream_is_cut_and_never_ends_cleanly() {
     pair.ends[0].drop_stream(id);
     pair.settle();
     assert_eq!(pair.read_all(1, id), b"half", "what came can be read");
-    assert_eq!(pair.ends[1].read(id, &mut [0; 9], START), Err(Gone::Reset));
+    assert_eq!(pair.ends[1].read(id, 9, |_| {}, START), Err(Gone::Reset));
     assert_eq!(pair.ends[1].write(id, b"x"), Err(Gone::Reset));
     assert_eq!(pair.ends[1].finish(id), Err(Gone::Reset));
 }
@@ -104,7 +106,7 @@ fn last_words_before_a_drop_arrive_whole() {
     pair.ends[1].drop_stream(id);
     pair.settle();
     assert_eq!(pair.read_all(0, id), b"refused");
-    assert_eq!(pair.ends[0].read(id, &mut [0; 9], START), Ok(Some(0)));
+    assert_eq!(pair.ends[0].read(id, 9, |_| {}, START), Ok(Some(0)));
     assert_eq!(pair.ends[0].write(id, b"x"), Err(Gone::Reset), "nobody would read it");
 }
 
@@ -192,7 +194,7 @@ fn a_broken_link_gives_what_came_and_then_says_so() {
     pair.settle();
     pair.ends[1].break_off();
     assert_eq!(pair.read_all(1, id), b"came");
-    assert_eq!(pair.ends[1].read(id, &mut [0; 9], START), Err(Gone::Link));
+    assert_eq!(pair.ends[1].read(id, 9, |_| {}, START), Err(Gone::Link));
     assert_eq!(pair.ends[1].write(id, b"x"), Err(Gone::Link));
     assert_eq!(pair.ends[1].finish(id), Err(Gone::Link));
     assert_eq!(pair.ends[1].open(START), Err(Gone::Link));
@@ -284,4 +286,30 @@ fn bytes_that_cross_with_a_cut_are_passed_over_and_no_more_than_those() {
         relay.take(data(id, DATA_BYTES_MAX), START).unwrap();
     }
     assert!(relay.take(data(id, DATA_BYTES_MAX), START).is_err());
+}
+
+#[test]
+fn over_a_long_path_the_window_grows_until_it_holds_all_that_is_under_way() {
+    let (mut pair, round_trip) = (Pair::new(), Duration::from_millis(200));
+    pair.ends.iter_mut().for_each(|end| end.took(round_trip));
+    pair.ends[1].admit();
+    let id = pair.stream();
+    let mut per_trip = Vec::new();
+    for _ in 0..10 {
+        let mut sent = 0;
+        while let Some(taken) = pair.ends[0].write(id, &[0; 100_000]).unwrap() {
+            sent += taken;
+            while pair.send(0) {}
+        }
+        per_trip.push(sent);
+        pair.now = pair.now.plus(round_trip);
+        while pair.deliver(1) {
+            while let Ok(Some(1..)) = pair.ends[1].read(id, 100_000, |_| {}, pair.now) {}
+            while pair.send(1) {}
+        }
+        while pair.deliver(0) {}
+    }
+    assert_eq!(per_trip[0], WINDOW_BYTES as usize);
+    // Up to half a window that was read is not given back yet.
+    assert!(per_trip[9] >= WINDOW_BYTES_MAX as usize / 2, "{per_trip:?}");
 }

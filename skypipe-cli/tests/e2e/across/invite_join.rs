@@ -1,7 +1,7 @@
 //! `skypipe invite` on one machine, `skypipe join` on another.
 
 use super::sky::{Sky, join};
-use crate::harness::{Data, Home, In, Out};
+use crate::harness::{Data, Home, In, Out, until};
 
 /// A pipe each way between the owner and who joined.
 #[track_caller]
@@ -149,7 +149,11 @@ fn a_damaged_ticket_is_none() {
 #[test]
 fn expired_and_used_up_tickets_are_exit_3() {
     let sky = Sky::new();
-    let expired = sky.invite(&["--expires", "1ms"]);
+    let expired = sky.invite(&["--expires", "1s", "--uses", "1000"]);
+    until("the ticket has expired", || {
+        let done = join(&Home::new(), &expired).run().exits_one_of(&[0, 3]);
+        (done.code == Some(3)).then(|| done.says("E_ACCESS"))
+    });
     let home = Home::new();
     join(&home, &expired).run().exits(3).says("E_ACCESS");
     assert!(!home.config_home().join("skypipe/config.toml").exists(), "nothing was switched");
