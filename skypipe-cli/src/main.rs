@@ -23,6 +23,7 @@ mod listeners;
 mod notices;
 mod progress;
 mod ready;
+mod relief;
 mod shell;
 mod signals;
 mod starter;

@@ -37,7 +37,7 @@ impl Target {
 
     /// The pipe as brokers name it.
     pub fn pipe_ref(&self) -> PipeRef {
-        PipeRef { owner: self.owner.clone(), path: self.name.path() }
+        PipeRef { owner: self.owner, path: self.name.path() }
     }
 }
 
@@ -125,9 +125,9 @@ mod tests {
     fn a_name_alone_is_ones_own_and_a_key_before_it_is_the_owners() {
         let key = PublicKey([9; 32]);
         let own = Target::for_writers("logs/web").unwrap();
-        assert_eq!((own.owner.clone(), own.to_string()), (Owner::SELF, "logs/web".to_owned()));
+        assert_eq!((own.owner, own.to_string()), (Owner::SELF, "logs/web".to_owned()));
         let theirs = Target::for_readers(&format!("@{key}/logs/dead")).unwrap();
-        assert_eq!((theirs.owner.clone(), theirs.name.as_str()), (Owner(Some(key.0)), "logs/dead"));
+        assert_eq!((theirs.owner, theirs.name.as_str()), (Owner(Some(key.0)), "logs/dead"));
         assert_eq!(theirs.to_string(), format!("@{key}/logs/dead"));
         assert_eq!(theirs.pipe_ref().owner, theirs.owner);
     }

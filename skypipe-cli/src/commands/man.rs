@@ -16,7 +16,8 @@ pub(crate) fn run() -> Result<Exit, Error> {
             let man = clap_mangen::Man::new(verb.clone());
             man.render_synopsis_section(&mut page)?;
             man.render_description_section(&mut page)?;
-            man.render_options_section(&mut page)
+            man.render_options_section(&mut page)?;
+            if verb.has_subcommands() { man.render_subcommands_section(&mut page) } else { Ok(()) }
         })
     });
     made.map_err(|e| Error::new(Code::Internal, format!("the page cannot be made: {e}")))?;

@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use skypipe_core::host::{HostOptions, IDLE_AFTER, LocalFolder, SOCKET_PATH_BYTES_MAX, serve};
 use skypipe_core::{Code, Env, Error, Gatekeeper as _, PublicKey};
@@ -18,6 +17,7 @@ use crate::exit::{Exit, say};
 use crate::listen::{Listen, Public};
 use crate::listeners::Open;
 use crate::ready;
+use crate::relief::relieve;
 use crate::signals::{Hangups, Watch};
 
 /// Threads of a relay: enough that one pipe's disk does not hold up another's socket, few enough for a small machine.
@@ -45,31 +45,42 @@ pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
 async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
     let keys = if args.listen.iter().any(Listen::is_network) { Some(keys(&folder, &args)?) } else { None };
     let watch = watch(keys.clone())?;
-    let mut open = Open::default();
-    for place in &args.listen {
-        open.add(place, keys.as_ref().map(|keys| keys.relay_key()), &args.origin).await?;
+    let open = listen(&args, keys.as_deref()).await?;
+    let public_urls = keys.as_ref().map_or_else(Vec::new, |keys| open.urls(keys.relay_key().public(), &args.public));
+    let (urls, file, is_detached) = (public_urls.clone(), args.urls.clone(), args.detached);
+    let options = HostOptions {
+        listeners: open.listeners,
+        gatekeeper: keys.map(|keys| keys as _),
+        public_urls,
+        without_socket: args.data.is_some() && !args.listen.is_empty() && !has_room_for_socket(&args, &folder),
+        idle: args.idle.or(is_detached.then_some(IDLE_AFTER)),
+        ready: Some(Box::new(move |all| {
+            ready::tell(file.as_deref(), &urls);
+            announce(all, urls, is_detached);
+        })),
+        stop: Some(Box::pin(stopped(watch))),
+        ..HostOptions::default()
+    };
+    if args.data.is_none() && !args.listen.is_empty() {
+        relieve(&folder).await?;
     }
-    if open.is_plain_afar() {
-        say("ws: has no TLS: whoever is on the way reads along, unless a proxy before it adds TLS");
-    }
-    let urls = keys.as_ref().map_or_else(Vec::new, |keys| open.urls(keys.relay_key().public(), &args.public));
-    let mut options = HostOptions::default();
-    options.without_socket = args.data.is_some() && !args.listen.is_empty() && !has_room_for_socket(&args, &folder);
-    options.gatekeeper = keys.map(|keys| keys as _);
-    options.public_urls = urls.clone();
-    options.listeners = open.listeners;
-    options.idle = idle(&args);
-    let (is_detached, file) = (args.detached, args.urls);
-    options.ready = Some(Box::new(move |all| {
-        ready::tell(file.as_deref(), &urls);
-        announce(all, urls, is_detached);
-    }));
-    options.stop = Some(Box::pin(stopped(watch)));
     serve(&folder, options).await.map_err(explain)?;
     if is_detached {
         say(&format!("relay {} ended", std::process::id()));
     }
     Ok(Exit::Done)
+}
+
+/// Opens every place, or none.
+async fn listen(args: &RelayArgs, keys: Option<&KeyFolder>) -> Result<Open, Error> {
+    let mut open = Open::default();
+    for place in &args.listen {
+        open.add(place, keys.map(|keys| keys.relay_key()), &args.origin).await?;
+    }
+    if open.is_plain_afar() {
+        say("ws: has no TLS: whoever is on the way reads along, unless a proxy before it adds TLS");
+    }
+    Ok(open)
 }
 
 /// The relay's own key and the keys that it admits. Its first start makes both.
@@ -101,10 +112,6 @@ fn owner(named: Option<&OsStr>) -> Result<(PublicKey, String), Error> {
 /// there. Who names a socket of its own means that one.
 fn has_room_for_socket(args: &RelayArgs, folder: &LocalFolder) -> bool {
     args.listen.iter().all(Listen::is_network) && folder.socket().as_os_str().len() <= SOCKET_PATH_BYTES_MAX
-}
-
-fn idle(args: &RelayArgs) -> Option<Duration> {
-    args.idle.or(args.detached.then_some(IDLE_AFTER))
 }
 
 /// A relay with keys takes SIGHUP as "look at them again", unless a terminal sends it that hangs up.

@@ -34,6 +34,24 @@ fn a_second_relay_of_the_same_folder_is_exit_7() {
 }
 
 #[test]
+fn the_relay_that_a_command_started_makes_way_and_nothing_is_lost() {
+    let home = Home::new();
+    home.store("kept", "stored before\n");
+    let reader = home.live_reader("live");
+    let mut writer = home.open_writer("live");
+    writer.feed("one\n");
+    reader.until_gave("one\n");
+    let before = home.relay();
+    let sky = Sky::of(home, "127.0.0.1:0");
+    assert_ne!(sky.owner.relay(), before);
+    assert_eq!(sky.owner.relay(), sky.relay.pid());
+    writer.feed("two\n").end_input();
+    writer.wait().exits(0).quietly();
+    reader.wait().exits(0).quietly().gave("one\ntwo\n");
+    sky.joined(&[]).skypipe(["read", "kept"]).ok().gave("stored before\n");
+}
+
+#[test]
 fn its_key_and_what_it_stores_outlive_it() {
     let sky = Sky::new();
     let (key, other) = (sky.key(), sky.joined(&[]));
