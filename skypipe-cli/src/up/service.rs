@@ -211,8 +211,7 @@ mod tests {
     fn systemd_rates_the_units_as_safe() {
         let dir = tempfile::tempdir().unwrap();
         let unit = dir.path().join("skypipe.service");
-        let mut settings = Settings::default();
-        settings.public = Some("relay.example.org".into());
+        let settings = Settings { public: Some("relay.example.org".into()), ..Settings::default() };
         std::fs::write(&unit, text_for(Init::System, &settings)).unwrap();
         let rated = std::process::Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager", "--threshold=15"])
