@@ -10,6 +10,7 @@ mod admit;
 #[cfg(test)]
 mod admit_tests;
 mod limits;
+mod over;
 mod paced;
 mod pump;
 mod source;
@@ -21,9 +22,6 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
-use tokio::sync::watch;
-
 use crate::access::Access;
 use crate::broker::Broker;
 use crate::caller::{Caller, Peer};
@@ -32,9 +30,11 @@ use crate::error::Error;
 use crate::gatekeeper::Gatekeeper;
 use crate::transport::{Link, LinkStream, Listener};
 use crate::wire::SoftwareVersion;
+use futures::future::join_all;
 
 use admit::Guest;
 pub use limits::RelayLimits;
+use over::Over;
 use state::{HalfOpen, Phase, State};
 use stream::Stream;
 
@@ -209,21 +209,21 @@ impl Relay {
 
     /// The first stream proves a key. All streams end with the link, or when the key is revoked.
     async fn serve_network(&self, link: &dyn Link, first: LinkStream, half_open: HalfOpen) {
-        let Some(Guest { caller, revoked }) = admit::admit(self, link, first).await else { return };
+        // Boxed, to be given back when it is over: an idle link should cost little.
+        let Some(Guest { caller, revoked }) = Box::pin(admit::admit(self, link, first)).await else { return };
         drop(half_open);
-        let (over, _) = watch::channel(false);
+        let over = Over::new();
         let accepting = async {
             while let Ok(Some(next)) = link.accept().await {
                 let Some(half_open) = self.state.half_open().await else { return };
-                tokio::spawn(Stream::new(self, caller.clone(), half_open, Some(over.subscribe())).serve(next));
+                tokio::spawn(Stream::new(self, caller.clone(), half_open, Some(over.watch())).serve(next));
             }
         };
         tokio::select! {
             () = accepting => {}
             () = revoked => {
-                over.send_replace(true);
                 // The streams say why, and let go of theirs.
-                let _ = tokio::time::timeout(self.limits.farewell, over.closed()).await;
+                let _ = tokio::time::timeout(self.limits.farewell, over.declare()).await;
             }
         }
     }

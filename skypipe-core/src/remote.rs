@@ -218,7 +218,8 @@ impl RemoteBroker {
         let (link, stream) = self.stream().await?;
         let (mut sink, mut source) = carry(stream);
         let asked = self.ask_on(&mut sink, &mut source, request).await;
-        if asked.as_ref().is_err_and(|e| e.code() == Code::Disconnected) {
+        // A relay that heard nothing in time: the link carries nothing in that direction.
+        if asked.as_ref().is_err_and(|e| matches!(e.code(), Code::Disconnected | Code::Timeout)) {
             self.forget(&link).await;
         }
         let (software, answer) = asked?;

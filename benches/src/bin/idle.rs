@@ -123,7 +123,9 @@ impl Relay {
             .spawn()
             .map_err(|e| format!("{}: {e}; build skypipe-cli with the same profile first", program.display()))?;
         let stdout = process.stdout.take().ok_or("no stdout")?;
-        let url = BufReader::new(stdout).lines().next().ok_or("the relay said no URL")??;
+        let is_wanted = |line: &String| line.starts_with(&format!("{way}:"));
+        let url =
+            BufReader::new(stdout).lines().map_while(Result::ok).find(is_wanted).ok_or("the relay said no URL")?;
         Ok(Self { process, url })
     }
 

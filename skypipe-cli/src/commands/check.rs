@@ -80,7 +80,12 @@ struct Failed {
 pub(crate) fn run(relay: Option<&str>, args: JsonArgs) -> Result<Exit, Error> {
     let relay = Relay::find(relay)?;
     on_this_thread(async move {
-        let (answer, ways) = tokio::join!(measure(&relay.broker), ways::try_each(&relay));
+        // Together, since what is blocked takes its time to show; what is measured comes alone.
+        let (ahead, ways) = tokio::join!(clock_ahead(&relay.broker), ways::try_each(&relay));
+        let answer = match ahead {
+            Ok(ahead) => measure(&relay.broker, ahead).await,
+            Err(error) => Err(error),
+        };
         let own = relay.key.map(own_line);
         let (checked, error) = match answer {
             Ok(answer) => (report(&relay, Some(answer), None, &ways), None),
@@ -127,9 +132,14 @@ fn show(checked: &Checked, json: bool, ways: &[Way]) -> Result<Exit, Error> {
     Ok(printed)
 }
 
-async fn measure(relay: &RemoteBroker) -> Result<Answered, Error> {
-    let asked = Env::system().clock.wall();
+/// Connects; gives the seconds by which the relay's clock is ahead, where it tells its time.
+async fn clock_ahead(relay: &RemoteBroker) -> Result<Option<i64>, Error> {
     let admitted = relay.admitted().await?;
+    let here = Env::system().clock.wall();
+    Ok(admitted.map(|a| (a.time.0 as i64).saturating_sub(here.0 as i64) / 1000))
+}
+
+async fn measure(relay: &RemoteBroker, clock_ahead_s: Option<i64>) -> Result<Answered, Error> {
     let mut pong = relay.ping(Bytes::new()).await?;
     for _ in 1..ROUND_TRIPS {
         let next = relay.ping(Bytes::new()).await?;
@@ -140,7 +150,7 @@ async fn measure(relay: &RemoteBroker) -> Result<Answered, Error> {
         round_trip_us: u64::try_from(pong.round_trip.as_micros()).unwrap_or(u64::MAX),
         bytes_per_second: rate(relay).await?,
         relay_version: pong.software.to_string(),
-        clock_ahead_s: admitted.map(|a| (a.time.0 as i64).saturating_sub(asked.0 as i64) / 1000),
+        clock_ahead_s,
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use skypipe_core::host::{HostOptions, IDLE_AFTER, LocalFolder, SOCKET_PATH_BYTES_MAX, serve};
 use skypipe_core::{Code, Env, Error, Gatekeeper as _, PublicKey};
-use skypipe_keys::KeyFolder;
+use skypipe_keys::{Entry, KeyFolder};
 
 use super::keys::own_comment;
 use super::print;
@@ -87,17 +87,29 @@ async fn listen(args: &RelayArgs, keys: Option<&KeyFolder>) -> Result<Open, Erro
 fn keys(folder: &LocalFolder, args: &RelayArgs) -> Result<Arc<KeyFolder>, Error> {
     let names = args.public.iter().filter_map(Public::proxy_name).map(str::to_owned);
     let names: Vec<String> = args.name.iter().cloned().chain(names).collect();
-    // The owner's key is asked for once, and one that an agent holds only then.
-    let is_new = !folder.path().join("authorized_keys").exists();
-    let owner = if is_new { Some(owner(args.owner.as_deref())?) } else { None };
-    let keys = KeyFolder::open(folder.path(), owner, names, Env::system())?;
+    let list = folder.path().join("authorized_keys");
+    let owner = match &args.owner {
+        Some(named) => Some(named_owner(named)?),
+        // One's own key is asked for once: it may be one that an agent holds.
+        None if list.exists() => None,
+        None => Some((identity()?.key(), own_comment())),
+    };
+    let keys = KeyFolder::open(folder.path(), owner.clone(), names, Env::system())?;
     keys.on_fault(|error| say(&format!("the keys stay as they were: {error}")));
+    if owner.is_some_and(|(key, _)| !admits(&keys, key)) {
+        say("--owner counts at the first start, and this relay has its keys: `skypipe keys add` adds one");
+    }
     Ok(Arc::new(keys))
 }
 
-/// Whose relay it is.
-fn owner(named: Option<&OsStr>) -> Result<(PublicKey, String), Error> {
-    let Some(named) = named else { return Ok((identity()?.key(), own_comment())) };
+/// Whether the list has this key.
+fn admits(keys: &KeyFolder, key: PublicKey) -> bool {
+    let list = std::fs::read_to_string(keys.authorized_keys()).unwrap_or_default();
+    list.lines().filter_map(|line| Entry::parse(line).ok()).any(|entry| entry.key == key)
+}
+
+/// Whose relay it is: a public key, or a file with one.
+fn named_owner(named: &OsStr) -> Result<(PublicKey, String), Error> {
     let text = match named.to_str() {
         Some(text) if !Path::new(named).exists() => text.to_owned(),
         _ => std::fs::read_to_string(named).map_err(|e| {

@@ -13,6 +13,7 @@ mod direction;
 mod ending;
 mod exact;
 mod faults;
+#[allow(dead_code, reason = "some of it is for the tests between machines, in `tests/across`")]
 mod harness;
 mod local_relay;
 mod main_job;

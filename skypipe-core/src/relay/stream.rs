@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::Relay;
 use super::limits::RelayLimits;
+use super::over::OverWatch;
 use super::paced::Paced;
 use super::pump::{Stopped, pump};
 use super::state::{Counted, HalfOpen, Phase, State};
@@ -38,17 +39,12 @@ pub(super) struct Stream {
     gatekeeper: Option<Arc<dyn Gatekeeper>>,
     public: Arc<Mutex<Vec<String>>>,
     half_open: Option<HalfOpen>,
-    /// Becomes true when the caller's key is revoked; none on this machine, where there is none.
-    revoked: Option<watch::Receiver<bool>>,
+    /// Says when the caller's key is revoked; none on this machine, where there is none.
+    revoked: Option<OverWatch>,
 }
 
 impl Stream {
-    pub(super) fn new(
-        relay: &Relay,
-        caller: Caller,
-        half_open: HalfOpen,
-        revoked: Option<watch::Receiver<bool>>,
-    ) -> Self {
+    pub(super) fn new(relay: &Relay, caller: Caller, half_open: HalfOpen, revoked: Option<OverWatch>) -> Self {
         Self {
             broker: relay.broker.clone(),
             limits: relay.limits,
@@ -217,7 +213,7 @@ impl Stream {
             stopped = pump(&mut from_client, &mut up) => Ended::upward(stopped),
             stopped = pump(&mut down, &mut to_client) => Ended::downward(stopped),
             _ = self.phase.wait_for(|p| *p >= Phase::GoingAway) => Ended::Because(going_away()),
-            () = revoked(&mut self.revoked) => Ended::Because(no_longer_admitted()),
+            () = revoked(&self.revoked) => Ended::Because(no_longer_admitted()),
         };
         Box::pin(end(ended, up, down, &mut to_client, self.limits.farewell)).await;
     }
@@ -288,13 +284,11 @@ async fn unless_gone<T>(source: &mut FrameSource, work: impl Future<Output = T>)
 }
 
 /// Resolves when the caller's key is revoked.
-async fn revoked(over: &mut Option<watch::Receiver<bool>>) {
-    if let Some(over) = over
-        && over.wait_for(|over| *over).await.is_ok()
-    {
-        return;
+async fn revoked(over: &Option<OverWatch>) {
+    match over {
+        Some(over) => over.declared().await,
+        None => std::future::pending().await,
     }
-    std::future::pending().await
 }
 
 /// Sends a last frame and closes, within a time.

@@ -155,10 +155,12 @@ impl Connection {
         self.failures = 0;
     }
 
-    /// Whether the session goes on after this error. A relay that holds its lock and does not answer ends a command that has nothing to
-    /// lose yet; a session that was attached waits for it as for any other.
+    /// Whether the session goes on after this error. A relay that heard nothing in time sits at the other end of a link that carries
+    /// nothing: the next one may. A relay that holds its lock and does not answer ends a command that has nothing to lose yet; a session
+    /// that was attached waits for it as for any other.
     pub fn survives(&self, error: &Error) -> bool {
-        error.is_disconnected() || error.code() == Code::Busy || (self.confirmed && error.code() == Code::Locked)
+        let may_pass = error.is_disconnected() || matches!(error.code(), Code::Busy | Code::Timeout);
+        may_pass || (self.confirmed && error.code() == Code::Locked)
     }
 
     /// The link broke, or the attach failed in a way that may pass.

@@ -37,7 +37,10 @@ pub(super) fn put_pipe(out: &mut BytesMut, pipe: &PipeRef) {
 }
 
 pub(super) fn pipe(fields: &mut Fields) -> Result<PipeRef, Error> {
-    Ok(PipeRef { owner: owner(fields)?, path: PipePath::decode(fields.short()?, false)? })
+    let owner = owner(fields)?;
+    // A copy: the pipe lives on with its name, which would hold the whole buffer that the request was read into.
+    let path = Bytes::copy_from_slice(&fields.short()?);
+    Ok(PipeRef { owner, path: PipePath::decode(path, false)? })
 }
 
 pub(super) fn put_mode(out: &mut BytesMut, mode: Option<Mode>) {

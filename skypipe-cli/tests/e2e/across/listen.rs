@@ -113,6 +113,17 @@ fn another_owner_may_be_named_at_the_first_start() {
 }
 
 #[test]
+fn an_owner_named_too_late_is_told_so() {
+    let sky = Sky::new();
+    let line = own_line(&Home::new());
+    let (owner, _) = sky.end();
+    let relay = owner.skypipe(["relay", "--listen", "127.0.0.1:0", "--owner", line.trim()]).start();
+    relay.until_says("--owner counts at the first start").until_gave("wss://");
+    relay.send(Signal::TERM);
+    relay.wait().exits(0);
+}
+
+#[test]
 fn an_edited_list_counts_at_once_and_a_bad_one_is_told() {
     let sky = Sky::new();
     let other = sky.joined(&[]);

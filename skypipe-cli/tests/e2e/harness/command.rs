@@ -102,6 +102,16 @@ impl Command {
         self
     }
 
+    /// The same behind another command that becomes it, such as `ip netns exec NAME`.
+    pub fn within(mut self, prefix: &[String]) -> Self {
+        if let [before, rest @ ..] = prefix {
+            let program = std::mem::replace(&mut self.program, before.into());
+            let behind = rest.iter().map(OsString::from).chain([program]);
+            self.arguments.splice(0..0, behind);
+        }
+        self
+    }
+
     /// Its stderr is a terminal.
     pub fn stderr_at_terminal(mut self) -> Self {
         self.errors_at_terminal = true;

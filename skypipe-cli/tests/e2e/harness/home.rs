@@ -15,6 +15,9 @@ use super::until;
 /// own relay. Commands run in its `work` folder.
 pub struct Home {
     folder: TempDir,
+    prefix: Vec<String>,
+    /// The URL of the relay that its commands use; none is what they find by themselves.
+    relay: Option<String>,
 }
 
 impl Home {
@@ -23,17 +26,29 @@ impl Home {
         for name in ["home", "config", "work"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        Self { folder }
+        Self { folder, prefix: Vec::new(), relay: None }
+    }
+
+    /// A home on another host: all its commands run behind this one.
+    pub fn on(prefix: Vec<String>) -> Self {
+        let mut home = Self::new();
+        home.prefix = prefix;
+        home
+    }
+
+    /// From now on its commands use the relay at `url`.
+    pub fn uses(&mut self, url: impl Into<String>) {
+        self.relay = Some(url.into());
     }
 
     /// `skypipe` with these arguments.
     pub fn skypipe<A: Into<OsString>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        Command::new(BINARY, self.work(), self.environment()).args(arguments)
+        Command::new(BINARY, self.work(), self.environment()).args(arguments).within(&self.prefix)
     }
 
     /// A line for the shell, in which `skypipe` is this binary.
     pub fn sh(&self, script: &str) -> Command {
-        Command::new("/bin/sh", self.work(), self.environment()).args(["-c", script])
+        Command::new("/bin/sh", self.work(), self.environment()).args(["-c", script]).within(&self.prefix)
     }
 
     /// Writes one item and waits until it is stored.
@@ -149,13 +164,15 @@ impl Home {
         let beside_binary = Path::new(BINARY).parent().unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::iter::once(beside_binary.to_path_buf()).chain(std::env::split_paths(&path));
-        vec![
+        let mut environment = vec![
             ("HOME".into(), self.folder.path().join("home").into()),
             ("XDG_CONFIG_HOME".into(), self.config_home().into()),
             ("SKYPIPE_HOME".into(), self.skypipe_home().into()),
             ("PATH".into(), std::env::join_paths(folders).unwrap()),
             ("LC_ALL".into(), "C.UTF-8".into()),
-        ]
+        ];
+        environment.extend(self.relay.iter().map(|url| ("SKYPIPE_RELAY".into(), url.into())));
+        environment
     }
 }
 

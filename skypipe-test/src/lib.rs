@@ -1,0 +1,14 @@
+//! What tests of skypipe share. Nothing here is part of a release.
+//!
+//! | | |
+//! |---|---|
+//! | [`conformance!`] | what every transport must do: it joins with one line |
+//! | [`chaos`] | a proxy for TCP, UDP and local sockets that breaks what it carries, as scripted |
+//! | [`net`] | three hosts with NATs between them, as network namespaces |
+//!
+//! Everything here panics when it cannot go on: then the test has failed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+pub mod chaos;
+pub mod conformance;
+pub mod net;
