@@ -4,5 +4,5 @@ mod check;
 mod invite_join;
 mod keys;
 mod listen;
-mod sky;
+pub mod sky;
 mod strangers;
