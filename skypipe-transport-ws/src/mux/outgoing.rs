@@ -20,6 +20,8 @@ pub(crate) struct Outgoing {
     /// What the receiver takes beyond what waits here.
     credit: u32,
     pub(crate) end: End,
+    /// The writer did not say yet that what it wrote is whole.
+    torn: bool,
     /// Whether any byte left: the stream was answered.
     pub(crate) began: bool,
     /// A writer waits for room.
@@ -41,7 +43,15 @@ pub(crate) enum End {
 
 impl Outgoing {
     pub(crate) fn new() -> Self {
-        Self { messages: VecDeque::new(), unsent: 0, credit: WINDOW_BYTES, end: End::Open, began: false, waits: false }
+        Self {
+            messages: VecDeque::new(),
+            unsent: 0,
+            credit: WINDOW_BYTES,
+            end: End::Open,
+            torn: false,
+            began: false,
+            waits: false,
+        }
     }
 
     /// Takes what the receiver's window, this stream's room and the link's `room` allow.
@@ -54,7 +64,31 @@ impl Outgoing {
         }
         self.unsent += most;
         self.credit -= most as u32;
+        self.torn |= most > 0;
         most
+    }
+
+    /// What was written is whole: it arrives, whatever becomes of the stream.
+    pub(crate) fn flush(&mut self) {
+        self.torn = false;
+    }
+
+    /// The end is to be sent behind all that was written.
+    pub(crate) fn finish(&mut self) {
+        self.torn = false;
+        if self.end == End::Open {
+            self.end = End::Wanted;
+        }
+    }
+
+    /// The writer is gone. What it flushed ends behind its last byte. In the middle of a write there is no such end, and where
+    /// nothing was said none is needed; how much is forgotten then.
+    pub(crate) fn leave(&mut self) -> usize {
+        if self.torn || !self.began && self.messages.is_empty() && self.end == End::Open {
+            return self.clear();
+        }
+        self.finish();
+        0
     }
 
     /// Puts what fits behind the last message, or else into a new one; the rest.

@@ -96,6 +96,59 @@ fn a_dropped_stream_is_cut_and_never_ends_cleanly() {
 }
 
 #[test]
+fn what_was_flushed_before_a_drop_arrives_and_then_ends() {
+    let mut pair = Pair::new();
+    let (early, late) = (pair.stream(), pair.stream());
+    for id in [early, late] {
+        for part in [&b"last "[..], b"words"] {
+            pair.ends[0].write(id, part).unwrap();
+            pair.ends[0].flush(id);
+        }
+    }
+    pair.ends[0].drop_stream(early);
+    assert!(!pair.ends[0].is_idle(), "it is yet to be sent");
+    pair.settle();
+    pair.ends[0].drop_stream(late);
+    pair.settle();
+    for id in [early, late] {
+        assert_eq!(pair.read_all(1, id), b"last words");
+        assert_eq!(pair.ends[1].read(id, 9, |_| {}, START), Ok(Some(0)), "a clean end");
+        assert_eq!(pair.ends[1].write(id, b"x"), Err(Gone::Reset), "nobody would read it");
+        pair.ends[1].drop_stream(id);
+    }
+    pair.settle();
+    assert!(pair.ends.iter().all(Mux::is_idle));
+}
+
+#[test]
+fn a_drop_behind_a_flush_but_in_the_next_write_is_no_end() {
+    let mut pair = Pair::new();
+    let id = pair.stream();
+    pair.ends[0].write(id, b"whole").unwrap();
+    pair.ends[0].flush(id);
+    pair.settle();
+    pair.ends[0].write(id, b"half").unwrap();
+    pair.ends[0].drop_stream(id);
+    pair.settle();
+    assert_eq!(pair.read_all(1, id), b"whole");
+    assert_eq!(pair.ends[1].read(id, 9, |_| {}, START), Err(Gone::Reset));
+}
+
+#[test]
+fn who_is_gone_is_not_told_twice() {
+    let mut pair = Pair::new();
+    let id = pair.stream();
+    pair.ends[1].finish(id).unwrap();
+    pair.settle();
+    pair.ends[0].write(id, b"all").unwrap();
+    pair.ends[0].flush(id);
+    pair.ends[0].drop_stream(id);
+    let kinds: Vec<u8> = std::iter::from_fn(|| pair.ends[0].next()).map(|message| message[0]).collect();
+    assert_eq!(kinds, [kind::DATA, kind::FIN]);
+    assert!(pair.ends[0].is_idle());
+}
+
+#[test]
 fn last_words_before_a_drop_arrive_whole() {
     let mut pair = Pair::new();
     let id = pair.stream();
