@@ -6,8 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Breach;
 use super::constants::{
-    DATA_BYTES_MAX, HEADER_BYTES, UNSENT_BYTES_PER_STREAM_MAX, WINDOW_BYTES, WINDOW_BYTES_MAX, WINDOW_STEP_BYTES_MIN,
-    kind,
+    DATA_BYTES, HEADER_BYTES, UNSENT_BYTES_PER_STREAM_MAX, WINDOW_BYTES, WINDOW_BYTES_MAX, WINDOW_STEP_BYTES_MIN, kind,
 };
 use super::message::{self, StreamId};
 
@@ -93,10 +92,10 @@ impl Outgoing {
 
     /// Puts what fits behind the last message, or else into a new one; the rest.
     fn append<'b>(&mut self, stream: StreamId, bytes: &'b [u8]) -> &'b [u8] {
-        let full = HEADER_BYTES + DATA_BYTES_MAX;
+        let full = HEADER_BYTES + DATA_BYTES;
         let fits = self.messages.back().map_or(0, |last| full - last.len());
         if fits == 0 {
-            self.messages.push_back(message::head(kind::DATA, stream, bytes.len().min(DATA_BYTES_MAX)));
+            self.messages.push_back(message::head(kind::DATA, stream, bytes.len().min(DATA_BYTES)));
             return bytes;
         }
         let (now, later) = bytes.split_at(bytes.len().min(fits));
@@ -153,9 +152,9 @@ mod tests {
         assert_eq!(outgoing.write(1, &[7; 1_000_000], usize::MAX), UNSENT_BYTES_PER_STREAM_MAX - 5);
         assert_eq!(outgoing.write(1, &[7; 10], usize::MAX), 0);
         let (first, carries) = outgoing.next().unwrap();
-        assert_eq!((first.len(), carries), (HEADER_BYTES + DATA_BYTES_MAX, DATA_BYTES_MAX));
-        assert_eq!(outgoing.next().unwrap().1, DATA_BYTES_MAX);
-        assert!(outgoing.next().is_none());
+        assert_eq!((first.len(), carries), (HEADER_BYTES + DATA_BYTES, DATA_BYTES));
+        let rest: Vec<usize> = std::iter::from_fn(|| outgoing.next()).map(|(_, carries)| carries).collect();
+        assert_eq!(rest, [DATA_BYTES; UNSENT_BYTES_PER_STREAM_MAX / DATA_BYTES - 1]);
     }
 
     #[test]
