@@ -3,6 +3,7 @@
 mod bare;
 mod check;
 mod completions;
+mod down;
 mod invite;
 mod join;
 mod keys;
@@ -13,6 +14,7 @@ mod read;
 mod relay;
 mod rm;
 mod stat;
+mod up;
 mod write;
 
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
         Some(Verb::Invite(args)) => invite::run(relay, args),
         Some(Verb::Join(args)) => join::run(relay, args),
         Some(Verb::Keys(args)) => keys::run(relay, args),
+        Some(Verb::Up(args)) => up::run(&args),
+        Some(Verb::Down(args)) => down::run(&args),
         Some(Verb::Check(args)) => check::run(relay, args),
         Some(Verb::Completions(args)) => completions::run(args),
         Some(Verb::Man) => man::run(),

@@ -16,6 +16,7 @@ use crate::broker::identity;
 use crate::exit::{Exit, say};
 use crate::listen::{Listen, Public};
 use crate::listeners::Open;
+use crate::ready;
 use crate::relief::relieve;
 use crate::signals::{Hangups, Watch};
 
@@ -49,14 +50,17 @@ async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
     let keys = is_network.then(|| keys(&folder, &args)).transpose()?;
     let watch = watch(keys.clone())?;
     let public_urls = keys.as_ref().map_or_else(Vec::new, |keys| open.urls(keys.relay_key().public(), &args.public));
-    let (urls, is_detached) = (public_urls.clone(), args.detached);
+    let (urls, file, is_detached) = (public_urls.clone(), args.urls.clone(), args.detached);
     let options = HostOptions {
         listeners: open.listeners,
         gatekeeper: keys.map(|keys| keys as _),
         public_urls,
         without_socket: args.data.is_some() && !args.listen.is_empty() && !has_room_for_socket(&args, &folder),
         idle: args.idle.or(is_detached.then_some(IDLE_AFTER)),
-        ready: Some(Box::new(move |all| announce(all, urls, is_detached))),
+        ready: Some(Box::new(move |all| {
+            ready::tell(file.as_deref(), &urls);
+            announce(all, urls, is_detached);
+        })),
         stop: Some(Box::pin(stopped(watch))),
         ..HostOptions::default()
     };

@@ -5,5 +5,5 @@ mod invite_join;
 mod keys;
 mod last_words;
 mod listen;
-mod sky;
+pub mod sky;
 mod strangers;
