@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::client::Client;
+use crate::frame_channel::FrameChannel;
 use crate::local_broker::LocalBroker;
-use crate::mem::{FrameChannel, MemListener, MemTransport};
+use crate::mem::{MemListener, MemTransport};
 use crate::name::PipeName;
 use crate::pipe::Pipe;
 use crate::relay::Relay;
