@@ -1,10 +1,11 @@
 //! Streams side by side.
 
 use futures::future::join_all;
-use skypipe_core::{ALPN, Peer, RelayIdentity, STREAMS_BEFORE_PROOF_MAX};
+use skypipe_core::{ALPN, Peer, RelayIdentity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::config::STREAMS_AT_FIRST;
 
 /// What each of many streams carries.
 const BODY_BYTES: usize = 256 * 1024;
@@ -80,7 +81,7 @@ async fn a_stalled_stream_holds_up_no_other() {
 async fn a_stranger_has_few_streams_and_who_was_admitted_many() {
     let Pair { near, far, .. } = pair().await;
     let mut streams = Vec::new();
-    for _ in 0..STREAMS_BEFORE_PROOF_MAX {
+    for _ in 0..STREAMS_AT_FIRST {
         streams.push(stream(&*near, &*far).await);
     }
     assert!(tokio::time::timeout(Duration::from_millis(200), near.open()).await.is_err());
