@@ -247,6 +247,15 @@ impl DefaultPipe {
     /// The next `count` entries given to the log are durable.
     pub fn stored(&mut self, count: u64) {
         self.durable += count;
+        self.settle_pending();
+        if self.pending.is_empty() {
+            // Most pipes are idle most of the time.
+            self.pending = VecDeque::new();
+        }
+        self.vanish_if_empty();
+    }
+
+    fn settle_pending(&mut self) {
         while self.pending.front().is_some_and(|(append, _)| *append <= self.durable) {
             let Some((_, pending)) = self.pending.pop_front() else { break };
             match pending {
@@ -257,7 +266,6 @@ impl DefaultPipe {
                 Pending::Taken(reader, writer) => self.say_taken(reader, writer),
             }
         }
-        self.vanish_if_empty();
     }
 
     /// When [`DefaultPipe::tick`] wants to be called next, if nothing else happens.
