@@ -264,7 +264,7 @@ impl RemoteBroker {
     }
 
     /// A stream of the link. A link that turns out to be broken is replaced once.
-    async fn stream(&self) -> Result<(Arc<Standing>, LinkStream), Error> {
+    pub(crate) async fn stream(&self) -> Result<(Arc<Standing>, LinkStream), Error> {
         let link = self.link().await?;
         if let Ok(stream) = link.link.open().await {
             return Ok((link, stream));

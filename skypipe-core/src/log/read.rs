@@ -55,9 +55,12 @@ enum Outcome {
 }
 
 impl Reading<'_> {
+    /// The span's batches stand in their order. Between them may be later ones of the same item, written while these were moved here.
     fn read_span(&mut self, span: Span) -> io::Result<Outcome> {
         let segment = self.core.segment(span.segment)?;
         let mut walker = Walker::new(&*segment.file, segment.seed, span.start, span.end);
+        // Where it goes on if the wanted number is damaged.
+        let mut later = span.next;
         while let Some(step) = walker.next()? {
             let (offset, header) = match step {
                 Step::Entry(offset, header) if self.wants(&header) => (offset, header),
@@ -67,11 +70,11 @@ impl Reading<'_> {
                     continue;
                 }
             };
-            if header.first > self.at && !self.batches.is_empty() {
-                return Ok(Outcome::Enough);
+            if header.first > self.at {
+                later = later.min(header.first);
+                continue;
             }
             match batch_of(&header, walker.payload(offset, &header)?) {
-                Some(_) if header.first > self.at => return Ok(Outcome::Gap(header.first)),
                 Some(batch) => {
                     if !self.take(batch) {
                         let mut state = lock(&self.core.state);
@@ -90,7 +93,7 @@ impl Reading<'_> {
         match (self.batches.is_empty(), self.at >= span.next) {
             (_, true) => Ok(Outcome::NextSpan),
             (false, false) => Ok(Outcome::Enough),
-            (true, false) => Ok(Outcome::Gap(span.next)),
+            (true, false) => Ok(Outcome::Gap(later)),
         }
     }
 

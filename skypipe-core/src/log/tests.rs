@@ -412,6 +412,33 @@ fn room_comes_back_and_nothing_wanted_is_lost() {
 }
 
 #[test]
+fn what_was_moved_among_later_numbers_is_read() {
+    const LENGTH: usize = 250_000;
+    let disk = RamDisk::new();
+    let bed = start(&disk, 8 << 20);
+    // More than is moved in one round, and behind it enough that nobody wants.
+    (0..24).for_each(|n| bed.store(batch(1, 1, n, 1, LENGTH)));
+    (0..65).for_each(|n| bed.store(batch(1, 2, n, 1, LENGTH)));
+    // Its writer goes on meanwhile.
+    let next = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let gone = || !segments(&disk).contains(&1);
+            let write = |n: &u64| bed.store(batch(1, 1, *n, 1, 100));
+            (24..).inspect(write).find(|_| gone()).unwrap_or_default() + 1
+        });
+        eventually(|| bed.log.extent(PipeId(1), ItemNo(1))[0].end > Seq(24));
+        bed.log.forget(PipeId(1), ItemNo(2), Seq(u64::MAX));
+        writer.join().unwrap()
+    });
+    assert_eq!(bed.read_all(1, 1), (numbers(0..next), vec![]));
+    // A reader that returns goes on anywhere.
+    for at in 0..next {
+        let read = bed.log.read(PipeId(1), ItemNo(1), Seq(at), 1 << 20).unwrap();
+        assert!(matches!(&read, Read::Batches(batches) if batches[0].first() == Seq(at)), "{at}: {read:?}");
+    }
+}
+
+#[test]
 fn nothing_is_removed_before_what_is_wanted_of_it_is_on_disk_elsewhere() {
     let disk = RamDisk::new();
     let bed = start(&disk, 8 * 1024);

@@ -20,6 +20,8 @@ use crate::pipe::Pipe;
 use crate::remote::RemoteBroker;
 use crate::transport::{LinkStream, Transport};
 
+mod same_answer;
+
 const RELAY: [u8; 32] = [1; 32];
 
 /// A key and what it may do; none is everything in its namespace.

@@ -12,7 +12,7 @@ use crate::transport::Link;
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 
 /// A link that stands. What was opened on it keeps it, also when it is given up: only further calls take another.
-pub(super) struct Standing {
+pub(crate) struct Standing {
     pub(super) link: Arc<dyn Link>,
     /// Answers that came over it.
     answers: AtomicUsize,
