@@ -1,6 +1,7 @@
 //! What may stand on the command line.
 
 mod across;
+mod machine;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use skypipe_core::{Code, Error};
 
 pub(crate) use across::{InviteArgs, JoinArgs, KeysArgs, KeysVerb, RelayArgs};
+pub(crate) use machine::{DownArgs, PrintArg, UpArgs};
 
 use crate::exit;
 use crate::words::{LATER, LATER_NOTE};
@@ -78,6 +80,10 @@ pub(crate) enum Verb {
     Rm(NameArgs),
     /// Host a relay; prints its URLs once it accepts
     Relay(RelayArgs),
+    /// Put a relay on a machine of yours over ssh, and make it your own; again: bring it up to date
+    Up(UpArgs),
+    /// Take it away again; asks before it deletes what is stored
+    Down(DownArgs),
     /// Print the line that lets another machine use your relay
     Invite(InviteArgs),
     /// Use the relay of a ticket from now on

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use skypipe_core::{Code, Error};
 
-pub(crate) use edit::set_relay;
+pub(crate) use edit::{set_relay, set_up};
 
 /// What may stand in it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) relay: Option<String>,
     /// Who this user is: a path, `agent`, or `agent:WHICH`.
     pub(crate) key: Option<String>,
+    /// The machine on which `skypipe up` put a relay last, as ssh knows it.
+    pub(crate) up: Option<String>,
 }
 
 /// skypipe's folder for what belongs to this user alone: the config file, and the key beside it. None for a user without home.

@@ -22,6 +22,7 @@ mod listen;
 mod listeners;
 mod notices;
 mod progress;
+mod ready;
 mod relief;
 mod shell;
 mod signals;
@@ -32,6 +33,7 @@ mod stdin;
 mod stdout;
 mod switch;
 mod ticket_source;
+mod up;
 mod words;
 
 use std::process::ExitCode;

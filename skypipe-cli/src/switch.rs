@@ -43,7 +43,7 @@ pub(crate) async fn switch_to(urls: &[String]) -> Result<(), Error> {
 }
 
 /// Whether both name the relay of the same key, by whatever addresses.
-fn is_same_relay(one: &str, other: &str) -> bool {
+pub(crate) fn is_same_relay(one: &str, other: &str) -> bool {
     let key = |urls: &str| Some(urls.split(',').next()?.split_once("://")?.1.split_once('@')?.0.to_owned());
     key(one).is_some_and(|k| key(other) == Some(k))
 }

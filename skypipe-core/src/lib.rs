@@ -154,6 +154,11 @@ mod broker;
 pub use broker::*;
 
 #[cfg(feature = "host")]
+mod frame_channel;
+#[cfg(feature = "host")]
+pub use frame_channel::*;
+
+#[cfg(feature = "host")]
 mod transport;
 #[cfg(feature = "host")]
 pub use transport::*;

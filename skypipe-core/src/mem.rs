@@ -6,18 +6,15 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures::channel::mpsc as frames;
 use tokio::sync::mpsc;
 
 use crate::caller::Peer;
 use crate::error::{Code, Error};
+use crate::frame_channel::FrameChannel;
 use crate::transport::{Link, LinkStream, Listener, Transport};
-use crate::wire::Frame;
 
 /// The scheme before the colon.
 pub const SCHEME: &str = "mem";
-/// Frames on their way in each direction of a stream; credit keeps the batches among them few.
-pub const FRAMES_MAX: usize = 64;
 /// Links and streams that wait to be accepted; who opens one more waits.
 pub const BACKLOG_MAX: usize = 128;
 
@@ -118,26 +115,6 @@ impl Link for MemLink {
 
     fn path(&self) -> String {
         "this process".to_owned()
-    }
-}
-
-/// A stream of frames in each direction, within this process.
-#[derive(Debug)]
-pub struct FrameChannel {
-    sending: frames::Sender<Frame>,
-    receiving: frames::Receiver<Frame>,
-}
-
-impl FrameChannel {
-    /// Two ends of one stream.
-    pub fn pair() -> (Self, Self) {
-        let (there, from_here) = frames::channel(FRAMES_MAX);
-        let (here, from_there) = frames::channel(FRAMES_MAX);
-        (Self { sending: there, receiving: from_there }, Self { sending: here, receiving: from_here })
-    }
-
-    pub(crate) fn into_channels(self) -> (frames::Sender<Frame>, frames::Receiver<Frame>) {
-        (self.sending, self.receiving)
     }
 }
 

@@ -3,15 +3,17 @@
 //! ```text
 //!   listener ─▶ link ─▶ stream ─▶ one task: hello, request, then ┌─ up:   link ─▶ broker
 //!               │                                                └─ down: link ◀─ broker
-//!               └ between machines its first stream proves a key: admit.rs
+//!               └ link.rs; between machines its first stream proves a key: admit.rs
 //! ```
 
 mod admit;
 #[cfg(test)]
 mod admit_tests;
 mod limits;
+mod link;
 mod over;
 mod paced;
+mod passing;
 mod pump;
 mod source;
 mod state;
@@ -24,19 +26,15 @@ use std::time::Duration;
 
 use crate::access::Access;
 use crate::broker::Broker;
-use crate::caller::{Caller, Peer};
 use crate::env::Env;
 use crate::error::Error;
 use crate::gatekeeper::Gatekeeper;
-use crate::transport::{Link, LinkStream, Listener};
+use crate::transport::{Link, Listener};
 use crate::wire::SoftwareVersion;
 use futures::future::join_all;
 
-use admit::Guest;
 pub use limits::RelayLimits;
-use over::Over;
-use state::{HalfOpen, Phase, State};
-use stream::Stream;
+use state::{Phase, State};
 
 /// Serves a [`Broker`] to the clients of its listeners. Cheap to clone: every clone is the same relay.
 ///
@@ -123,7 +121,8 @@ impl Relay {
     /// A dropped call closes the listeners; streams that were accepted go on.
     pub async fn serve(&self) -> Result<(), Error> {
         let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
-        let serving = join_all(listeners.iter().map(|l| self.serve_listener(&**l)));
+        let relay = Arc::new(self.clone());
+        let serving = join_all(listeners.iter().map(|l| relay.serve_listener(&**l)));
         let mut phase = self.state.phase();
         tokio::select! {
             ended = serving => ended.into_iter().next().map_or(Ok(()), Err),
@@ -166,7 +165,7 @@ impl Relay {
         self.state.step_down_asked().await;
     }
 
-    async fn serve_listener(&self, listener: &dyn Listener) -> Error {
+    async fn serve_listener(self: &Arc<Self>, listener: &dyn Listener) -> Error {
         loop {
             match listener.accept().await {
                 Ok(link) => self.serve_link(link).await,
@@ -176,55 +175,18 @@ impl Relay {
     }
 
     /// Takes the link's streams in a task of its own, which for a local socket ends with its one stream's start.
-    async fn serve_link(&self, link: Box<dyn Link>) {
+    async fn serve_link(self: &Arc<Self>, link: Box<dyn Link>) {
         // A source that has its share of half-open links already gets no further one; the link is dropped, which closes it.
         let Some(half_open) = self.state.half_open_link(&link.peer()).await else { return };
-        let relay = self.clone();
+        let (state, link) = (self.state.clone(), Arc::from(link));
+        let serving = link::serve(self.clone(), Arc::clone(&link), half_open);
         tokio::spawn(async move {
             tokio::select! {
-                () = relay.serve_streams(&*link, half_open) => {}
+                () = serving => {}
                 // The link stays until its streams have had their last words.
-                () = relay.state.reached(Phase::Closed) => relay.state.reached(Phase::Gone).await,
+                () = state.reached(Phase::Closed) => state.reached(Phase::Gone).await,
             }
+            drop(link);
         });
-    }
-
-    /// A link that opens no stream in time is closed: it is half open as well.
-    async fn serve_streams(&self, link: &dyn Link, half_open: HalfOpen) {
-        let Ok(Ok(Some(first))) = tokio::time::timeout(self.limits.handshake, link.accept()).await else { return };
-        match link.peer() {
-            Peer::Network(_) => self.serve_network(link, first, half_open).await,
-            peer => self.serve_machine(link, first, Caller::in_process().at(peer), half_open).await,
-        }
-    }
-
-    /// The operating system vouches for who is at the other end: this very user, who may do everything.
-    async fn serve_machine(&self, link: &dyn Link, first: LinkStream, caller: Caller, half_open: HalfOpen) {
-        tokio::spawn(Stream::new(self, caller.clone(), half_open, None).serve(first));
-        while let Ok(Some(next)) = link.accept().await {
-            let Some(half_open) = self.state.half_open().await else { return };
-            tokio::spawn(Stream::new(self, caller.clone(), half_open, None).serve(next));
-        }
-    }
-
-    /// The first stream proves a key. All streams end with the link, or when the key is revoked.
-    async fn serve_network(&self, link: &dyn Link, first: LinkStream, half_open: HalfOpen) {
-        // Boxed, to be given back when it is over: an idle link should cost little.
-        let Some(Guest { caller, revoked }) = Box::pin(admit::admit(self, link, first)).await else { return };
-        drop(half_open);
-        let over = Over::new();
-        let accepting = async {
-            while let Ok(Some(next)) = link.accept().await {
-                let Some(half_open) = self.state.half_open().await else { return };
-                tokio::spawn(Stream::new(self, caller.clone(), half_open, Some(over.watch())).serve(next));
-            }
-        };
-        tokio::select! {
-            () = accepting => {}
-            () = revoked => {
-                // The streams say why, and let go of theirs.
-                let _ = tokio::time::timeout(self.limits.farewell, over.declare()).await;
-            }
-        }
     }
 }

@@ -1,5 +1,9 @@
 //! A relay somewhere else, as a broker.
 
+mod standing;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,21 +22,26 @@ use crate::identity::Signer;
 use crate::name::PipeRef;
 use crate::proof::{CHALLENGE_BYTES, ClientProof};
 use crate::registry;
-use crate::transport::{Link, Transport};
+use crate::transport::{Link, LinkStream, Transport};
 use crate::wire::{
     Admitted, Answer, FrameSink, FrameSource, Hello, Invited, Message, MessageSink, MessageStream, Request,
     SoftwareVersion, carry, next_hello,
 };
+use standing::{Asked, Standing};
 
 /// How long a link between machines may take to come about, proof of the key included. It is more than a transport takes to find out
 /// that nobody answers, and as long as a session waits for an attach.
 pub const LINK_WITHIN: Duration = Duration::from_secs(10);
+/// How long an attach over a link between machines waits for its answer: the path may have died since the link was made. Half of what
+/// a command has for its first link, so that it has a second try; a round trip and a sync of a slow disk take less.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The pipes of a relay, reached over any [`Transport`]. Each call is a stream of one shared link, which is opened when it is
 /// first needed and again after it broke.
 ///
-/// An attach carries its frames on its stream directly: no task stands between. A call here waits for its answer without an
-/// end; who calls sets the deadline. That a silent link is dead is for its transport to find out.
+/// An attach carries its frames on its stream directly: no task stands between. An attach to another machine waits [`ANSWER_WITHIN`];
+/// any other call waits for its answer without an end, who calls sets the deadline. A link on which a call went unanswered is given
+/// up: what runs on it goes on, the next call opens another.
 ///
 /// A link to another machine begins with proof of a key, on its first stream: see [`proof`](crate::proof).
 pub struct RemoteBroker {
@@ -42,7 +51,7 @@ pub struct RemoteBroker {
     signer: Option<Arc<dyn Signer>>,
     ticket: Bytes,
     env: Env,
-    link: tokio::sync::Mutex<Option<Arc<dyn Link>>>,
+    link: tokio::sync::Mutex<Option<Arc<Standing>>>,
     /// What the last proof brought.
     admitted: Mutex<Option<Admitted>>,
     /// What the relay's last hello said.
@@ -122,7 +131,7 @@ impl RemoteBroker {
         let round_trip = start.elapsed();
         match exchange.answer {
             Answer::Pong(bytes) if bytes == payload => {
-                Ok(Pong { round_trip, software: exchange.software, path: link.path() })
+                Ok(Pong { round_trip, software: exchange.software, path: link.link.path() })
             }
             Answer::Pong(_) => Err(Error::new(Code::Integrity, "a ping came back with other bytes")),
             other => Err(unexpected(&other)),
@@ -216,13 +225,18 @@ impl RemoteBroker {
     /// Opens a stream, says hello with the request behind it, and reads hello and answer.
     async fn ask(&self, request: Request) -> Result<Exchange, Error> {
         let (link, stream) = self.stream().await?;
+        let asked = Asked::on(&link);
         let (mut sink, mut source) = carry(stream);
-        let asked = self.ask_on(&mut sink, &mut source, request).await;
+        let within = answer_within(&*link.link, &request);
+        let Ok(answer) = tokio::time::timeout(within, self.ask_on(&mut sink, &mut source, request)).await else {
+            return Err(Error::new(Code::Unreachable, format!("the relay did not answer within {within:?}")));
+        };
+        asked.answered();
         // A relay that heard nothing in time: the link carries nothing in that direction.
-        if asked.as_ref().is_err_and(|e| matches!(e.code(), Code::Disconnected | Code::Timeout)) {
-            self.forget(&link).await;
+        if answer.as_ref().is_err_and(|e| matches!(e.code(), Code::Disconnected | Code::Timeout)) {
+            link.give_up();
         }
-        let (software, answer) = asked?;
+        let (software, answer) = answer?;
         Ok(Exchange { software, answer, sink, source })
     }
 
@@ -250,23 +264,24 @@ impl RemoteBroker {
     }
 
     /// A stream of the link. A link that turns out to be broken is replaced once.
-    pub(crate) async fn stream(&self) -> Result<(Arc<dyn Link>, crate::transport::LinkStream), Error> {
+    pub(crate) async fn stream(&self) -> Result<(Arc<Standing>, LinkStream), Error> {
         let link = self.link().await?;
-        if let Ok(stream) = link.open().await {
+        if let Ok(stream) = link.link.open().await {
             return Ok((link, stream));
         }
-        self.forget(&link).await;
+        link.give_up();
         let link = self.link().await?;
-        let stream = link.open().await?;
+        let stream = link.link.open().await?;
         Ok((link, stream))
     }
 
-    async fn link(&self) -> Result<Arc<dyn Link>, Error> {
+    async fn link(&self) -> Result<Arc<Standing>, Error> {
         let mut shared = self.link.lock().await;
-        if let Some(link) = &*shared {
+        if let Some(link) = shared.as_ref().filter(|link| !link.is_given_up()) {
             return Ok(link.clone());
         }
-        let link: Arc<dyn Link> = Arc::from(self.connect().await?);
+        *shared = None;
+        let link = Arc::new(Standing::new(self.connect().await?));
         *shared = Some(link.clone());
         Ok(link)
     }
@@ -301,14 +316,6 @@ impl RemoteBroker {
         prove.signature = signer.sign(&message).await?;
         sink.send(prove.into_frame()).await?;
         next::<Admitted>(&mut source).await?.ok_or_else(no_answer)
-    }
-
-    /// Drops this link, unless another stands in its place already.
-    async fn forget(&self, broken: &Arc<dyn Link>) {
-        let mut shared = self.link.lock().await;
-        if shared.as_ref().is_some_and(|link| Arc::ptr_eq(link, broken)) {
-            *shared = None;
-        }
     }
 }
 
@@ -369,6 +376,11 @@ impl Broker for RemoteBroker {
             other => Err(unexpected(&other)),
         }
     }
+}
+
+fn answer_within(link: &dyn Link, request: &Request) -> Duration {
+    let attaches = matches!(request, Request::AttachWriter(..) | Request::AttachReader(..));
+    if attaches && matches!(link.peer(), Peer::Network(_)) { ANSWER_WITHIN } else { Duration::MAX }
 }
 
 async fn send_both(sink: &mut FrameSink, hello: Hello, request: Request) -> Result<(), Error> {

@@ -7,8 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::caller::Peer;
 use crate::error::Error;
+use crate::frame_channel::FrameChannel;
 use crate::identity::RelayIdentity;
-use crate::mem::FrameChannel;
 
 /// A way to reach relays. The crate that implements it installs a URL scheme in [`crate::registry`].
 #[async_trait]

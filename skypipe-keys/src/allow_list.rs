@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use skypipe_core::wire::constants::KEYS_MAX;
+use skypipe_core::wire::constants::{KEY_LINE_PREFIX_BYTES, KEYS_BYTES_MAX, KEYS_MAX};
 use skypipe_core::{Code, Error, Grant, Owner, Pattern, PublicKey, Rights, WallTime};
 
 use crate::entry::{ActsFor, Entry};
@@ -20,6 +20,8 @@ const CHAIN_MAX: usize = 8;
 pub struct AllowList {
     lines: Vec<Line>,
     by_key: HashMap<PublicKey, usize>,
+    /// Bytes of the keys' lines in a list of them on the wire.
+    key_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ impl AllowList {
     /// Makes a key known, in place of what was said of it before.
     ///
     /// # Errors
-    /// `E_NAME` for a pattern that cannot stand in a line, `E_BUSY` when there are too many keys.
+    /// `E_NAME` for a pattern that cannot stand in a line, `E_BUSY` when there are too many keys, or their lines are too long together.
     pub fn put(&mut self, entry: Entry) -> Result<(), Error> {
         let text = entry.to_line()?;
         self.put_line(entry, text)
@@ -169,9 +171,16 @@ impl AllowList {
 
     fn put_line(&mut self, entry: Entry, text: String) -> Result<(), Error> {
         let key = entry.key;
+        let before = self.by_key.get(&key).map_or(0, |&at| wire_bytes(self.lines[at].text()));
+        let bytes = self.key_bytes - before + wire_bytes(&text);
+        if bytes > KEYS_BYTES_MAX {
+            let text = "the lines of the keys are longer than 512 KiB together: more than the relay can list";
+            return Err(Error::new(Code::Busy, text));
+        }
         let line = Line::Key(Box::new(entry), text);
         if let Some(&at) = self.by_key.get(&key) {
             self.lines[at] = line;
+            self.key_bytes = bytes;
             return Ok(());
         }
         if self.by_key.len() >= KEYS_MAX {
@@ -179,13 +188,19 @@ impl AllowList {
         }
         self.by_key.insert(key, self.lines.len());
         self.lines.push(line);
+        self.key_bytes = bytes;
         Ok(())
     }
 
     fn index(&mut self) {
         let keys = self.lines.iter().enumerate();
         self.by_key = keys.filter_map(|(at, line)| line.entry().map(|e| (e.key, at))).collect();
+        self.key_bytes = self.key_lines().map(wire_bytes).sum();
     }
+}
+
+fn wire_bytes(line: &str) -> usize {
+    KEY_LINE_PREFIX_BYTES + line.len()
 }
 
 impl fmt::Display for AllowList {
@@ -245,6 +260,22 @@ mod tests {
 
     fn own(seed: u8) -> Owner {
         Owner(Some(key(seed).0))
+    }
+
+    #[test]
+    fn no_more_keys_than_one_answer_can_list() {
+        let long = |seed: u8| format!("{} {}", public_line(key(seed), ""), "c".repeat(4000));
+        let mut list = AllowList::default();
+        let added =
+            (0..=u8::MAX).take_while(|seed| list.put_line(Entry::parse(&long(*seed)).unwrap(), long(*seed)).is_ok());
+        let added = added.count() as u8;
+        assert!(added > 100 && list.key_lines().map(|line| line.len() + 2).sum::<usize>() <= KEYS_BYTES_MAX);
+        let too_many = list.put_line(Entry::parse(&long(added)).unwrap(), long(added)).unwrap_err();
+        assert_eq!(too_many.code(), Code::Busy);
+        // A line in place of another needs only the room it has more, and one that goes leaves its own.
+        list.put_line(Entry::parse(&long(1)).unwrap(), long(1)).unwrap();
+        assert_eq!(list.remove(&fingerprint(key(1))), [key(1)]);
+        list.put_line(Entry::parse(&long(added)).unwrap(), long(added)).unwrap();
     }
 
     #[test]

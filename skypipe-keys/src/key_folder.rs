@@ -83,11 +83,20 @@ impl KeyFolder {
         let runtime = tokio::runtime::Handle::try_current();
         let runtime = runtime.map_err(|_| Error::new(Code::Internal, "the keys of a relay need a tokio runtime"))?;
         let files = Files::open(folder, &first_list(owner)?)?;
-        let relay_key = key_file::read_or_make(&files.relay_key(), "skypipe relay", &env)?;
+        let relay_key = relay_key(&files, &env)?;
         let shared = Arc::new(Shared::new(files, relay_key, names, env)?);
         shared.reload()?;
         let looks = runtime.spawn(keep_looking(Arc::downgrade(&shared)));
         Ok(Self { shared, looks })
+    }
+
+    /// The relay's own key in this folder, which is made where it is missing; no list is. For a relay that listens before it admits
+    /// anybody: whoever opens the folder first is its owner for good, and a relay whose port is taken should not have been that.
+    ///
+    /// # Errors
+    /// As [`KeyFolder::open`].
+    pub fn relay_key_in(folder: &Path, env: &Env) -> Result<KeyPair, Error> {
+        relay_key(&Files::at(folder)?, env)
     }
 
     /// Where the relay's list of keys is.
@@ -359,6 +368,10 @@ fn revoked(
         }
     }
     .boxed()
+}
+
+fn relay_key(files: &Files, env: &Env) -> Result<KeyPair, Error> {
+    key_file::read_or_make(&files.relay_key(), "skypipe relay", env)
 }
 
 /// The list of a relay that starts for the first time.

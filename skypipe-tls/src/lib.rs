@@ -1,6 +1,7 @@
 //! What the network transports of skypipe share: TLS, the form of a relay's URL, and the way to one of a host's addresses.
 //!
-//! * [`server_config`] is a relay that ends TLS itself, with a certificate made from its own key.
+//! * [`server_config`] is a relay that ends TLS itself, with a certificate made from its own key; [`server_config_of_quic`] is the same
+//!   for QUIC.
 //! * [`client_config`] trusts the relay with one key, or whoever the system's authorities vouch for: [`Trust`].
 //! * [`RelayUrl`] is `scheme://[KEY@]host[:port][/path]`.
 //! * [`resolve`] and [`race`] find the address that answers first.
@@ -11,7 +12,9 @@
 
 // Both ends of TLS.
 mod server;
-pub use server::server_config;
+pub use server::{server_config, server_config_of_quic};
+
+mod quic;
 
 mod client;
 pub use client::{Trust, client_config};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, PublicKeyData, SignatureAlgorithm, SigningKey};
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -19,10 +19,22 @@ const CERTIFICATE_NAME: &str = "skypipe";
 /// # Errors
 /// `E_INTERNAL`, which no valid key meets.
 pub fn server_config(key: &KeyPair, alpn: &[&[u8]]) -> Result<Arc<rustls::ServerConfig>, Error> {
+    config(key, alpn, ring::default_provider())
+}
+
+/// The same for QUIC, and for nothing else: a session costs less memory, and cannot protect records of TLS.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn server_config_of_quic(key: &KeyPair, alpn: &[&[u8]]) -> Result<Arc<rustls::ServerConfig>, Error> {
+    config(key, alpn, crate::quic::provider())
+}
+
+fn config(key: &KeyPair, alpn: &[&[u8]], provider: CryptoProvider) -> Result<Arc<rustls::ServerConfig>, Error> {
     let secret = key.to_pkcs8()?;
     let signing = ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(&secret[..])).map_err(unusable)?;
     let certified = CertifiedKey::new(vec![certificate(key)?], signing);
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&TLS13])
         .map_err(unusable)?
         .with_no_client_auth()

@@ -8,7 +8,7 @@ use quinn_proto::HashedConnectionIdGenerator;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use ring::hmac;
 use skypipe_core::{ALPN, Code, Error, KeyPair, PublicKey, STREAMS_BEFORE_PROOF_MAX};
-use skypipe_tls::{Trust, client_config, server_config};
+use skypipe_tls::{Trust, client_config, server_config_of_quic};
 
 /// How long a client tries to reach a relay, from the look-up of its name to the end of the handshake.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -33,8 +33,12 @@ const CLIENT_STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const CLIENT_LINK_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 /// Written bytes of one link that the other side has not acknowledged: what a path of 1 Gbit/s and 64 ms has on its way.
 const SEND_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+/// Streams that a client may have open at first. quinn sets memory aside for each that may be opened, 86 bytes, so a link that is
+/// idle pays for few: one proves a key, the second attaches, and no client opens more before it is admitted.
+pub(crate) const STREAMS_AT_FIRST: u32 = 4;
+const _: () = assert!(STREAMS_AT_FIRST as usize <= STREAMS_BEFORE_PROOF_MAX);
 /// Streams that a relay may open at a client. None does today.
-const RELAY_STREAMS_MAX: u32 = STREAMS_BEFORE_PROOF_MAX as u32;
+const RELAY_STREAMS_MAX: u32 = STREAMS_AT_FIRST;
 
 /// Connections whose first packet came and whose handshake was not begun yet: those that wait, and as many that were not looked at.
 /// More are refused by quinn itself.
@@ -79,11 +83,11 @@ pub(crate) fn client(key: PublicKey, times: &Times) -> Result<quinn::ClientConfi
 
 /// QUIC of the relay with this key. There is neither early data nor a token that outlives a connection attempt.
 pub(crate) fn server(key: &KeyPair, times: &Times) -> Result<ServerConfig, Error> {
-    let tls = server_config(key, &[ALPN])?;
+    let tls = server_config_of_quic(key, &[ALPN])?;
     let crypto = QuicServerConfig::try_from(tls).map_err(unusable)?;
     let mut transport = common(times)?;
     transport
-        .max_concurrent_bidi_streams((STREAMS_BEFORE_PROOF_MAX as u32).into())
+        .max_concurrent_bidi_streams(STREAMS_AT_FIRST.into())
         .stream_receive_window(RELAY_STREAM_WINDOW_BYTES.into())
         .receive_window(STRANGER_WINDOW_BYTES.into());
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));

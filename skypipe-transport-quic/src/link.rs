@@ -8,19 +8,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quinn::{Connection, ConnectionError};
 use skypipe_core::{
-    Code, EXPORTER_LABEL, Error, Link, LinkStream, Peer, PublicKey, RelayIdentity, STREAMS_BEFORE_PROOF_MAX,
-    STREAMS_PER_LINK_MAX,
+    Code, EXPORTER_LABEL, Error, Link, LinkStream, Peer, PublicKey, RelayIdentity, STREAMS_PER_LINK_MAX,
 };
 use tokio::time::timeout;
 
-use crate::config::RELAY_LINK_WINDOW_BYTES;
+use crate::config::{RELAY_LINK_WINDOW_BYTES, STREAMS_AT_FIRST};
 use crate::leaving::{self, Counted};
 use crate::stream::QuicStream;
 use crate::{failure, socket};
 
 /// How long to wait for a stream where the peer has as many as it takes.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
-/// By how much the limit of streams grows when half of it is in use. quinn sets memory aside for each that may be opened (4,096 are
+/// By how much the limit of streams grows when more than half of it is in use. quinn sets memory aside for each that may be opened (4,096 are
 /// 280 KB), so a link of one stream, as most are, pays for few.
 const STREAMS_GROWTH: u32 = 4;
 
@@ -120,7 +119,7 @@ impl Life {
             counted: is_client.then(Counted::new),
             admitted: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
-            streams_max: AtomicU32::new(STREAMS_BEFORE_PROOF_MAX as u32),
+            streams_max: AtomicU32::new(STREAMS_AT_FIRST),
         }
     }
 
@@ -160,7 +159,7 @@ impl Drop for Life {
 
 /// The limit for a peer that was admitted and has so many streams.
 fn streams_max(now: u32, streams: usize) -> u32 {
-    let wanted = if streams >= now as usize / 2 { now.saturating_mul(STREAMS_GROWTH) } else { now };
+    let wanted = if streams > now as usize / 2 { now.saturating_mul(STREAMS_GROWTH) } else { now };
     wanted.min(STREAMS_PER_LINK_MAX as u32)
 }
 
@@ -170,7 +169,8 @@ mod tests {
 
     #[test]
     fn the_limit_of_streams_follows_their_number() {
-        assert_eq!((streams_max(16, 7), streams_max(16, 8)), (16, 64));
-        assert_eq!((streams_max(2048, 1024), streams_max(4096, 4096)), (4096, 4096));
+        assert_eq!((streams_max(4, 2), streams_max(4, 3)), (4, 16));
+        assert_eq!((streams_max(16, 8), streams_max(16, 9)), (16, 64));
+        assert_eq!((streams_max(2048, 1025), streams_max(4096, 4096)), (4096, 4096));
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+use quinn_proto::RandomConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Asked of the kernel for each direction: a burst of a full window while the process has no turn. It gives as much as
@@ -25,7 +26,11 @@ pub(crate) fn calling(relay: SocketAddr) -> io::Result<Endpoint> {
     let any = SocketAddr::new(any, 0);
     // Sends nothing: the kernel looks for a route.
     std::net::UdpSocket::bind(any)?.connect(relay)?;
-    Endpoint::new(EndpointConfig::default(), None, bind(any)?, Arc::new(TokioRuntime))
+    let mut endpoint = EndpointConfig::default();
+    // One connection to a socket: its address says whose a packet is. A client without connection numbers asks the relay for two of
+    // the relay's instead of five, which it would keep in memory; one is in use, the other for the next path.
+    endpoint.cid_generator(|| Box::new(RandomConnectionIdGenerator::new(0)));
+    Endpoint::new(endpoint, None, bind(any)?, Arc::new(TokioRuntime))
 }
 
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {

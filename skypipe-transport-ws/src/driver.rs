@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
+use crate::leaving::Counted;
 use crate::limits::{FAREWELL, FAREWELL_BYTES_MAX, MESSAGE, MESSAGE_BEFORE_PROOF, PING_AFTER, SILENCE};
 use crate::mux::Breach;
 use crate::shared::{Ended, Shared};
@@ -28,6 +29,9 @@ pub(crate) struct Driver {
     unflushed: bool,
     ping: Ping,
     clock: Clock,
+    /// At a client.
+    #[expect(dead_code, reason = "it counts for as long as it lives")]
+    counted: Option<Counted>,
 }
 
 /// Where the next ping stands.
@@ -69,12 +73,12 @@ impl From<Breach> for Stop {
 
 impl Driver {
     /// The first ping goes at once: it tells the round trip, by which windows grow.
-    pub(crate) fn new(socket: Socket, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, counted: Option<Counted>) -> Self {
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + PING_AFTER));
         let clock =
             Clock { timer, heard_bytes: socket.heard.bytes(), heard: now, message: now, sent: now, leaves: None };
-        Self { socket, shared, unflushed: false, ping: Ping::Due, clock }
+        Self { socket, shared, unflushed: false, ping: Ping::Due, clock, counted }
     }
 
     /// Until the link is over. Then everybody who waits hears of it, and the close leaves.

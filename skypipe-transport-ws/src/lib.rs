@@ -15,6 +15,8 @@
 //! # }
 //! ```
 //!
+//! A program that ends should wait for [`goodbye`], or what it said last may be lost.
+//!
 //! A relay listens with [`WsListener`]: plain behind a proxy that ends TLS, or with a certificate of its own that clients know by
 //! the relay's key. The bytes are described in `docs/wire.md`, "Over WebSocket".
 
@@ -36,6 +38,9 @@ mod link;
 
 mod transport;
 pub use transport::WsTransport;
+
+mod leaving;
+pub use leaving::goodbye;
 
 mod gate;
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use skypipe_core::{Error, Link, LinkStream, Peer, RelayIdentity};
 
 use crate::driver::Driver;
+use crate::leaving::Counted;
 use crate::mux::Side;
 use crate::shared::Shared;
 use crate::socket::Socket;
@@ -31,8 +32,9 @@ pub(crate) struct Facts {
 impl WsLink {
     /// A link over this connection, driven by a task of its own.
     pub(crate) fn new(side: Side, socket: Socket, facts: Facts) -> Self {
+        let counted = matches!(side, Side::Client).then(Counted::new);
         let shared = Arc::new(Shared::new(side));
-        tokio::spawn(Driver::new(socket, shared.clone()).run());
+        tokio::spawn(Driver::new(socket, shared.clone(), counted).run());
         Self { shared, facts }
     }
 

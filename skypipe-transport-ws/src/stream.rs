@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::mux::StreamId;
 use crate::shared::Shared;
 
-/// Bytes in both directions. Dropped before it was shut down, it is cut: the peer sees an error and never a clean end.
+/// Bytes in both directions. Dropped, it ends behind what was flushed. Dropped in the middle of a write it is cut: the peer sees an
+/// error and never a clean end.
 pub(crate) struct WsStream {
     shared: Arc<Shared>,
     id: StreamId,
@@ -74,8 +75,9 @@ impl AsyncWrite for WsStream {
         true
     }
 
-    /// What was written leaves without being asked.
+    /// Ready at once: what was written leaves without being asked. But now it is whole, and arrives though the stream is dropped.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.driving(|state| state.mux.flush(self.id));
         Poll::Ready(Ok(()))
     }
 

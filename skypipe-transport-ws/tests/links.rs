@@ -186,6 +186,21 @@ async fn a_dropped_stream_is_an_error_and_a_shut_one_an_end() {
 }
 
 #[tokio::test]
+async fn what_was_flushed_arrives_though_stream_and_link_are_dropped() {
+    for (tls, length) in [(false, 10), (true, 10), (false, 120_000), (true, 120_000)] {
+        let (near, far) = pair(tls).await;
+        let (mut here, mut there) = stream(&*near, &*far).await;
+        here.write_all(&pattern(length)).await.unwrap();
+        here.flush().await.unwrap();
+        drop((here, near));
+        let mut came = Vec::new();
+        there.read_to_end(&mut came).await.unwrap();
+        assert!(came == pattern(length), "{} bytes of {length}", came.len());
+        assert!(far.accept().await.unwrap().is_none(), "closed, not broken");
+    }
+}
+
+#[tokio::test]
 async fn streams_outlive_their_link_and_the_last_one_closes_it() {
     let (near, far) = pair(true).await;
     let (mut here, mut there) = stream(&*near, &*far).await;

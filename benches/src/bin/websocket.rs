@@ -1,8 +1,8 @@
 //! What a WebSocket link carries, and what idle ones cost.
 //!
 //! `cargo run --release -p skypipe-benches --bin websocket` sends 1 GiB over one stream, plain and over TLS, beside bare tungstenite with messages
-//! of 256 KiB. `… --bin websocket idle [LINKS]` holds that many links over TLS with one stream each, and prints by how much the
-//! relay's side, a process of its own, grew for each.
+//! of 256 KiB. `… --bin websocket idle [LINKS [KIB]]` holds that many links over TLS with one stream each, over which so many KiB
+//! went up and down first, and prints by how much the relay's side, a process of its own, grew for each.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -24,7 +24,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 async fn main() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.first().map(String::as_str) {
-        Some("idle") => idle(words.get(1).map_or(Ok(LINKS), |count| count.parse())?).await,
+        Some("idle") => {
+            let number = |nth: usize, otherwise| words.get(nth).map_or(Ok(otherwise), |word| word.parse::<usize>());
+            idle(number(1, LINKS)?, number(2, 0)? * 1024).await
+        }
         Some("hold") => hold().await,
         _ => rates().await,
     }
@@ -108,6 +111,18 @@ async fn bare() -> Result<Duration, Failure> {
     Ok(start.elapsed())
 }
 
+/// Gives back what comes over the first stream until so much came as it said.
+async fn answer(link: &dyn Link) -> Result<Box<dyn Duplex>, Failure> {
+    let mut stream = bytes(link.accept().await?.ok_or("no stream")?)?;
+    let (mut left, mut space) = (stream.read_u64().await?, vec![0; CHUNK_BYTES]);
+    while left > 0 {
+        let read = stream.read(&mut space).await?;
+        stream.write_all(&space[..read]).await?;
+        left -= read as u64;
+    }
+    Ok(stream)
+}
+
 /// The relay's side: holds every link and its first stream, and answers each line of stdin with its resident memory.
 async fn hold() -> Result<(), Failure> {
     let listener = listener(true).await?;
@@ -116,7 +131,7 @@ async fn hold() -> Result<(), Failure> {
         while let Ok(link) = listener.accept().await {
             link.admitted();
             tokio::spawn(async move {
-                let first = link.accept().await;
+                let first = answer(&*link).await;
                 let _ = link.accept().await;
                 drop(first);
             });
@@ -133,7 +148,7 @@ async fn hold() -> Result<(), Failure> {
     .await?
 }
 
-async fn idle(links: usize) -> Result<(), Failure> {
+async fn idle(links: usize, bulk: usize) -> Result<(), Failure> {
     let mut process =
         Command::new(std::env::current_exe()?).arg("hold").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let (mut asks, answers) = (process.stdin.take().ok_or("stdin")?, process.stdout.take().ok_or("stdout")?);
@@ -143,14 +158,15 @@ async fn idle(links: usize) -> Result<(), Failure> {
     writeln!(asks)?;
     let before: u64 = answer()?.parse()?;
     let held: Vec<_> =
-        stream::iter(0..links).map(|_| connect(&url)).buffer_unordered(8).try_collect::<Vec<_>>().await?;
+        stream::iter(0..links).map(|_| connect(&url, bulk)).buffer_unordered(8).try_collect::<Vec<_>>().await?;
     // Every link has said all it has to say at first.
     tokio::time::sleep(Duration::from_secs(8)).await;
     writeln!(asks)?;
     let after: u64 = answer()?.parse()?;
     println!(
-        "{} links: {:.1} MB, {:.1} KB each",
+        "{} links after {} KiB each way: {:.1} MB, {:.1} KB each",
         held.len(),
+        bulk / 1024,
         after as f64 / 1e6,
         (after - before) as f64 / 1e3 / held.len() as f64
     );
@@ -159,9 +175,14 @@ async fn idle(links: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn connect(url: &str) -> Result<(Box<dyn Link>, Box<dyn Duplex>), Failure> {
+async fn connect(url: &str, bulk: usize) -> Result<(Box<dyn Link>, Box<dyn Duplex>), Failure> {
     let link = WsTransport.connect(url).await?;
-    let mut stream = bytes(link.open().await?)?;
-    stream.write_all(b"x").await?;
-    Ok((link, stream))
+    let (mut back, mut there) = tokio::io::split(bytes(link.open().await?)?);
+    let sending = async {
+        there.write_u64(bulk as u64).await?;
+        there.write_all(&vec![7; bulk]).await
+    };
+    let mut came = vec![0; bulk];
+    tokio::try_join!(sending, back.read_exact(&mut came))?;
+    Ok((link, Box::new(back.unsplit(there))))
 }

@@ -32,6 +32,9 @@ pub(crate) struct RelayArgs {
     /// A relay of its own in this folder, instead of your local one
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Write its version and URLs to this file as well, once it accepts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) urls: Option<PathBuf>,
     /// Started by another command, to stay behind it.
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

@@ -40,7 +40,6 @@ fn later_words_make_no_pipe() {
     for word in LATER {
         assert_eq!(code(&format!("skypipe {word}")), Code::Unsupported, "{word}");
     }
-    assert_eq!(code("skypipe up user@host --port 3"), Code::Unsupported);
     assert!(parsed("skypipe read jobs").is_ok() && parsed("skypipe write top x").is_ok());
 }
 

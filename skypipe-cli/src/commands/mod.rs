@@ -3,6 +3,7 @@
 mod bare;
 mod check;
 mod completions;
+mod down;
 mod invite;
 mod join;
 mod keys;
@@ -13,7 +14,10 @@ mod read;
 mod relay;
 mod rm;
 mod stat;
+mod up;
 mod write;
+
+use std::time::Duration;
 
 use skypipe_core::{Code, Error};
 
@@ -35,6 +39,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
         Some(Verb::Invite(args)) => invite::run(relay, args),
         Some(Verb::Join(args)) => join::run(relay, args),
         Some(Verb::Keys(args)) => keys::run(relay, args),
+        Some(Verb::Up(args)) => up::run(&args),
+        Some(Verb::Down(args)) => down::run(&args),
         Some(Verb::Check(args)) => check::run(relay, args),
         Some(Verb::Completions(args)) => completions::run(args),
         Some(Verb::Man) => man::run(),
@@ -42,10 +48,22 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
     }
 }
 
+/// How long a command that is done waits until the relay has heard its last words: a few round trips over a bad path. A relay that
+/// did not hear them finds out by itself.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Runs a command on this thread alone: it starts in no time, and one pipe needs no more.
 fn on_this_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|e| Error::new(Code::Internal, "no runtime").because(e))?.block_on(command)
+    runtime.map_err(|e| Error::new(Code::Internal, "no runtime").because(e))?.block_on(async {
+        let end = command.await;
+        // The command's writers and readers are dropped, and what they have left to say goes out here.
+        tokio::join!(
+            skypipe_transport_quic::goodbye(LAST_WORDS_WITHIN),
+            skypipe_transport_ws::goodbye(LAST_WORDS_WITHIN)
+        );
+        end
+    })
 }
 
 /// Prints what a command was asked for. A reader of it that has seen enough is a quiet end.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use skypipe_core::host::{HostOptions, IDLE_AFTER, LocalFolder, SOCKET_PATH_BYTES_MAX, serve};
-use skypipe_core::{Code, Env, Error, Gatekeeper as _, PublicKey};
+use skypipe_core::{Code, Env, Error, Gatekeeper as _, KeyPair, PublicKey};
 use skypipe_keys::{Entry, KeyFolder};
 
 use super::keys::own_comment;
@@ -16,6 +16,7 @@ use crate::broker::identity;
 use crate::exit::{Exit, say};
 use crate::listen::{Listen, Public};
 use crate::listeners::Open;
+use crate::ready;
 use crate::relief::relieve;
 use crate::signals::{Hangups, Watch};
 
@@ -42,18 +43,24 @@ pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
 }
 
 async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
-    let keys = if args.listen.iter().any(Listen::is_network) { Some(keys(&folder, &args)?) } else { None };
+    let is_network = args.listen.iter().any(Listen::is_network);
+    let key = is_network.then(|| KeyFolder::relay_key_in(folder.path(), &Env::system())).transpose()?;
+    let open = listen(&args, key.as_ref()).await?;
+    // Who is the owner is written down once: only by a relay that has its ports.
+    let keys = is_network.then(|| keys(&folder, &args)).transpose()?;
     let watch = watch(keys.clone())?;
-    let open = listen(&args, keys.as_deref()).await?;
     let public_urls = keys.as_ref().map_or_else(Vec::new, |keys| open.urls(keys.relay_key().public(), &args.public));
-    let (urls, is_detached) = (public_urls.clone(), args.detached);
+    let (urls, file, is_detached) = (public_urls.clone(), args.urls.clone(), args.detached);
     let options = HostOptions {
         listeners: open.listeners,
         gatekeeper: keys.map(|keys| keys as _),
         public_urls,
         without_socket: args.data.is_some() && !args.listen.is_empty() && !has_room_for_socket(&args, &folder),
         idle: args.idle.or(is_detached.then_some(IDLE_AFTER)),
-        ready: Some(Box::new(move |all| announce(all, urls, is_detached))),
+        ready: Some(Box::new(move |all| {
+            ready::tell(file.as_deref(), &urls);
+            announce(all, urls, is_detached);
+        })),
         stop: Some(Box::pin(stopped(watch))),
         ..HostOptions::default()
     };
@@ -68,10 +75,10 @@ async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
 }
 
 /// Opens every place, or none.
-async fn listen(args: &RelayArgs, keys: Option<&KeyFolder>) -> Result<Open, Error> {
+async fn listen(args: &RelayArgs, key: Option<&KeyPair>) -> Result<Open, Error> {
     let mut open = Open::default();
     for place in &args.listen {
-        open.add(place, keys.map(|keys| keys.relay_key()), &args.origin).await?;
+        open.add(place, key, &args.origin).await?;
     }
     if open.is_plain_afar() {
         say("ws: has no TLS: whoever is on the way reads along, unless a proxy before it adds TLS");
@@ -79,7 +86,7 @@ async fn listen(args: &RelayArgs, keys: Option<&KeyFolder>) -> Result<Open, Erro
     Ok(open)
 }
 
-/// The relay's own key and the keys that it admits. Its first start makes both.
+/// The keys that the relay admits; its first start makes the list.
 fn keys(folder: &LocalFolder, args: &RelayArgs) -> Result<Arc<KeyFolder>, Error> {
     let names = args.public.iter().filter_map(Public::proxy_name).map(str::to_owned);
     let names: Vec<String> = args.name.iter().cloned().chain(names).collect();

@@ -21,6 +21,22 @@ pub(crate) fn set_relay(urls: &[String]) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// Remembers the machine on which this user's relay was put, or forgets it.
+///
+/// # Errors
+/// As [`set_relay`].
+pub(crate) fn set_up(host: Option<&str>) -> Result<(), Error> {
+    let folder = folder().ok_or_else(|| Error::new(Code::Config, "no home folder, so no place for a config file"))?;
+    edit(&file(&folder), |document| put_up(document, host))
+}
+
+fn put_up(document: &mut DocumentMut, host: Option<&str>) {
+    match host {
+        Some(host) => drop(document.insert("up", Item::Value(Value::from(host)))),
+        None => drop(document.remove("up")),
+    }
+}
+
 fn put_relay(document: &mut DocumentMut, urls: &[String]) {
     let value = match urls {
         [] => return remove_relay(document),

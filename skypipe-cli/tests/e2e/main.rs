@@ -17,4 +17,5 @@ mod faults;
 mod harness;
 mod local_relay;
 mod main_job;
+mod up;
 mod verbs;

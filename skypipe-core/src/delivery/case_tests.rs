@@ -6,6 +6,7 @@ use super::*;
 use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
 use crate::broker::{Ack, ReaderAttach, ReaderCursor, ReaderDown, Take, WriterDown, WriterResume};
 use crate::caller::{Holder, ProcessId};
+use crate::error::Code;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::identity::PublicKey;
 use crate::name::{PipeName, PipeRef};
@@ -310,4 +311,28 @@ impl Rig {
         let attach = ReaderAttach { epoch: Epoch(epoch), ..returning_reader() };
         self.pipe.attach_reader(&attach, Holder::Unknown).unwrap();
     }
+}
+
+#[test]
+fn who_was_not_welcome_yet_hears_that_the_pipe_was_removed() {
+    let mut rig = Rig::new();
+    let attach = ReaderAttach {
+        session: READER,
+        epoch: Epoch(1),
+        mode: None,
+        take: Take::Any,
+        keep: false,
+        no_wait: false,
+        credit: 1,
+        mid_record: false,
+        resume: None,
+    };
+    rig.pipe.attach_reader(&attach, Holder::Unknown).unwrap();
+    rig.pipe.attach_writer(WRITER, Epoch(1), None, Holder::Unknown).unwrap();
+    assert!(rig.pipe.writer_welcome(WRITER, Epoch(1)).is_none() && rig.pipe.reader_welcome(READER, Epoch(1)).is_none());
+    assert_eq!((rig.pipe.counts().writers, rig.pipe.counts().readers), (1, 1));
+    rig.pipe.remove();
+    // As expired, their sessions would begin again, in a new pipe, without a word.
+    assert_eq!(rig.pipe.writer_welcome(WRITER, Epoch(1)).unwrap().unwrap_err().code(), Code::Access);
+    assert_eq!(rig.pipe.reader_welcome(READER, Epoch(1)).unwrap().unwrap_err().code(), Code::Access);
 }

@@ -241,12 +241,21 @@ impl DefaultPipe {
 
     /// The error for a session that is not of this pipe, or not any more.
     pub(super) fn unknown(&self) -> Error {
-        if self.removed { Error::new(Code::Access, "the pipe was removed") } else { expired() }
+        unknown(self.removed)
     }
 
     /// The next `count` entries given to the log are durable.
     pub fn stored(&mut self, count: u64) {
         self.durable += count;
+        self.settle_pending();
+        if self.pending.is_empty() {
+            // Most pipes are idle most of the time.
+            self.pending = VecDeque::new();
+        }
+        self.vanish_if_empty();
+    }
+
+    fn settle_pending(&mut self) {
         while self.pending.front().is_some_and(|(append, _)| *append <= self.durable) {
             let Some((_, pending)) = self.pending.pop_front() else { break };
             match pending {
@@ -257,7 +266,6 @@ impl DefaultPipe {
                 Pending::Taken(reader, writer) => self.say_taken(reader, writer),
             }
         }
-        self.vanish_if_empty();
     }
 
     /// When [`DefaultPipe::tick`] wants to be called next, if nothing else happens.
@@ -490,6 +498,11 @@ pub(super) const SOMEBODY: SessionId = SessionId([0; 16]);
 
 /// What the log has of an item.
 pub type Extent = Vec<Range<Seq>>;
+
+/// As [`DefaultPipe::unknown`], where the pipe is borrowed: a session of a removed pipe must not begin again without a word.
+pub(super) fn unknown(removed: bool) -> Error {
+    if removed { Error::new(Code::Access, "the pipe was removed") } else { expired() }
+}
 
 pub(super) fn fenced() -> Error {
     Error::new(Code::Fenced, "a newer attach of this session took over")

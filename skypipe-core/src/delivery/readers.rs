@@ -10,7 +10,7 @@ use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
-use super::default::{DefaultPipe, EVERYBODY, Effect, Pending, expired, fenced};
+use super::default::{DefaultPipe, EVERYBODY, Effect, Pending, expired, fenced, unknown};
 use super::fact::Fact;
 use super::item::Link;
 use super::limits::{CURSORS_MAX, READERS_MAX};
@@ -106,7 +106,8 @@ impl DefaultPipe {
     }
 
     pub(super) fn attached_reader(&mut self, session: SessionId, epoch: Epoch) -> Result<&mut Reader, Error> {
-        let reader = self.readers.get_mut(&session).ok_or_else(expired)?;
+        let removed = self.removed;
+        let reader = self.readers.get_mut(&session).ok_or_else(|| unknown(removed))?;
         if reader.epoch == epoch { Ok(reader) } else { Err(fenced()) }
     }
 

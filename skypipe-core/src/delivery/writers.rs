@@ -40,7 +40,7 @@ impl DefaultPipe {
     /// The welcome of an attached writer, once its joining is durable.
     pub fn writer_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<WriterWelcome, Error>> {
         let (durable, withhold) = (self.durable, self.waits());
-        let Some(&no) = self.writers.get(&session) else { return Some(Err(expired())) };
+        let Some(&no) = self.writers.get(&session) else { return Some(Err(self.unknown())) };
         let readers = self.readers.values().filter(|reader| reader.has_live(no).is_some()).count() as u32;
         let item = self.items.get_mut(&no)?;
         if item.epoch != epoch {

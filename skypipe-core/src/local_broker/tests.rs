@@ -241,6 +241,27 @@ async fn a_removed_pipe_ends_its_parties() {
 }
 
 #[tokio::test]
+async fn a_pipe_removed_while_a_writer_attaches_ends_it() {
+    let disk = RamDisk::new();
+    let broker = open(&disk);
+    // Nothing becomes durable, so nobody is welcome.
+    disk.set_bytes_max(Some(0));
+    let to_write = pipe(&broker);
+    let attaching = tokio::spawn(async move { to_write.writer().await.map(drop) });
+    while broker.stat(&far(), &pipe_ref()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let (caller, name) = (far(), pipe_ref());
+    let mut removing = broker.remove(&caller, &name);
+    assert!((&mut removing).now_or_never().is_none());
+    disk.set_bytes_max(None);
+    let error = timeout(SOON, attaching).await.unwrap().unwrap().expect_err("the writer is not attached to a new pipe");
+    assert_eq!(error.code(), Code::Access);
+    timeout(SOON, removing).await.unwrap().unwrap();
+    assert_eq!(broker.stat(&far(), &pipe_ref()).await.unwrap_err().code(), Code::Access);
+}
+
+#[tokio::test]
 async fn a_full_disk_stalls_the_writer_and_it_goes_on_by_itself() {
     let disk = RamDisk::new();
     let broker = open(&disk);

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use tokio::sync::watch;
 
 use super::*;
-use crate::caller::{Grant, Rights};
+use crate::caller::{Caller, Grant, Peer, Rights};
 use crate::client::Client;
 use crate::error::Code;
 use crate::gatekeeper::{Admission, Invite};
@@ -18,7 +18,7 @@ use crate::mem::{MemListener, MemTransport};
 use crate::name::{Owner, Pattern};
 use crate::pipe::Pipe;
 use crate::remote::RemoteBroker;
-use crate::transport::Transport;
+use crate::transport::{LinkStream, Transport};
 
 mod same_answer;
 

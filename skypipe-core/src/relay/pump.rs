@@ -34,8 +34,8 @@ pub(super) async fn pump<M>(
 struct Pumping<'a, S, K> {
     stream: &'a mut S,
     sink: &'a mut K,
-    /// How the stream ended, while the sink still flushes.
-    last: Option<Stopped>,
+    /// How the stream ended, while the sink still flushes. Boxed: it is seldom there.
+    last: Option<Box<Stopped>>,
 }
 
 impl<M, S, K> Pumping<'_, S, K>
@@ -45,7 +45,7 @@ where
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stopped> {
         match self.poll_burst(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(self.last.take().unwrap_or(Stopped::Ended)),
+            Poll::Ready(Ok(())) => Poll::Ready(self.last.take().map_or(Stopped::Ended, |last| *last)),
             Poll::Ready(Err(error)) => Poll::Ready(Stopped::Sink(error)),
             Poll::Pending => Poll::Pending,
         }
@@ -59,8 +59,8 @@ where
             ready!(Pin::new(&mut *self.sink).poll_ready(cx))?;
             match Pin::new(&mut *self.stream).poll_next(cx) {
                 Poll::Ready(Some(Ok(message))) => Pin::new(&mut *self.sink).start_send(message)?,
-                Poll::Ready(Some(Err(error))) => self.last = Some(Stopped::Stream(error)),
-                Poll::Ready(None) => self.last = Some(Stopped::Ended),
+                Poll::Ready(Some(Err(error))) => self.last = Some(Box::new(Stopped::Stream(error))),
+                Poll::Ready(None) => self.last = Some(Box::new(Stopped::Ended)),
                 Poll::Pending => {
                     ready!(Pin::new(&mut *self.sink).poll_flush(cx))?;
                     return Poll::Pending;

@@ -1,17 +1,17 @@
-//! One stream of a relay: hello, request, answer, and the frames of an attach.
+//! One stream of a relay: hello, request and answer. What an attach passes on is in `passing.rs`.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::{Either, select};
-use futures::{SinkExt, StreamExt};
+use futures::SinkExt;
+use futures::future::{BoxFuture, Either, select};
 use tokio::sync::watch;
 
 use super::Relay;
 use super::limits::RelayLimits;
 use super::over::OverWatch;
-use super::paced::Paced;
-use super::pump::{Stopped, pump};
+use super::passing::{Ending, Passing};
 use super::state::{Counted, HalfOpen, Phase, State};
 use crate::broker::{
     Broker, DownStream, ReaderAttach, ReaderDown, ReaderHalves, ReaderUp, UpSink, WriterAttach, WriterDown,
@@ -24,8 +24,8 @@ use crate::name::PipeRef;
 use crate::remote::next;
 use crate::transport::LinkStream;
 use crate::wire::{
-    Answer, FrameSink, FrameSource, Hello, Invited, Message, MessageSink, MessageStream, Request, SoftwareVersion,
-    carry, error_frame, refused_frame,
+    Answer, FrameSink, FrameSource, Hello, Invited, Message, Request, SoftwareVersion, carry, error_frame,
+    refused_frame,
 };
 
 /// Serves one stream, in one task.
@@ -59,21 +59,38 @@ impl Stream {
         }
     }
 
-    pub(super) async fn serve(mut self, stream: LinkStream) {
-        let counted = self.state.stream();
-        let state = self.state.clone();
-        let serving = self.converse(stream, counted.is_some());
-        select(std::pin::pin!(serving), std::pin::pin!(state.reached(Phase::Gone))).await;
+    /// Serves it until it ends. Each of its two parts lies in a box of its own, which has its very size and is given back when the part
+    /// is over: an idle stream should cost little.
+    pub(super) fn serve(self, stream: LinkStream) -> impl Future<Output = ()> + Send {
+        let beginning = Box::pin(self.begin(stream));
+        async move {
+            if let Some(passing) = beginning.await {
+                passing.await;
+            }
+        }
     }
 
-    /// What is needed only until the attach stands is boxed and given back then: an idle stream should cost little.
-    async fn converse(&mut self, stream: LinkStream, has_room: bool) {
+    /// Up to the attach, if that is what is asked for. Gives what follows.
+    async fn begin(mut self, stream: LinkStream) -> Option<BoxFuture<'static, ()>> {
+        let counted = self.state.stream();
+        let state = self.state.clone();
         let (mut sink, mut source) = carry(stream);
-        match Box::pin(self.open(&mut sink, &mut source, has_room)).await {
-            None => {}
-            Some(Attached::Writer(up, down, _attached)) => self.pass(sink, source, up, down).await,
-            Some(Attached::Reader(up, down, _attached)) => self.pass(sink, source, up, down).await,
-        }
+        let opening = self.open(&mut sink, &mut source, counted.is_some());
+        let attached = match select(pin!(opening), pin!(state.reached(Phase::Gone))).await {
+            Either::Left((attached, _)) => attached?,
+            Either::Right(_) => return None,
+        };
+        let Self { state, phase, revoked, limits, .. } = self;
+        let (stream, ends, per_second) = (counted?, (sink, source), limits.frames_per_second);
+        let ending = Ending { state, phase, revoked, farewell: limits.farewell };
+        Some(match attached {
+            Attached::Writer(up, down, attach) => {
+                Passing::new((up, down), ends, per_second, ending, [attach, stream]).run()
+            }
+            Attached::Reader(up, down, attach) => {
+                Passing::new((up, down), ends, per_second, ending, [attach, stream]).run()
+            }
+        })
     }
 
     /// Hello, request and answer. Gives the attach if that is what was asked for.
@@ -197,26 +214,6 @@ impl Stream {
         let ReaderHalves { up, down } = self.broker.attach_reader(&self.caller, pipe, attach).await?;
         Ok((Answer::ReaderWelcome, Some(Attached::Reader(up, down, counted))))
     }
-
-    /// Passes frames on in both directions until one side ends. The broker's halves are dropped first: that is the
-    /// broken link it hears of, however long the client takes to hear why.
-    async fn pass<U: Message, D: Message>(
-        &mut self,
-        sink: FrameSink,
-        source: FrameSource,
-        mut up: UpSink<U>,
-        mut down: DownStream<D>,
-    ) {
-        let mut to_client = MessageSink::new(sink);
-        let mut from_client = Paced::new(MessageStream::new(source), self.limits.frames_per_second);
-        let ended = tokio::select! {
-            stopped = pump(&mut from_client, &mut up) => Ended::upward(stopped),
-            stopped = pump(&mut down, &mut to_client) => Ended::downward(stopped),
-            _ = self.phase.wait_for(|p| *p >= Phase::GoingAway) => Ended::Because(going_away()),
-            () = revoked(&self.revoked) => Ended::Because(no_longer_admitted()),
-        };
-        Box::pin(end(ended, up, down, &mut to_client, self.limits.farewell)).await;
-    }
 }
 
 /// The broker's halves of an attach, which is counted until they are dropped.
@@ -225,69 +222,11 @@ enum Attached {
     Reader(UpSink<ReaderUp>, DownStream<ReaderDown>, Counted),
 }
 
-/// The end of an attach: what the client must still hear.
-async fn end<U, D: Message>(
-    ended: Ended,
-    up: UpSink<U>,
-    mut down: DownStream<D>,
-    to_client: &mut MessageSink<D>,
-    limit: Duration,
-) {
-    if let Ended::Because(error) = &ended
-        && error.code() == Code::GoingAway
-    {
-        last_words(&mut down, to_client, limit).await;
-    }
-    drop((up, down));
-    match ended {
-        Ended::ClientLeft => {}
-        Ended::Over => bounded(to_client.frames().close(), limit).await,
-        Ended::Because(error) => farewell(to_client.frames(), error_frame(&error), limit).await,
-    }
-}
-
-/// How an attach ended.
-enum Ended {
-    /// The client closed, or its link broke.
-    ClientLeft,
-    /// The broker said all it had to say.
-    Over,
-    /// The client must be told.
-    Because(Error),
-}
-
-impl Ended {
-    fn upward(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::Ended => Self::ClientLeft,
-            Stopped::Stream(error) if error.code() == Code::Disconnected => Self::ClientLeft,
-            Stopped::Stream(error) | Stopped::Sink(error) => Self::Because(error),
-        }
-    }
-
-    fn downward(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::Ended => Self::Over,
-            Stopped::Stream(error) => Self::Because(error),
-            Stopped::Sink(error) if error.code() == Code::Disconnected => Self::ClientLeft,
-            Stopped::Sink(error) => Self::Because(error),
-        }
-    }
-}
-
 /// The result, or none if the client is gone before.
 async fn unless_gone<T>(source: &mut FrameSource, work: impl Future<Output = T>) -> Option<T> {
-    match select(std::pin::pin!(work), std::pin::pin!(source.gone())).await {
+    match select(pin!(work), pin!(source.gone())).await {
         Either::Left((done, _)) => Some(done),
         Either::Right(_) => None,
-    }
-}
-
-/// Resolves when the caller's key is revoked.
-async fn revoked(over: &Option<OverWatch>) {
-    match over {
-        Some(over) => over.declared().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -300,26 +239,11 @@ pub(super) async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, li
     bounded(leaving, limit).await;
 }
 
-async fn bounded(leaving: impl Future<Output = Result<(), Error>>, limit: Duration) {
+pub(super) async fn bounded(leaving: impl Future<Output = Result<(), Error>>, limit: Duration) {
     // A client that does not listen to the last word loses it; its link says the rest.
     let _ = tokio::time::timeout(limit, leaving).await;
 }
 
-/// Passes on what the broker had ready when it drained, such as the last acknowledgements.
-async fn last_words<D: Message>(down: &mut DownStream<D>, to_client: &mut MessageSink<D>, limit: Duration) {
-    let passing = async {
-        while let Some(Some(Ok(message))) = futures::FutureExt::now_or_never(down.next()) {
-            to_client.feed(message).await?;
-        }
-        Ok(())
-    };
-    bounded(passing, limit).await;
-}
-
-fn no_longer_admitted() -> Error {
-    Error::new(Code::Access, "the key was revoked, or what it may do was changed")
-}
-
-fn going_away() -> Error {
+pub(super) fn going_away() -> Error {
     Error::new(Code::GoingAway, "the relay is stopping")
 }

@@ -18,6 +18,9 @@ use crate::event::{Event, Events};
 use crate::session::{Connection, Draw, ReaderSession, WriterSession};
 use crate::time::Time;
 
+/// How long the last words of a session that is over may take to leave this process: moments, unless the relay takes nothing any more.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
+
 /// What writer and reader sessions have in common.
 pub(crate) trait Machine: Send + 'static {
     type Attach: Send;
@@ -182,7 +185,12 @@ async fn try_once<S: Side>(shared: &Shared<S::Machine>, side: &S, attach: <S::Ma
     let error = match halves {
         Ok(Halves { welcome, mut up, mut down }) => {
             shared.step(|machine, now, _| machine.attached(welcome, now));
-            poll_fn(|cx| poll_link(shared, &mut up, &mut down, cx)).await
+            let error = poll_fn(|cx| poll_link(shared, &mut up, &mut down, cx)).await;
+            if error.is_none() {
+                // A transport may still hold what was said last, and drop it with the stream.
+                let _ = tokio::time::timeout(LAST_WORDS_WITHIN, up.close()).await;
+            }
+            error
         }
         Err(error) => Some(error),
     };

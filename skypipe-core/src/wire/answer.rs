@@ -4,10 +4,10 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::constants::{KEYS_MAX, PAYLOAD_BYTES_MAX, kind};
+use super::constants::{KEY_LINE_PREFIX_BYTES, KEYS_BYTES_MAX, KEYS_MAX, PAYLOAD_BYTES_MAX, kind};
 use super::fields::{ack, payload, put_ack, put_stat, seq, stat};
 use super::frame::Frame;
-use super::message::{Message, carried_error};
+use super::message::{Message, carried_error, refused_frame};
 use crate::broker::{LIST_PAGE_MAX, ListPage, PipeStat, WriterWelcome};
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
@@ -30,7 +30,7 @@ pub enum Answer {
     Pong(Bytes),
     /// The ticket.
     Invited(Invited),
-    /// The keys that are known, a line of `authorized_keys` each.
+    /// The keys that are known, a line of `authorized_keys` each. A list too long for a frame becomes a refusal.
     Keys(Vec<String>),
     /// So many.
     Count(u32),
@@ -60,6 +60,7 @@ impl Message for Answer {
             Self::Stat(stat) => Frame::new(kind::STAT_OF, payload(|out| put_stat(out, &stat))),
             Self::Done => Frame::new(kind::DONE, Bytes::new()),
             Self::Pong(bytes) => Frame::new(kind::PONG, payload(|out| put_short(out, &bytes))),
+            Self::Invited(invited) if !fit(&invited.urls, 2 + invited.token.len()) => too_long("URLs"),
             Self::Invited(invited) => Frame::new(
                 kind::INVITED,
                 payload(|out| {
@@ -67,6 +68,7 @@ impl Message for Answer {
                     put_texts(out, &invited.urls);
                 }),
             ),
+            Self::Keys(lines) if !fit(&lines, 0) => too_long("keys"),
             Self::Keys(lines) => Frame::new(kind::KEYS_ARE, payload(|out| put_texts(out, &lines))),
             Self::Count(count) => Frame::new(kind::COUNT, payload(|out| out.put_u32_le(count))),
         }
@@ -104,16 +106,21 @@ fn welcome(fields: &mut Fields) -> Result<WriterWelcome, Error> {
     Ok(WriterWelcome { next: seq(fields)?, ack: ack(fields)?, credit: fields.u64()?, readers: fields.u32()? })
 }
 
-/// Lines, as many as fit one frame.
+/// Whether these lines go into one frame, behind `before` bytes, none of them cut.
+fn fit(texts: &[String], before: usize) -> bool {
+    let short = texts.iter().all(|text| text.len() <= usize::from(u16::MAX));
+    let bytes: usize = texts.iter().map(|text| KEY_LINE_PREFIX_BYTES + text.len()).sum();
+    short && texts.len() <= KEYS_MAX && before + bytes <= KEYS_BYTES_MAX
+}
+
+/// A list that does not go into one frame is refused whole: a part would pass for all of it.
+fn too_long(what: &str) -> Frame {
+    refused_frame(&Error::new(Code::Busy, format!("the list of {what} is too long for one answer")))
+}
+
 fn put_texts(out: &mut BytesMut, texts: &[String]) {
-    let mut bytes = out.len() + 2;
-    let fitting = texts.iter().take(KEYS_MAX).take_while(|text| {
-        bytes += 2 + text.len();
-        bytes <= PAYLOAD_BYTES_MAX
-    });
-    let count = fitting.count();
-    out.put_u16_le(count as u16);
-    texts[..count].iter().for_each(|text| put_short(out, text.as_bytes()));
+    out.put_u16_le(texts.len() as u16);
+    texts.iter().for_each(|text| put_short(out, text.as_bytes()));
 }
 
 fn texts(fields: &mut Fields) -> Result<Vec<String>, Error> {
@@ -167,5 +174,17 @@ mod tests {
         assert!(frame.payload_bytes() <= PAYLOAD_BYTES_MAX);
         let Some(Answer::Page(page)) = Answer::from_frame(frame).unwrap() else { panic!("not a page") };
         assert!(page.more && page.pipes.len() > 900 && page.pipes[..] == pipes[..page.pipes.len()]);
+    }
+
+    #[test]
+    fn a_list_of_keys_comes_whole_or_not_at_all() {
+        let lines = |count: usize| vec!["k".repeat(1000); count];
+        let most = KEYS_BYTES_MAX / (KEY_LINE_PREFIX_BYTES + 1000);
+        let frame = Answer::Keys(lines(most)).into_frame();
+        assert!(frame.payload_bytes() <= PAYLOAD_BYTES_MAX);
+        assert_eq!(Answer::from_frame(frame).unwrap(), Some(Answer::Keys(lines(most))));
+        for too_many in [lines(most + 1), vec![String::new(); KEYS_MAX + 1], vec!["k".repeat(1 << 16)]] {
+            assert_eq!(Answer::from_frame(Answer::Keys(too_many).into_frame()).unwrap_err().code(), Code::Busy);
+        }
     }
 }

@@ -113,7 +113,8 @@ fn poll_write(
 /// Gives frames until the other side closes; what is left of a torn frame is a broken link.
 pub(crate) struct FrameSource {
     carrier: Carrier,
-    peeked: Option<Result<Frame, Error>>,
+    /// Boxed: it is seldom there.
+    peeked: Option<Box<Result<Frame, Error>>>,
 }
 
 enum Carrier {
@@ -136,9 +137,9 @@ impl FrameSource {
     /// Resolves when the other side is gone. A frame that comes meanwhile is kept for the next poll.
     pub(crate) async fn gone(&mut self) {
         if self.peeked.is_none() {
-            self.peeked = self.next().await;
+            self.peeked = self.next().await.map(Box::new);
         }
-        if let Some(Ok(_)) = self.peeked {
+        if self.peeked.as_ref().is_some_and(|peeked| peeked.is_ok()) {
             std::future::pending().await
         }
     }
@@ -149,7 +150,7 @@ impl Stream for FrameSource {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(peeked) = self.peeked.take() {
-            return Poll::Ready(Some(peeked));
+            return Poll::Ready(Some(*peeked));
         }
         match &mut self.carrier {
             Carrier::Bytes(reading, decoder) => poll_frame(reading, decoder, cx).map(Result::transpose),
@@ -233,9 +234,9 @@ impl<M: Message> Sink<M> for MessageSink<M> {
         Pin::new(&mut self.frames).poll_flush(cx)
     }
 
-    /// Only flushes: the stream is over when both its halves are dropped.
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_flush(cx)
+    /// Ready when all has left this process: what a transport still holds may be lost with its stream.
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Pin::new(&mut self.frames).poll_close(cx)
     }
 }
 

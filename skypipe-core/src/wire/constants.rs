@@ -71,6 +71,11 @@ pub const EXTENSION_CHANNEL: u16 = 4;
 
 /// Most lines a list of keys has on the wire, and most keys a relay knows.
 pub const KEYS_MAX: usize = 4096;
+/// Most bytes that the lines of the keys a relay knows may have, with [`KEY_LINE_PREFIX_BYTES`] each: what one frame carries behind
+/// their count. A relay that knew more could not list them.
+pub const KEYS_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 2;
+/// What stands before each line of a list: its length.
+pub const KEY_LINE_PREFIX_BYTES: usize = 2;
 /// Most patterns an invitation names.
 pub const INVITE_PATTERNS_MAX: usize = 64;
 

@@ -36,12 +36,10 @@ pub(crate) fn error_frame(error: &Error) -> Frame {
 }
 
 /// The answer that says no.
-#[cfg(any(test, feature = "host"))]
 pub(crate) fn refused_frame(error: &Error) -> Frame {
     put_error(kind::REFUSED, error)
 }
 
-#[cfg(any(test, feature = "host"))]
 fn put_error(kind: u8, error: &Error) -> Frame {
     let fields = payload(|out| {
         out.put_u16_le(error.code() as u16);

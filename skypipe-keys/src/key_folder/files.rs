@@ -35,11 +35,16 @@ pub(super) struct Stamp {
 pub(super) struct Alone(#[expect(dead_code, reason = "the lock goes with the file")] File);
 
 impl Files {
-    /// The files in `folder`; a list that is missing is made with this text.
-    pub(super) fn open(folder: &Path, first_list: &str) -> Result<Self, Error> {
+    /// The files in `folder`, which is made where it is missing.
+    pub(super) fn at(folder: &Path) -> Result<Self, Error> {
         key_file::make_folder(folder).map_err(|e| failed(folder, "cannot be made", e))?;
         check_folder(folder)?;
-        let files = Self { folder: folder.to_owned() };
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// The same; a list that is missing is made with this text.
+    pub(super) fn open(folder: &Path, first_list: &str) -> Result<Self, Error> {
+        let files = Self::at(folder)?;
         if std::fs::symlink_metadata(files.list()).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
             let _alone = files.lock()?;
             files.put(&files.list(), first_list, false)?;

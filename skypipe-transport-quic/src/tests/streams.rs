@@ -1,10 +1,12 @@
 //! Streams side by side.
 
 use futures::future::join_all;
-use skypipe_core::{ALPN, Peer, RelayIdentity, STREAMS_BEFORE_PROOF_MAX};
+use skypipe_core::{ALPN, Peer, RelayIdentity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::config::{self, STREAMS_AT_FIRST};
+use crate::socket;
 
 /// What each of many streams carries.
 const BODY_BYTES: usize = 256 * 1024;
@@ -80,7 +82,7 @@ async fn a_stalled_stream_holds_up_no_other() {
 async fn a_stranger_has_few_streams_and_who_was_admitted_many() {
     let Pair { near, far, .. } = pair().await;
     let mut streams = Vec::new();
-    for _ in 0..STREAMS_BEFORE_PROOF_MAX {
+    for _ in 0..STREAMS_AT_FIRST {
         streams.push(stream(&*near, &*far).await);
     }
     assert!(tokio::time::timeout(Duration::from_millis(200), near.open()).await.is_err());
@@ -134,4 +136,29 @@ async fn slices_of_any_length_arrive_in_order() {
         assert!(read == whole);
     };
     soon(async { tokio::join!(writing, reading) }).await;
+}
+
+/// The relay makes keys for packets when it needs them; those after a change of keys it never needed before.
+#[tokio::test]
+async fn either_end_may_change_the_keys() {
+    let times = Times::default();
+    let server = config::server(&relay_key(), &times).unwrap();
+    let far = socket::serving(any_port(), config::server_endpoint(&relay_key()), server).unwrap();
+    let address = far.local_addr().unwrap();
+    let near = socket::calling(address).unwrap();
+    let connecting =
+        near.connect_with(config::client(relay_key().public(), &times).unwrap(), address, "relay").unwrap();
+    let (near, far) = tokio::join!(connecting, async { far.accept().await.unwrap().await });
+    let (near, far) = (near.unwrap(), far.unwrap());
+    for from in [&near, &far, &far, &near] {
+        from.force_key_update();
+        let (mut sending, mut receiving) = near.open_bi().await.unwrap();
+        sending.write_all(b"question").await.unwrap();
+        sending.finish().unwrap();
+        let (mut answering, mut asked) = soon(far.accept_bi()).await.unwrap();
+        assert_eq!(soon(asked.read_to_end(99)).await.unwrap(), b"question");
+        answering.write_all(b"answer").await.unwrap();
+        answering.finish().unwrap();
+        assert_eq!(soon(receiving.read_to_end(99)).await.unwrap(), b"answer");
+    }
 }

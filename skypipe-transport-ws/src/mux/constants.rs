@@ -4,8 +4,11 @@ use skypipe_core::{STREAMS_BEFORE_PROOF_MAX, STREAMS_PER_LINK_MAX};
 
 /// Bytes of a message's header: `u8` kind, `u32` stream, little-endian.
 pub(crate) const HEADER_BYTES: usize = 5;
-/// Most bytes of a stream in one message: streams take turns by messages, and 64 KiB are a millisecond at 500 Mbit/s.
+/// Most bytes of a stream in one message that is taken: 64 KiB are a millisecond at 500 Mbit/s.
 pub(crate) const DATA_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a stream in one message that is sent. With all headers it is one record of TLS. Streams take turns by messages. A
+/// WebSocket keeps the room of its longest messages in both directions for as long as it lives, even when it is idle.
+pub(crate) const DATA_BYTES: usize = 16 * 1024 - 64;
 /// Longest message. A longer one is refused by its length, before memory is found for it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = HEADER_BYTES + DATA_BYTES_MAX;
 
@@ -24,8 +27,8 @@ pub(crate) const WINDOW_STEP_BYTES_MIN: u32 = 64 * 1024;
 pub(crate) const UNREAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The same of a peer that has not proved who it is.
 pub(crate) const UNREAD_BYTES_BEFORE_PROOF_MAX: usize = 64 * 1024;
-/// Bytes of one stream that wait to be sent: one message is made while the other leaves.
-pub(crate) const UNSENT_BYTES_PER_STREAM_MAX: usize = 2 * DATA_BYTES_MAX;
+/// Bytes of one stream that wait to be sent: some messages are made while others leave.
+pub(crate) const UNSENT_BYTES_PER_STREAM_MAX: usize = 8 * DATA_BYTES;
 /// Bytes of all streams of a link that wait to be sent. What a peer's window does not allow never waits here.
 pub(crate) const UNSENT_BYTES_MAX: usize = 512 * 1024;
 /// Shorter pieces of a stream are gathered, so that a flood of single bytes takes no more memory than its bytes.

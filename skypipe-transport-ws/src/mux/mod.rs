@@ -235,24 +235,28 @@ impl Mux {
         }
         let stream = self.writable(id)?;
         stream.outgoing.waits = true;
-        if stream.outgoing.end == End::Open {
-            stream.outgoing.end = End::Wanted;
-            self.turn(id);
-        }
+        stream.outgoing.finish();
+        self.turn(id);
         Ok(false)
     }
 
-    /// Nobody holds the stream any more. If it was not over in both directions, the peer is told that it was cut.
+    /// What was written so far is whole: it leaves without being asked, and arrives though the stream is dropped.
+    pub(crate) fn flush(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.outgoing.flush();
+        }
+    }
+
+    /// Nobody holds the stream any more. What was flushed still leaves, and the end behind it. The peer is told that the stream
+    /// was cut if it was dropped in the middle of a write, or if the peer might send more.
     pub(crate) fn drop_stream(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        stream.held = false;
         self.unread -= stream.incoming.clear();
-        self.unsent -= stream.outgoing.clear();
-        let sent = matches!(stream.outgoing.end, End::Sent | End::Flushed);
-        if self.broken || stream.cut || sent && stream.incoming.ended {
+        self.unsent -= stream.outgoing.leave();
+        stream.leave();
+        if self.broken || stream.cut || stream.is_over() {
             self.forget(id);
         } else {
-            stream.reset_due = true;
             self.turn(id);
         }
         self.room();

@@ -6,8 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Breach;
 use super::constants::{
-    DATA_BYTES_MAX, HEADER_BYTES, UNSENT_BYTES_PER_STREAM_MAX, WINDOW_BYTES, WINDOW_BYTES_MAX, WINDOW_STEP_BYTES_MIN,
-    kind,
+    DATA_BYTES, HEADER_BYTES, UNSENT_BYTES_PER_STREAM_MAX, WINDOW_BYTES, WINDOW_BYTES_MAX, WINDOW_STEP_BYTES_MIN, kind,
 };
 use super::message::{self, StreamId};
 
@@ -20,6 +19,8 @@ pub(crate) struct Outgoing {
     /// What the receiver takes beyond what waits here.
     credit: u32,
     pub(crate) end: End,
+    /// The writer did not say yet that what it wrote is whole.
+    torn: bool,
     /// Whether any byte left: the stream was answered.
     pub(crate) began: bool,
     /// A writer waits for room.
@@ -41,7 +42,15 @@ pub(crate) enum End {
 
 impl Outgoing {
     pub(crate) fn new() -> Self {
-        Self { messages: VecDeque::new(), unsent: 0, credit: WINDOW_BYTES, end: End::Open, began: false, waits: false }
+        Self {
+            messages: VecDeque::new(),
+            unsent: 0,
+            credit: WINDOW_BYTES,
+            end: End::Open,
+            torn: false,
+            began: false,
+            waits: false,
+        }
     }
 
     /// Takes what the receiver's window, this stream's room and the link's `room` allow.
@@ -54,15 +63,39 @@ impl Outgoing {
         }
         self.unsent += most;
         self.credit -= most as u32;
+        self.torn |= most > 0;
         most
+    }
+
+    /// What was written is whole: it arrives, whatever becomes of the stream.
+    pub(crate) fn flush(&mut self) {
+        self.torn = false;
+    }
+
+    /// The end is to be sent behind all that was written.
+    pub(crate) fn finish(&mut self) {
+        self.torn = false;
+        if self.end == End::Open {
+            self.end = End::Wanted;
+        }
+    }
+
+    /// The writer is gone. What it flushed ends behind its last byte. In the middle of a write there is no such end, and where
+    /// nothing was said none is needed; how much is forgotten then.
+    pub(crate) fn leave(&mut self) -> usize {
+        if self.torn || !self.began && self.messages.is_empty() && self.end == End::Open {
+            return self.clear();
+        }
+        self.finish();
+        0
     }
 
     /// Puts what fits behind the last message, or else into a new one; the rest.
     fn append<'b>(&mut self, stream: StreamId, bytes: &'b [u8]) -> &'b [u8] {
-        let full = HEADER_BYTES + DATA_BYTES_MAX;
+        let full = HEADER_BYTES + DATA_BYTES;
         let fits = self.messages.back().map_or(0, |last| full - last.len());
         if fits == 0 {
-            self.messages.push_back(message::head(kind::DATA, stream, bytes.len().min(DATA_BYTES_MAX)));
+            self.messages.push_back(message::head(kind::DATA, stream, bytes.len().min(DATA_BYTES)));
             return bytes;
         }
         let (now, later) = bytes.split_at(bytes.len().min(fits));
@@ -119,9 +152,9 @@ mod tests {
         assert_eq!(outgoing.write(1, &[7; 1_000_000], usize::MAX), UNSENT_BYTES_PER_STREAM_MAX - 5);
         assert_eq!(outgoing.write(1, &[7; 10], usize::MAX), 0);
         let (first, carries) = outgoing.next().unwrap();
-        assert_eq!((first.len(), carries), (HEADER_BYTES + DATA_BYTES_MAX, DATA_BYTES_MAX));
-        assert_eq!(outgoing.next().unwrap().1, DATA_BYTES_MAX);
-        assert!(outgoing.next().is_none());
+        assert_eq!((first.len(), carries), (HEADER_BYTES + DATA_BYTES, DATA_BYTES));
+        let rest: Vec<usize> = std::iter::from_fn(|| outgoing.next()).map(|(_, carries)| carries).collect();
+        assert_eq!(rest, [DATA_BYTES; UNSENT_BYTES_PER_STREAM_MAX / DATA_BYTES - 1]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ enum Step {
     Open(usize),
     Write(usize, usize, usize),
     Read(usize, usize, usize),
+    Flush(usize, usize),
     Finish(usize, usize),
     Drop(usize, usize),
     Send(usize, usize),
@@ -26,6 +27,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => end.clone().prop_map(Step::Open),
         8 => (end.clone(), pick.clone(), 0..200_000_usize).prop_map(|(e, s, n)| Step::Write(e, s, n)),
         8 => (end.clone(), pick.clone(), 0..200_000_usize).prop_map(|(e, s, n)| Step::Read(e, s, n)),
+        4 => (end.clone(), pick.clone()).prop_map(|(e, s)| Step::Flush(e, s)),
         1 => (end.clone(), pick.clone()).prop_map(|(e, s)| Step::Finish(e, s)),
         1 => (end.clone(), pick.clone()).prop_map(|(e, s)| Step::Drop(e, s)),
         8 => (end.clone(), 0..20_usize).prop_map(|(e, n)| Step::Send(e, n)),
@@ -38,6 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Known {
     written: usize,
+    flushed: usize,
     read: usize,
     finished: bool,
     ended: bool,
@@ -47,7 +50,8 @@ struct Run {
     pair: Pair,
     /// The streams each end holds.
     known: [BTreeMap<StreamId, Known>; 2],
-    dropped: Vec<StreamId>,
+    /// What each end dropped, and the bytes that the other end gets before a clean end; none where it gets an error.
+    dropped: [BTreeMap<StreamId, Option<usize>>; 2],
 }
 
 impl Run {
@@ -65,25 +69,35 @@ impl Run {
             }
             Step::Write(end, nth, length) => self.write(end, nth, length),
             Step::Read(end, nth, length) => self.read(end, nth, length),
+            Step::Flush(end, nth) => {
+                if let Some(id) = self.pick(end, nth) {
+                    self.pair.ends[end].flush(id);
+                    let known = self.known[end].get_mut(&id).unwrap();
+                    known.flushed = known.written;
+                }
+            }
             Step::Finish(end, nth) => {
                 if let Some(id) = self.pick(end, nth) {
                     let _ = self.pair.ends[end].finish(id);
-                    self.known[end].get_mut(&id).unwrap().finished = true;
+                    let known = self.known[end].get_mut(&id).unwrap();
+                    (known.finished, known.flushed) = (true, known.written);
                 }
             }
-            Step::Drop(end, nth) => {
-                if let Some(id) = self.pick(end, nth) {
-                    self.pair.ends[end].drop_stream(id);
-                    self.known[end].remove(&id);
-                    self.dropped.push(id);
-                }
-            }
+            Step::Drop(end, nth) => self.drop_one(end, nth),
             Step::Send(end, count) => (0..count).for_each(|_| _ = self.pair.send(end)),
             Step::Deliver(end, count) => (0..count).for_each(|_| _ = self.pair.deliver(end)),
             Step::Wait(micros) => self.pair.now = Time(self.pair.now.0 + micros),
         }
         self.accept();
         self.bounds();
+    }
+
+    fn drop_one(&mut self, end: usize, nth: usize) {
+        let Some(id) = self.pick(end, nth) else { return };
+        self.pair.ends[end].drop_stream(id);
+        let known = self.known[end].remove(&id).unwrap();
+        let clean = known.finished || known.written > 0 && known.flushed == known.written;
+        self.dropped[end].insert(id, clean.then_some(known.written));
     }
 
     fn accept(&mut self) {
@@ -115,7 +129,7 @@ impl Run {
                     known.read += 1;
                 }
             }
-            Err(Gone::Reset) => assert!(self.dropped.contains(&id)),
+            Err(Gone::Reset) => assert_eq!(self.dropped[1 - end].get(&id), Some(&None), "stream {id}"),
             Err(Gone::Link) => panic!("stream {id} is gone"),
             Ok(None) => {}
         }
@@ -157,6 +171,13 @@ impl Run {
                 assert_eq!((near.finished, far.finished), (far.ended, near.ended), "stream {id}");
             }
         }
+        for end in 0..2 {
+            for (id, left) in &self.known[end] {
+                let Some(Some(whole)) = self.dropped[1 - end].get(id) else { continue };
+                assert_eq!((left.read, left.ended), (*whole, true), "stream {id}");
+            }
+            assert!(self.pair.ends[end].streams.keys().all(|id| self.known[end].contains_key(id)), "nothing stays");
+        }
     }
 }
 
@@ -165,7 +186,7 @@ proptest! {
 
     #[test]
     fn whatever_the_order_all_arrives_and_nothing_exceeds_its_bounds(steps in prop::collection::vec(step(), 1..250)) {
-        let mut run = Run { pair: Pair::new(), known: Default::default(), dropped: Vec::new() };
+        let mut run = Run { pair: Pair::new(), known: Default::default(), dropped: Default::default() };
         steps.iter().for_each(|step| run.step(step));
         run.finish();
     }

@@ -14,7 +14,7 @@ pub(crate) struct Stream {
     pub(crate) open_due: bool,
     /// What the peer is to be given back.
     pub(crate) window_due: u32,
-    /// Nobody here wants it; the peer is to be told.
+    /// Nobody here wants it; the peer is to be told, behind all that it is still sent.
     pub(crate) reset_due: bool,
     /// The peer cut it.
     pub(crate) cut: bool,
@@ -39,6 +39,16 @@ impl Stream {
             in_turns: false,
             in_waiting: false,
         }
+    }
+
+    /// Nobody here has it any more.
+    pub(crate) fn leave(&mut self) {
+        (self.held, self.reset_due, self.window_due) = (false, true, 0);
+    }
+
+    /// Whether both sides said all they had to say.
+    pub(crate) fn is_over(&self) -> bool {
+        self.incoming.ended && matches!(self.outgoing.end, End::Sent | End::Flushed)
     }
 
     /// Whether anything is to be sent of it. Of a stream that the peer cut nothing is.

@@ -96,6 +96,59 @@ fn a_dropped_stream_is_cut_and_never_ends_cleanly() {
 }
 
 #[test]
+fn what_was_flushed_before_a_drop_arrives_and_then_ends() {
+    let mut pair = Pair::new();
+    let (early, late) = (pair.stream(), pair.stream());
+    for id in [early, late] {
+        for part in [&b"last "[..], b"words"] {
+            pair.ends[0].write(id, part).unwrap();
+            pair.ends[0].flush(id);
+        }
+    }
+    pair.ends[0].drop_stream(early);
+    assert!(!pair.ends[0].is_idle(), "it is yet to be sent");
+    pair.settle();
+    pair.ends[0].drop_stream(late);
+    pair.settle();
+    for id in [early, late] {
+        assert_eq!(pair.read_all(1, id), b"last words");
+        assert_eq!(pair.ends[1].read(id, 9, |_| {}, START), Ok(Some(0)), "a clean end");
+        assert_eq!(pair.ends[1].write(id, b"x"), Err(Gone::Reset), "nobody would read it");
+        pair.ends[1].drop_stream(id);
+    }
+    pair.settle();
+    assert!(pair.ends.iter().all(Mux::is_idle));
+}
+
+#[test]
+fn a_drop_behind_a_flush_but_in_the_next_write_is_no_end() {
+    let mut pair = Pair::new();
+    let id = pair.stream();
+    pair.ends[0].write(id, b"whole").unwrap();
+    pair.ends[0].flush(id);
+    pair.settle();
+    pair.ends[0].write(id, b"half").unwrap();
+    pair.ends[0].drop_stream(id);
+    pair.settle();
+    assert_eq!(pair.read_all(1, id), b"whole");
+    assert_eq!(pair.ends[1].read(id, 9, |_| {}, START), Err(Gone::Reset));
+}
+
+#[test]
+fn who_is_gone_is_not_told_twice() {
+    let mut pair = Pair::new();
+    let id = pair.stream();
+    pair.ends[1].finish(id).unwrap();
+    pair.settle();
+    pair.ends[0].write(id, b"all").unwrap();
+    pair.ends[0].flush(id);
+    pair.ends[0].drop_stream(id);
+    let kinds: Vec<u8> = std::iter::from_fn(|| pair.ends[0].next()).map(|message| message[0]).collect();
+    assert_eq!(kinds, [kind::DATA, kind::FIN]);
+    assert!(pair.ends[0].is_idle());
+}
+
+#[test]
 fn last_words_before_a_drop_arrive_whole() {
     let mut pair = Pair::new();
     let id = pair.stream();
@@ -135,7 +188,7 @@ fn streams_take_turns() {
     let mut pair = Pair::new();
     let ids = [pair.stream(), pair.stream(), pair.stream()];
     for id in ids {
-        pair.ends[0].write(id, &[0; 2 * DATA_BYTES_MAX]).unwrap();
+        pair.ends[0].write(id, &[0; 2 * DATA_BYTES]).unwrap();
     }
     let order: Vec<u8> = std::iter::from_fn(|| pair.ends[0].next()).map(|m| m[1]).collect();
     assert_eq!(order, [1, 3, 5, 1, 3, 5]);
@@ -145,15 +198,15 @@ fn streams_take_turns() {
 fn what_waits_to_be_sent_is_bounded_and_who_waits_is_woken() {
     let mut pair = Pair::new();
     let ids: Vec<_> = (0..16).map(|_| pair.stream()).collect();
-    for &id in &ids {
-        let _ = pair.ends[0].write(id, &[0; 1_000_000]);
-    }
+    let waits = |id: &StreamId| pair.ends[0].write(*id, &[0; 1_000_000]).unwrap().is_none();
+    let waiting: Vec<_> = ids.iter().copied().filter(waits).collect();
     assert_eq!(pair.ends[0].unsent, UNSENT_BYTES_MAX);
+    assert!(waiting.len() > 8);
     assert_eq!(pair.ends[0].write(ids[15], b"x"), Ok(None));
     pair.ends[0].wakes().for_each(drop);
     while pair.ends[0].next().is_some() {}
     let woken: Vec<_> = pair.ends[0].wakes().collect();
-    assert!(ids[4..].iter().all(|&id| woken.contains(&Wake::Write(id))), "{woken:?}");
+    assert!(waiting.iter().all(|&id| woken.contains(&Wake::Write(id))), "{woken:?}");
 }
 
 #[test]

@@ -41,13 +41,6 @@ impl Mux {
         if std::mem::take(&mut stream.open_due) {
             return Some(message::plain(kind::OPEN, id));
         }
-        if stream.reset_due {
-            if !stream.incoming.ended {
-                self.late += u64::from(stream.incoming.window_left());
-            }
-            self.forget(id);
-            return Some(message::plain(kind::RESET, id));
-        }
         if stream.window_due > 0 {
             return Some(message::numbered(kind::WINDOW, id, std::mem::take(&mut stream.window_due)));
         }
@@ -64,7 +57,18 @@ impl Mux {
             self.ends.push(id);
             return Some(message::plain(kind::FIN, id));
         }
-        None
+        if stream.reset_due { self.cut(id) } else { None }
+    }
+
+    /// Forgets a stream that nobody here has. The peer is told, unless it knows.
+    fn cut(&mut self, id: StreamId) -> Option<Bytes> {
+        let stream = self.streams.get(&id)?;
+        let over = stream.is_over();
+        if !stream.incoming.ended {
+            self.late += u64::from(stream.incoming.window_left());
+        }
+        self.forget(id);
+        (!over).then(|| message::plain(kind::RESET, id))
     }
 
     /// Puts a stream that has something to send at the end of the row, once.

@@ -25,6 +25,9 @@ fn a_port_that_is_taken_is_exit_7() {
             home.skypipe(["relay", "--listen", &taken.to_string()]).run().exits(7).gave("").fails_with("E_LOCKED");
         assert!(done.stderr.contains(&taken.port().to_string()), "{}", done.stderr);
     }
+    // Another start may name another owner.
+    assert!(!home.skypipe_home().join("authorized_keys").exists());
+    assert!(!home.config_home().join("skypipe/id_ed25519").exists());
 }
 
 #[test]

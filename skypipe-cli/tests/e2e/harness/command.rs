@@ -31,6 +31,8 @@ pub enum In {
     Socket(Vec<u8>),
     /// A terminal at which nobody types.
     Terminal,
+    /// A terminal at which this was typed.
+    Typed(&'static str),
     /// `/dev/null`.
     Null,
     /// Not open at all.
@@ -187,6 +189,12 @@ impl Command {
             In::File(path) => {
                 command.stdin(File::open(path).unwrap());
                 ToFeed::Nothing
+            }
+            In::Typed(text) => {
+                let (mut person, inside) = terminal::open();
+                person.write_all(text.as_bytes()).unwrap();
+                command.stdin(inside);
+                ToFeed::Hold(person.into())
             }
             In::Terminal => {
                 let (person, inside) = terminal::open();

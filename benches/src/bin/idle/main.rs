@@ -1,7 +1,10 @@
 //! What idle sessions cost a relay: so many readers, each on a link of its own, each waiting at a pipe of its own.
 //!
-//! `cargo run --release -p skypipe-benches --bin idle [SESSIONS]` starts for each transport the relay that was built beside it, `skypipe`, as a process of its own and
-//! prints the growth of its resident memory as a Markdown table. It fails where a session costs more than it may.
+//! `cargo run --release -p skypipe-benches --bin idle [SESSIONS [SECONDS]]` starts for each transport the relay that was built beside it, `skypipe`, as a process of its own and
+//! prints the growth of its resident memory as a Markdown table, measured when the sessions were idle for so many seconds (0). It fails where a session costs more than it may. `bare quinn` is what
+//! the library under `quic` takes by itself, for comparison.
+
+mod bare;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -22,52 +25,70 @@ const AT_ONCE: usize = 8;
 /// Descriptors of this process beside one for each session.
 const DESCRIPTORS_SPARE: u64 = 100;
 
-/// A way to the relay, and what 10,000 idle sessions over it may cost, in bytes.
+/// A way to the relay, and what a relay with 10,000 idle sessions over it may take, in bytes.
 const WAYS: [(&str, u64); 3] = [("unix", 120_000_000), ("quic", 350_000_000), ("wss", 280_000_000)];
+/// What is only compared.
+const BARE: &str = "bare quinn";
 /// Who the sessions belong to.
 const OWNER: [u8; 32] = [7; 32];
 
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Failure> {
-    let sessions = std::env::args().nth(1).map_or(Ok(SESSIONS), |count| count.parse())?;
+    let argument = std::env::args().nth(1);
+    if argument.as_deref() == Some(bare::SERVER) {
+        return bare::serve().await;
+    }
+    let sessions = argument.map_or(Ok(SESSIONS), |count| count.parse())?;
+    let idle = std::env::args().nth(2).map_or(Ok(0), |seconds| seconds.parse()).map(Duration::from_secs)?;
     raise_descriptors(sessions)?;
     skypipe_transport_quic::install();
     skypipe_transport_ws::install();
-    println!("| {sessions} idle sessions over | relay before | after | each | may be | attached in |");
+    println!("| {sessions} idle sessions over | relay before | after | each | after may be | attached in |");
     println!("|---|---:|---:|---:|---:|---:|");
     let mut too_dear = Vec::new();
     for (way, bytes_max) in WAYS {
-        let grown = measure(way, sessions).await?;
-        if grown > bytes_max * sessions as u64 / SESSIONS as u64 {
+        let folder = tempfile::tempdir()?;
+        let relay = Relay::start(way, folder.path())?;
+        let bytes_max = bytes_max * sessions as u64 / SESSIONS as u64;
+        let taken =
+            measure(way, &relay, (sessions, idle), Some(bytes_max), |number| attach(&relay.url, number)).await?;
+        if taken > bytes_max {
             too_dear.push(way);
         }
     }
+    let (server, client) = (Relay::start_bare()?, bare::client()?);
+    measure(BARE, &server, (sessions, idle), None, |_| bare::attach(&client, &server.url)).await?;
     if too_dear.is_empty() { Ok(()) } else { Err(format!("too dear over {}", too_dear.join(", ")).into()) }
 }
 
-/// Attaches the sessions, prints the row, and gives the bytes by which the relay grew.
-async fn measure(way: &str, sessions: usize) -> Result<u64, Failure> {
-    let folder = tempfile::tempdir()?;
-    let relay = Relay::start(way, folder.path())?;
+/// Attaches the sessions, prints the row, and gives the bytes that the relay takes with them.
+async fn measure<S, E, F>(
+    way: &str,
+    relay: &Relay,
+    (sessions, idle): (usize, Duration),
+    bytes_max: Option<u64>,
+    attach: impl Fn(usize) -> F,
+) -> Result<u64, Failure>
+where
+    E: Into<Failure>,
+    F: Future<Output = Result<S, E>>,
+{
     let before = relay.resident()?;
     let start = Instant::now();
-    let attached: Vec<Session> = stream::iter(0..sessions)
-        .map(|number| attach(&relay.url, number))
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
+    let attached: Result<Vec<S>, E> =
+        stream::iter(0..sessions).map(attach).buffer_unordered(AT_ONCE).try_collect().await;
+    let attached = attached.map_err(Into::into)?;
     let took = start.elapsed();
+    tokio::time::sleep(idle).await;
     let after = relay.resident()?;
-    let grown = after.saturating_sub(before);
-    let bytes_max = WAYS.iter().find(|(known, _)| *known == way).map_or(0, |(_, bytes)| bytes / SESSIONS as u64);
+    let each = after.saturating_sub(before) as f64 / 1e3 / attached.len() as f64;
+    let may_be = bytes_max.map_or("".to_owned(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
     println!(
-        "| {way} | {:.1} MB | {:.1} MB | {:.1} KB | {:.1} KB | {:.1} s |",
+        "| {way} | {:.1} MB | {:.1} MB | {each:.1} KB | {may_be} | {:.1} s |",
         before as f64 / 1e6,
         after as f64 / 1e6,
-        grown as f64 / 1e3 / attached.len() as f64,
-        bytes_max as f64 / 1e3,
         took.as_secs_f64(),
     );
     Ok(after)
@@ -122,11 +143,27 @@ impl Relay {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| format!("{}: {e}; build skypipe-cli with the same profile first", program.display()))?;
+        let url = Self::said(&mut process, way)?;
+        Ok(Self { process, url })
+    }
+
+    /// The server to compare with.
+    fn start_bare() -> Result<Self, Failure> {
+        let program = std::env::current_exe()?;
+        let mut process = Command::new(program).arg(bare::SERVER).stdout(Stdio::piped()).spawn()?;
+        let url = Self::said(&mut process, "quinn")?;
+        Ok(Self { process, url })
+    }
+
+    /// The URL of this kind that it prints.
+    fn said(process: &mut Child, way: &str) -> Result<String, Failure> {
         let stdout = process.stdout.take().ok_or("no stdout")?;
         let is_wanted = |line: &String| line.starts_with(&format!("{way}:"));
-        let url =
-            BufReader::new(stdout).lines().map_while(Result::ok).find(is_wanted).ok_or("the relay said no URL")?;
-        Ok(Self { process, url })
+        BufReader::new(stdout)
+            .lines()
+            .map_while(Result::ok)
+            .find(is_wanted)
+            .ok_or_else(|| "the relay said no URL".into())
     }
 
     /// Bytes of its memory that are in use.

@@ -1,0 +1,7 @@
+//! `skypipe up` and `skypipe down`, over ssh.
+
+mod binary;
+mod fake_ssh;
+mod host;
+mod one_machine;
+mod refused;
