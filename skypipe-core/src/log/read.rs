@@ -77,8 +77,7 @@ impl Reading<'_> {
             match batch_of(&header, walker.payload(offset, &header)?) {
                 Some(batch) => {
                     if !self.take(batch) {
-                        let mut state = lock(&self.core.state);
-                        state.index.hint(self.pipe, self.item, self.at, span.segment, walker.pos());
+                        self.hint(&span, walker.pos());
                         return Ok(Outcome::Enough);
                     }
                 }
@@ -94,6 +93,13 @@ impl Reading<'_> {
             (_, true) => Ok(Outcome::NextSpan),
             (false, false) => Ok(Outcome::Enough),
             (true, false) => Ok(Outcome::Gap(later)),
+        }
+    }
+
+    /// Who goes on behind what was read starts there. The next span may have begun before it, in the same segment.
+    fn hint(&self, span: &Span, pos: u64) {
+        if self.at < span.next {
+            lock(&self.core.state).index.hint(self.pipe, self.item, self.at, span.segment, pos);
         }
     }
 

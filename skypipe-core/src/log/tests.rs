@@ -416,9 +416,9 @@ fn what_was_moved_among_later_numbers_is_read() {
     const LENGTH: usize = 250_000;
     let disk = RamDisk::new();
     let bed = start(&disk, 8 << 20);
-    // More than is moved in one round, and behind it enough that nobody wants.
+    // More than is moved in one round, and behind it so much that nobody wants that all of the first goes into one segment.
     (0..24).for_each(|n| bed.store(batch(1, 1, n, 1, LENGTH)));
-    (0..65).for_each(|n| bed.store(batch(1, 2, n, 1, LENGTH)));
+    (0..79).for_each(|n| bed.store(batch(1, 2, n, 1, LENGTH)));
     // Its writer goes on meanwhile.
     let next = thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -430,6 +430,8 @@ fn what_was_moved_among_later_numbers_is_read() {
         bed.log.forget(PipeId(1), ItemNo(2), Seq(u64::MAX));
         writer.join().unwrap()
     });
+    bed.store(batch(1, 1, next, 1, 100));
+    let next = next + 1;
     assert_eq!(bed.read_all(1, 1), (numbers(0..next), vec![]));
     // A reader that returns goes on anywhere.
     for at in 0..next {
