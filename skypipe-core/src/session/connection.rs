@@ -17,6 +17,9 @@ pub const ATTACH_TIME_MAX: Duration = Duration::from_secs(10);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a session that lost its link tries: as long as a broker keeps its last numbers.
 pub const GIVE_UP: Duration = Duration::from_secs(24 * 60 * 60);
+/// A link over which no message came proves nothing by having been there for less than this: a path that carries an attach and then nothing
+/// is found out much sooner.
+pub const PROVEN_AFTER: Duration = Duration::from_secs(60);
 /// When the application is told that there is no link: soon for a terminal, later for a log.
 pub const SAY_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
 
@@ -64,8 +67,11 @@ pub struct Connection {
     ever: bool,
     /// Whether the broker ever confirmed this session.
     confirmed: bool,
-    /// Since when there is none.
+    /// Since when there is none that proved good: links that break again and again without a message are no link.
     away_since: Time,
+    /// When the link there is was attached, and whether a message came over it.
+    attached_at: Time,
+    good: bool,
     /// How many of [`SAY_AFTER`] were said.
     said: usize,
     last_code: Code,
@@ -83,6 +89,8 @@ impl Connection {
             ever: false,
             confirmed: false,
             away_since: now,
+            attached_at: now,
+            good: false,
             said: 0,
             last_code: Code::Unreachable,
             last_text: "nobody answered yet".to_owned(),
@@ -145,6 +153,7 @@ impl Connection {
     pub fn attached(&mut self, now: Time) -> Option<Event> {
         let again = self.ever.then(|| Event::Connected { away: now.since(self.away_since) });
         self.state = State::Attached;
+        (self.attached_at, self.good) = (now, false);
         (self.ever, self.confirmed) = (true, true);
         self.said = 0;
         again
@@ -153,6 +162,7 @@ impl Connection {
     /// A message came: the link is good, the next loss is a fresh one.
     pub fn is_good(&mut self) {
         self.failures = 0;
+        self.good = true;
     }
 
     /// Whether the session goes on after this error. A relay that heard nothing in time sits at the other end of a link that carries
@@ -168,7 +178,7 @@ impl Connection {
         if self.is_over() {
             return;
         }
-        if self.is_attached() {
+        if self.is_attached() && (self.good || now.since(self.attached_at) >= PROVEN_AFTER) {
             self.away_since = now;
         }
         self.last_code = error.code();
@@ -283,6 +293,32 @@ mod tests {
         assert_eq!(said, 2);
         assert!(tries[0].since(cut) <= RETRY_AFTER_MIN);
         assert!(tries.windows(2).all(|pair| pair[1].since(pair[0]) <= RETRY_AFTER_MAX));
+    }
+
+    #[test]
+    fn links_that_carry_an_attach_and_nothing_else_use_up_its_patience() {
+        let patience = Patience { connect_timeout: CONNECT_TIMEOUT, give_up: Duration::from_secs(40) };
+        let mut connection = Connection::new(patience, Time(0));
+        let mut now = Time(0);
+        for _ in 0..3 {
+            connection.begin(now);
+            connection.attached(now);
+            now = now.plus(Duration::from_secs(15));
+            connection.lost(&broken(), now, 0);
+        }
+        assert!(connection.tick(now, 0).is_err(), "three links in 45 s that carried nothing");
+        let mut connection = Connection::new(patience, Time(0));
+        let mut now = Time(0);
+        for lives in [15, 15, 70] {
+            connection.begin(now);
+            connection.attached(now);
+            if lives == 15 {
+                connection.is_good();
+            }
+            now = now.plus(Duration::from_secs(lives));
+            connection.lost(&broken(), now, 0);
+            assert!(connection.tick(now, 0).is_ok(), "a message came, or it was there for long");
+        }
     }
 
     #[test]
