@@ -23,7 +23,7 @@ pub(crate) struct RelayArgs {
     /// A host name by which clients know this relay behind a proxy that ends TLS
     #[arg(long, value_name = "HOST")]
     pub(crate) name: Vec<String>,
-    /// Let web pages of this origin, such as https://example.org, connect over WebSocket
+    /// Let web pages of this origin, its scheme and host without a path, connect over WebSocket
     #[arg(long, value_name = "URL")]
     pub(crate) origin: Vec<String>,
     /// Whose relay it is, at its first start with a network listener: a public key, or a file with one [default: you]

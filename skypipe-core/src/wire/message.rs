@@ -2,7 +2,6 @@
 
 use bytes::BufMut;
 
-#[cfg(any(test, feature = "host"))]
 use super::constants::kind;
 use super::fields::{payload, put_cursor};
 use super::frame::Frame;
