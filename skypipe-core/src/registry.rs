@@ -34,7 +34,7 @@ fn installed_signer() -> &'static RwLock<Option<Arc<dyn Signer>>> {
     &SIGNER
 }
 
-/// The transport for `url`. Several URLs joined by commas are ways to one relay: all are tried at once, see [`Race`](crate::Race).
+/// The transport for `url`. Several URLs joined by commas are ways to one relay: all are tried at once, see [`Race`].
 ///
 /// # Errors
 /// `E_SCHEME` when none is installed; the text names the line to add. `E_USAGE` when it is no URL.
