@@ -29,7 +29,10 @@ const HINTS_MAX: usize = 4096;
 #[derive(Default)]
 struct SegmentIndex {
     bytes: u64,
+    /// Bytes of batches that are wanted: a share by numbers, so not exact.
     live: u64,
+    /// Numbers that are read from here.
+    wanted: u64,
     /// Pipes whose oldest needed fact stands here.
     fact_pipes: u64,
     damaged: bool,
@@ -194,12 +197,14 @@ impl Index {
         }
         let item = pipe.items.entry(header.item).or_default();
         let Some(numbers) = item.missing_of(numbers) else { return };
-        let bytes = header.span();
+        let (bytes, count) = (header.span(), numbers.end.0 - numbers.start.0);
         item.add(place, bytes, numbers);
         item.live += bytes;
         pipe.live += bytes;
         self.live += bytes;
-        self.segments.entry(place.segment).or_default().live += bytes;
+        let segment = self.segments.entry(place.segment).or_default();
+        segment.live += bytes;
+        segment.wanted += count;
     }
 
     /// Adds a span out of a table of contents, as far as its numbers are not there already.
@@ -214,7 +219,9 @@ impl Index {
             item.live += bytes;
             pipe.live += bytes;
             self.live += bytes;
-            self.segments.entry(span.segment).or_default().live += bytes;
+            let segment = self.segments.entry(span.segment).or_default();
+            segment.live += bytes;
+            segment.wanted += part.end.0 - part.start.0;
             rest.start = part.end;
         }
     }
@@ -258,6 +265,7 @@ impl Index {
             self.live -= taken;
             if let Some(segment) = self.segments.get_mut(&old.segment) {
                 segment.live -= taken;
+                segment.wanted -= part.end.0 - part.start.0;
             }
             parts.push(part);
         }
@@ -286,6 +294,7 @@ impl Index {
             self.live -= dead;
             if let Some(segment) = self.segments.get_mut(&span.segment) {
                 segment.live -= dead;
+                segment.wanted -= below.min(span.next).0 - first.0;
             }
         }
         if below == Seq(u64::MAX) {
@@ -389,7 +398,7 @@ impl Index {
     /// The oldest segment, if nothing in it is wanted.
     pub(super) fn dead(&self, head: u64) -> Option<u64> {
         let (&number, segment) = self.segments.first_key_value()?;
-        (number != head && segment.live == 0 && segment.fact_pipes == 0).then_some(number)
+        (number != head && segment.wanted == 0 && segment.fact_pipes == 0).then_some(number)
     }
 
     /// The oldest segment, if it is worth moving what is wanted out of it: when it holds little of that, or the log as a whole
@@ -422,7 +431,7 @@ impl Index {
         let Some(segment) = self.segments.remove(&number) else { return };
         self.bytes = self.bytes.saturating_sub(segment.bytes);
         self.live = self.live.saturating_sub(segment.live);
-        if segment.live == 0 {
+        if segment.wanted == 0 {
             return;
         }
         for pipe in self.pipes.values_mut() {
@@ -554,6 +563,22 @@ mod tests {
         assert_eq!(index.extent(PipeId(1), ItemNo(2)), [Seq(15)..Seq(50)]);
         assert_eq!(span(&mut index, 15).segment, 3);
         assert_eq!(span(&mut index, 41).segment, 2);
+        assert_eq!(index.dead(9), Some(1));
+    }
+
+    #[test]
+    fn a_segment_is_dead_when_no_number_is_read_from_it_whatever_the_bytes_seem() {
+        let mut index = Index::default();
+        let long = |first| Header { length: 10_000, ..batch(first, 10) };
+        index.place(at(1, 48), &batch(0, 100));
+        index.place(at(1, 152), &long(100));
+        index.place(at(1, 10_300), &long(110));
+        // Most numbers, few bytes.
+        index.forget(PipeId(1), ItemNo(2), Seq(100));
+        index.moved(at(1, 152), at(2, 48), &long(100));
+        assert_eq!(index.dead(9), None);
+        assert_eq!(span(&mut index, 110).segment, 1);
+        index.moved(at(1, 10_300), at(2, 10_300), &long(110));
         assert_eq!(index.dead(9), Some(1));
     }
 
