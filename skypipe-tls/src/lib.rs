@@ -1,10 +1,12 @@
-//! What the network transports of skypipe share: TLS, the form of a relay's URL, and the way to one of a host's addresses.
+//! What the network transports of skypipe share: TLS, the form of a relay's URL, the way to one of a host's addresses, and the
+//! count of links that are not over.
 //!
 //! * [`server_config`] is a relay that ends TLS itself, with a certificate made from its own key; [`server_config_of_quic`] is the same
 //!   for QUIC.
 //! * [`client_config`] trusts the relay with one key, or whoever the system's authorities vouch for: [`Trust`].
 //! * [`RelayUrl`] is `scheme://[KEY@]host[:port][/path]`.
 //! * [`resolve`] and [`race`] find the address that answers first.
+//! * [`LiveLinks`] tells a program that is about to end when its links are over.
 //!
 //! TLS 1.3 and nothing older, cryptography by ring, no compression, no data before the handshake is over (0-RTT), and no session
 //! tickets: a resumed session would pass over the check of the relay's key, and secrets would live longer than their connection.
@@ -33,6 +35,10 @@ pub use resolve::resolve;
 
 mod race;
 pub use race::{ADDRESSES_MAX, STAGGER, race};
+
+// The end of a program.
+mod live_links;
+pub use live_links::{LiveLink, LiveLinks};
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,10 @@
 //! How a client's link ends: what was said last still leaves, and the relay is told.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use quinn::{Connection, VarInt};
+use skypipe_tls::{LiveLink, LiveLinks};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// How long a stream's last bytes may take to be acknowledged after it was dropped: a few round trips over a bad path.
@@ -18,7 +17,7 @@ const CLOSING_STEP: Duration = Duration::from_millis(1);
 const NO_ERROR: VarInt = VarInt::from_u32(0);
 
 /// Clients' links of this process whose relay was not told yet that they are over.
-static LINKS: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+pub(crate) static LINKS: LiveLinks = LiveLinks::new();
 
 /// Waits until this process has no client's link any more and the relays of all it had have been told, at most `limit`. For programs
 /// that are about to end: drop all clients first, and call it within the runtime that they used. Else a relay learns only from
@@ -27,12 +26,11 @@ static LINKS: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::n
 /// # Cancel safety
 /// A dropped call leaves nothing behind.
 pub async fn goodbye(limit: Duration) {
-    // The sender is static: it never closes.
-    let _ = timeout(limit, LINKS.subscribe().wait_for(|links| *links == 0)).await;
+    LINKS.none(limit).await;
 }
 
 /// Closes the connection of a link that nobody holds any more. Where no runtime is left, nothing can be said.
-pub(crate) fn close(connection: Connection, counted: Counted) {
+pub(crate) fn close(connection: Connection, counted: LiveLink) {
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(async move {
         let _ = timeout(CLOSING_LIMIT, closed(&connection)).await;
@@ -58,21 +56,5 @@ async fn closed(connection: &Connection) {
     tokio::task::yield_now().await;
     while connection.stats().udp_tx.datagrams == before {
         sleep(CLOSING_STEP).await;
-    }
-}
-
-/// A client's link, as [`goodbye`] counts it.
-pub(crate) struct Counted(());
-
-impl Counted {
-    pub(crate) fn new() -> Self {
-        LINKS.send_modify(|links| *links += 1);
-        Self(())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        LINKS.send_modify(|links| *links -= 1);
     }
 }

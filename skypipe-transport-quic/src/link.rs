@@ -10,10 +10,11 @@ use quinn::{Connection, ConnectionError};
 use skypipe_core::{
     Code, EXPORTER_LABEL, Error, Link, LinkStream, Peer, PublicKey, RelayIdentity, STREAMS_PER_LINK_MAX,
 };
+use skypipe_tls::LiveLink;
 use tokio::time::timeout;
 
 use crate::config::{RELAY_LINK_WINDOW_BYTES, STREAMS_AT_FIRST};
-use crate::leaving::{self, Counted};
+use crate::leaving::{self, LINKS};
 use crate::stream::QuicStream;
 use crate::{failure, socket};
 
@@ -104,7 +105,7 @@ impl Link for QuicLink {
 pub(crate) struct Life {
     connection: Connection,
     /// At a client.
-    counted: Option<Counted>,
+    counted: Option<LiveLink>,
     admitted: AtomicBool,
     /// Streams that live, whoever opened them.
     streams: AtomicUsize,
@@ -116,7 +117,7 @@ impl Life {
     fn new(connection: Connection, is_client: bool) -> Self {
         Self {
             connection,
-            counted: is_client.then(Counted::new),
+            counted: is_client.then(|| LINKS.begin()),
             admitted: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             streams_max: AtomicU32::new(STREAMS_AT_FIRST),

@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::{Sink, SinkExt, Stream};
+use skypipe_tls::LiveLink;
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
-use crate::leaving::Counted;
 use crate::limits::{FAREWELL, FAREWELL_BYTES_MAX, MESSAGE, MESSAGE_BEFORE_PROOF, PING_AFTER, SILENCE};
 use crate::mux::Breach;
 use crate::shared::{Ended, Shared};
@@ -31,7 +31,7 @@ pub(crate) struct Driver {
     clock: Clock,
     /// At a client.
     #[expect(dead_code, reason = "it counts for as long as it lives")]
-    counted: Option<Counted>,
+    counted: Option<LiveLink>,
 }
 
 /// Where the next ping stands.
@@ -73,7 +73,7 @@ impl From<Breach> for Stop {
 
 impl Driver {
     /// The first ping goes at once: it tells the round trip, by which windows grow.
-    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, counted: Option<Counted>) -> Self {
+    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, counted: Option<LiveLink>) -> Self {
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + PING_AFTER));
         let clock =

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use skypipe_core::{Error, Link, LinkStream, Peer, RelayIdentity};
 
 use crate::driver::Driver;
-use crate::leaving::Counted;
+use crate::leaving::LINKS;
 use crate::mux::Side;
 use crate::shared::Shared;
 use crate::socket::Socket;
@@ -32,7 +32,7 @@ pub(crate) struct Facts {
 impl WsLink {
     /// A link over this connection, driven by a task of its own.
     pub(crate) fn new(side: Side, socket: Socket, facts: Facts) -> Self {
-        let counted = matches!(side, Side::Client).then(Counted::new);
+        let counted = matches!(side, Side::Client).then(|| LINKS.begin());
         let shared = Arc::new(Shared::new(side));
         tokio::spawn(Driver::new(socket, shared.clone(), counted).run());
         Self { shared, facts }

@@ -316,17 +316,7 @@ impl Rig {
 #[test]
 fn who_was_not_welcome_yet_hears_that_the_pipe_was_removed() {
     let mut rig = Rig::new();
-    let attach = ReaderAttach {
-        session: READER,
-        epoch: Epoch(1),
-        mode: None,
-        take: Take::Any,
-        keep: false,
-        no_wait: false,
-        credit: 1,
-        mid_record: false,
-        resume: None,
-    };
+    let attach = ReaderAttach { epoch: Epoch(1), resume: None, ..returning_reader() };
     rig.pipe.attach_reader(&attach, Holder::Unknown).unwrap();
     rig.pipe.attach_writer(WRITER, Epoch(1), None, Holder::Unknown).unwrap();
     assert!(rig.pipe.writer_welcome(WRITER, Epoch(1)).is_none() && rig.pipe.reader_welcome(READER, Epoch(1)).is_none());
