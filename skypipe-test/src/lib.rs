@@ -5,6 +5,7 @@
 //! | [`conformance!`] | what every transport must do: it joins with one line |
 //! | [`chaos`] | a proxy for TCP, UDP and local sockets that breaks what it carries, as scripted |
 //! | [`net`] | three hosts with NATs between them, as network namespaces |
+//! | [`proof`] | what a proof of a promise prints, and how long it goes on |
 //!
 //! Everything here panics when it cannot go on: then the test has failed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -12,3 +13,4 @@
 pub mod chaos;
 pub mod conformance;
 pub mod net;
+pub mod proof;

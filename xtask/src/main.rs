@@ -1,0 +1,26 @@
+//! `cargo xtask prove [short|long] [PROMISE]...` tries to break every promise and prints one table.
+//! `cargo xtask teeth [MUTANT]...` breaks the code in named ways and shows that the proofs notice.
+
+mod proofs;
+mod prove;
+mod teeth;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask prove [short|long] [PROMISE]...\n       cargo xtask teeth [check] [MUTANT]...";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let done = match arguments.next().as_deref() {
+        Some("prove") => prove::run(arguments.collect()),
+        Some("teeth") => teeth::run(arguments.collect()),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
