@@ -50,14 +50,14 @@ pub fn seed() -> u64 {
 /// One row of the table.
 pub struct Proof {
     promise: &'static str,
-    what: &'static str,
+    what: String,
     start: Instant,
 }
 
 impl Proof {
     /// Begins to prove a part of a promise, like `P1d`, by trying `what`, like `crash images`.
-    pub fn begin(promise: &'static str, what: &'static str) -> Self {
-        Self { promise, what, start: Instant::now() }
+    pub fn begin(promise: &'static str, what: impl Into<String>) -> Self {
+        Self { promise, what: what.into(), start: Instant::now() }
     }
 
     /// Prints the row, and fails the test if there were failures or no cases.

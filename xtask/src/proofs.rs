@@ -9,4 +9,13 @@ pub(crate) struct Command {
 }
 
 /// All of them, quickest first.
-pub(crate) const COMMANDS: &[Command] = &[];
+pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        rows: &[("P2b", "links cut anywhere, ws"), ("P2b", "links cut anywhere, wss")],
+        command: "cargo test --release -p skypipe-transport-ws --test conformance a_cut_anywhere -- --nocapture",
+    },
+    Command {
+        rows: &[("P2b", "links cut anywhere, quic"), ("P2b", "paths that fall silent, quic")],
+        command: "cargo test --release -p skypipe-transport-quic --test conformance anywhere_in -- --nocapture",
+    },
+];

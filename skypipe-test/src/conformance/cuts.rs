@@ -8,13 +8,14 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use skypipe_core::session::Patience;
 use skypipe_core::{BrokerPipe, Client, Code, Error, LocalBroker, Pipe, ReaderOptions, Until, WriterOptions};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::ends::Between;
 use super::rig::remote;
 use super::sessions::{read, record};
 use super::{Ends, Rig};
 use crate::chaos::{Proxy, Times, Way};
+use crate::proof::Proof;
 
 /// Of one record.
 const RECORD_BYTES: usize = 64 * 1024 - 7;
@@ -32,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const FOUND_OUT_WITHIN: Duration = Duration::from_secs(25);
 /// How much later than its patience a session may end at most.
 const LATER_AT_MOST: Duration = Duration::from_secs(3);
+
+/// A case that fails ends the test there and then.
+const NO_FAILURES: &[&str] = &[];
 
 /// A pipe of the rig's broker through a proxy, from a client of its own.
 struct Through {
@@ -120,17 +124,21 @@ async fn until(mut condition: impl FnMut() -> bool) {
 /// behind each datagram; the client finds out, and the next path is a good one.
 pub async fn a_cut_anywhere_in_the_first_record(make: impl AsyncFn(&Path) -> Ends) {
     let rig = Rig::real(&make).await;
-    futures::join!(Role::Writer.cut_everywhere(&rig), Role::Reader.cut_everywhere(&rig));
+    let proof = Proof::begin("P2b", format!("links cut anywhere, {}", rig.scheme()));
+    let (writers, readers) = futures::join!(Role::Writer.cut_everywhere(&rig), Role::Reader.cut_everywhere(&rig));
+    if writers + readers > 0 {
+        proof.end(writers + readers, NO_FAILURES);
+    }
 }
 
 impl Role {
-    async fn cut_everywhere(self, rig: &Rig<LocalBroker>) {
-        let Some([up, down]) = self.whole(rig).await else { return };
+    /// Returns how many cuts there were; none where nothing can be cut.
+    async fn cut_everywhere(self, rig: &Rig<LocalBroker>) -> u64 {
+        let Some([up, down]) = self.whole(rig).await else { return 0 };
         let cuts = (0..=up).map(|at| (Way::Up, at)).chain((0..=down).map(|at| (Way::Down, at)));
-        let start = Instant::now();
         let at_once = if rig.between() == Between::Udp { SILENT_AT_ONCE } else { AT_ONCE };
         stream::iter(cuts).for_each_concurrent(at_once, |(way, at)| self.cut(rig, way, at)).await;
-        println!("{self:?}: {up} cuts up, {down} cuts down, in {:?}", start.elapsed());
+        up + down + 2
     }
 }
 
@@ -141,8 +149,10 @@ pub async fn silence_anywhere_in_the_first_record(make: impl AsyncFn(&Path) -> E
     if rig.between() != Between::Udp {
         return;
     }
+    let proof = Proof::begin("P2b", format!("paths that fall silent, {}", rig.scheme()));
     let cuts = [Way::Up, Way::Down].into_iter().flat_map(|way| (0..DATAGRAMS).map(move |at| (way, at)));
     stream::iter(cuts).for_each_concurrent(None, |(way, at)| fall_silent(&rig, way, at)).await;
+    proof.end(2 * DATAGRAMS, NO_FAILURES);
 }
 
 async fn fall_silent(rig: &Rig<LocalBroker>, way: Way, at: u64) {

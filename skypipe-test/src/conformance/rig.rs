@@ -50,6 +50,11 @@ impl Rig<Toy> {
 }
 
 impl<B: Broker + 'static> Rig<B> {
+    /// What kind of URL leads to it.
+    pub fn scheme(&self) -> &str {
+        self.url.split(':').next().unwrap_or_default()
+    }
+
     /// Serves `broker`, with changed limits.
     pub async fn serving(
         broker: Arc<B>,
