@@ -62,7 +62,9 @@ impl<U: Message + Send + 'static, D: Message + Send + 'static> Passing<U, D> {
 
     async fn pass(&mut self) -> Ended {
         let Some((up, down)) = &mut self.broker else { return Ended::ClientLeft };
+        // Both pumps are polled each time, and end their turn by themselves: the order only says which end counts when two come at once.
         tokio::select! {
+            biased;
             stopped = pump(&mut self.from_client, up) => Ended::upward(stopped),
             stopped = pump(down, &mut self.to_client) => Ended::downward(stopped),
             _ = self.ending.phase.wait_for(|p| *p >= Phase::GoingAway) => Ended::Because(going_away()),
