@@ -89,6 +89,10 @@ pub(super) fn run(mut committer: Committer) {
 async fn run_in_task(mut committer: Committer) {
     let core = committer.core.clone();
     loop {
+        let busy = core.disk.busy();
+        if !busy.is_zero() {
+            tokio::time::sleep(busy).await;
+        }
         match committer.round() {
             Next::Again => tokio::task::yield_now().await,
             // A wake between the round and here is not lost: it is kept.
