@@ -20,6 +20,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -130,11 +131,10 @@ impl Relay {
         let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         let relay = Arc::new(self.clone());
         let serving = join_all(listeners.iter().map(|l| relay.serve_listener(&**l)));
-        let mut phase = self.state.phase();
         tokio::select! {
             biased;
             ended = serving => ended.into_iter().next().map_or(Ok(()), Err),
-            _ = phase.wait_for(|p| *p >= Phase::Closed) => Ok(()),
+            () = self.state.reached(Phase::Closed) => Ok(()),
         }
     }
 

@@ -123,6 +123,11 @@ impl SimDisk {
         self.lock().dies_in = Some((nth, death));
     }
 
+    /// It does not die any more.
+    pub fn lives(&self) {
+        self.lock().dies_in = None;
+    }
+
     /// The machine dies now.
     pub fn die(&self, death: Death) {
         self.lock().die(death);

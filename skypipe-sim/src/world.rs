@@ -194,6 +194,7 @@ impl World {
             [Way::Up, Way::Down].into_iter().for_each(|way| self.net.hold(host, way, false));
             self.net.client_dies(host);
         }
+        self.disk.lives();
         self.disk.set_full(None);
         self.disk.set_slow(Duration::ZERO);
         self.clock.set_wall_off(0);
