@@ -1,6 +1,7 @@
 //! The local socket, scheme `unix:`: relays on this machine, for their own user alone.
 //!
 //! A stream is a connection. The file mode keeps other users out, and each side checks who is at the other end.
+#![expect(clippy::disallowed_methods, reason = "sockets and processes of this machine")]
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -55,6 +55,7 @@ impl Transport for Race {
                 return won;
             }
             tokio::select! {
+                biased;
                 Some((rank, result)) = running.next() => race.came(rank, result),
                 () = sleep_until(end), if race.has_link() => {}
             }

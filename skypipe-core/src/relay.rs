@@ -20,6 +20,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -77,6 +78,13 @@ impl Relay {
         self
     }
 
+    /// The same with other clocks and randomness.
+    #[must_use]
+    pub fn with_env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
     /// The same, calling itself a program of this version.
     #[must_use]
     pub fn with_version(mut self, software: SoftwareVersion) -> Self {
@@ -123,10 +131,10 @@ impl Relay {
         let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         let relay = Arc::new(self.clone());
         let serving = join_all(listeners.iter().map(|l| relay.serve_listener(&**l)));
-        let mut phase = self.state.phase();
         tokio::select! {
+            biased;
             ended = serving => ended.into_iter().next().map_or(Ok(()), Err),
-            _ = phase.wait_for(|p| *p >= Phase::Closed) => Ok(()),
+            () = self.state.reached(Phase::Closed) => Ok(()),
         }
     }
 
@@ -182,6 +190,7 @@ impl Relay {
         let serving = link::serve(self.clone(), Arc::clone(&link), half_open);
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = serving => {}
                 // The link stays until its streams have had their last words.
                 () = state.reached(Phase::Closed) => state.reached(Phase::Gone).await,

@@ -5,11 +5,12 @@ mod standing;
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
+use tokio::time::Instant;
 
 use crate::broker::{
     Broker, Features, ListPage, ListQuery, PipeStat, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves,
@@ -104,6 +105,13 @@ impl RemoteBroker {
     #[must_use]
     pub fn with_ticket(mut self, token: Bytes) -> Self {
         self.ticket = token;
+        self
+    }
+
+    /// The same with other randomness.
+    #[must_use]
+    pub fn with_env(mut self, env: Env) -> Self {
+        self.env = env;
         self
     }
 

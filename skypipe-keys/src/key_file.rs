@@ -1,4 +1,5 @@
 //! A private key in a file of its own: OpenSSH's format, the user's alone.
+#![expect(clippy::disallowed_methods, reason = "files that people and ssh share with it")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};

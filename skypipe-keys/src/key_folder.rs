@@ -205,6 +205,7 @@ impl KeyFolder {
         change: impl FnOnce(&mut AllowList, &mut TicketBook, WallTime) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let shared = self.shared.clone();
+        #[expect(clippy::disallowed_methods, reason = "the folder's files are waited for")]
         let done = tokio::task::spawn_blocking(move || shared.change(change)).await;
         done.map_err(|e| Error::new(Code::Internal, "a change of the keys was given up").because(e))?
     }

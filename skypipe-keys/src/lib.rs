@@ -28,6 +28,7 @@
 //! | who may come in | [`Entry`], [`AllowList`] |
 //! | tickets | [`Ticket`] |
 //! | all of a relay's | [`KeyFolder`] |
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 // Who this user is.
 mod openssh;

@@ -11,6 +11,7 @@
 //! TLS 1.3 and nothing older, cryptography by ring, no compression, no data before the handshake is over (0-RTT), and no session
 //! tickets: a resumed session would pass over the check of the relay's key, and secrets would live longer than their connection.
 //! What that costs is one signature for each connection.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 // Both ends of TLS.
 mod server;

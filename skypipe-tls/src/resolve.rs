@@ -26,6 +26,7 @@ pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
 
 /// Asks the system on a thread of its own, as it cannot be told to stop asking: a runtime waits for its blocking tasks when it
 /// ends, so a name server that is silent would hold up the exit of a program.
+#[expect(clippy::disallowed_methods, reason = "a thread that nothing waits for")]
 async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     let (found, answer) = oneshot::channel();
     std::thread::Builder::new().name("skypipe-resolve".to_owned()).spawn(move || {

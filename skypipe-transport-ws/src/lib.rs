@@ -19,6 +19,7 @@
 //!
 //! A relay listens with [`WsListener`]: plain behind a proxy that ends TLS, or with a certificate of its own that clients know by
 //! the relay's key. The bytes are described in `docs/wire.md`, "Over WebSocket".
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 use std::sync::Arc;
 

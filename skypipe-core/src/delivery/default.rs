@@ -13,7 +13,7 @@
 //!  replay.rs    facts from the log              ─┘
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use crate::batch::{Batch, EndKind};
@@ -79,7 +79,7 @@ pub enum Next<T> {
 pub struct DefaultPipe {
     pub(super) pipe: PipeRef,
     pub(super) items: BTreeMap<ItemNo, Item>,
-    pub(super) writers: HashMap<SessionId, ItemNo>,
+    pub(super) writers: BTreeMap<SessionId, ItemNo>,
     pub(super) readers: Readers,
     pub(super) next_item: ItemNo,
     /// Readers that came so far.
@@ -141,7 +141,7 @@ impl DefaultPipe {
         Self {
             pipe,
             items: BTreeMap::new(),
-            writers: HashMap::new(),
+            writers: BTreeMap::new(),
             readers: Readers::new(),
             next_item: ItemNo(0),
             arrivals: 0,

@@ -1,6 +1,6 @@
 //! One pipe: its state machine behind a lock, and what its effects do.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -26,7 +26,7 @@ struct State {
     /// The numbers the log gave to the machine's entries that are not durable yet.
     pending: VecDeque<Lsn>,
     /// Who waits for something to get.
-    wakers: HashMap<SessionId, Waker>,
+    wakers: BTreeMap<SessionId, Waker>,
     /// When the timers will wake the pipe.
     timer: Option<Time>,
 }
@@ -37,7 +37,7 @@ impl Cell {
         Self {
             id,
             pipe,
-            state: Mutex::new(State { machine, pending: VecDeque::new(), wakers: HashMap::new(), timer: None }),
+            state: Mutex::new(State { machine, pending: VecDeque::new(), wakers: BTreeMap::new(), timer: None }),
         }
     }
 

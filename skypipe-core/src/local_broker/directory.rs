@@ -1,6 +1,6 @@
 //! Which pipes there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::cell::Cell;
 #[derive(Default)]
 pub(super) struct Directory {
     by_name: BTreeMap<PipeRef, Arc<Cell>>,
-    by_id: HashMap<PipeId, Arc<Cell>>,
+    by_id: BTreeMap<PipeId, Arc<Cell>>,
 }
 
 impl Directory {

@@ -1,13 +1,12 @@
 //! The two halves of an attach to a local broker. They queue nothing: what comes down is asked of the pipe when it is wanted.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use futures::future::BoxFuture;
 use futures::{Sink, SinkExt, Stream};
-use tokio::task::JoinHandle;
 
 use crate::batch::Batch;
 use crate::broker::{ReaderDown, ReaderHalves, ReaderUp, WriterDown, WriterHalves, WriterUp, WriterWelcome};
@@ -199,7 +198,7 @@ impl Stream for WriterStream {
 }
 
 /// Batches of one item read from the log.
-type Fetch = JoinHandle<Result<Read, Error>>;
+type Fetch = BoxFuture<'static, Result<Read, Error>>;
 
 /// What comes down to a reader.
 struct ReaderStream {
@@ -259,15 +258,16 @@ impl ReaderStream {
         }
         let wrong = self.fetching.as_ref().is_some_and(|(i, s, _)| (*i, *s) != (item, from));
         if self.fetching.is_none() || wrong {
-            let (log, pipe) = (self.attached.shared.log.clone(), self.attached.cell.id);
+            let (shared, pipe) = (&self.attached.shared, self.attached.cell.id);
             let bytes_max = usize::try_from(bytes_max).map_or(READ_BYTES, |bytes| bytes.min(READ_BYTES));
-            let read = tokio::task::spawn_blocking(move || log.read(pipe, item, from, bytes_max));
+            let log = shared.log.clone();
+            let read = shared.env.work.read(move || log.read(pipe, item, from, bytes_max));
             self.fetching = Some((item, from, read));
         }
         let Some((_, _, read)) = &mut self.fetching else { return Poll::Ready(Ok(None)) };
-        let read = ready!(Pin::new(read).poll(cx));
+        let read = ready!(read.as_mut().poll(cx));
         self.fetching = None;
-        match read.unwrap_or_else(|e| Err(Error::new(Code::Storage, "reading the log was cut short").because(e)))? {
+        match read? {
             Read::Batches(batches) => {
                 self.fetched = batches.into_iter().map(|batch| (item, batch)).collect();
                 Poll::Ready(Ok(None))

@@ -116,9 +116,7 @@ impl LocalBroker {
     /// A dropped call may leave the log open; call it again.
     pub async fn close(&self, within: std::time::Duration) {
         let _ = tokio::time::timeout(within, self.drain()).await;
-        let log = self.shared.log.clone();
-        // The log's thread ends with its last sync, which may take a while.
-        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        self.shared.log.closed().await;
     }
 }
 

@@ -46,7 +46,11 @@ impl Shared {
     /// Opens the log and makes the pipes from it.
     pub(super) fn open(disk: Arc<dyn Disk>, env: Env, options: &LocalBrokerOptions) -> Result<Arc<Self>, Error> {
         let mut recovery = Recovery::default();
-        let log = Log::open(disk, options.log.clone(), &mut |pipe, body| recovery.fact(pipe, body))?;
+        let mut log_options = options.log.clone();
+        if log_options.salt == 0 {
+            log_options.salt = env.secret();
+        }
+        let log = Log::open(disk, log_options, &mut |pipe, body| recovery.fact(pipe, body))?;
         if let Some(error) = recovery.error.take() {
             return Err(error);
         }
@@ -67,7 +71,7 @@ impl Shared {
         let pipes = recovery.pipes.into_iter();
         let awaited: Vec<SharedCell> = pipes.filter_map(|(id, pipe)| shared.recover(id, pipe, options)).collect();
         let owner: Weak<dyn LogOwner> = Arc::downgrade(&(shared.clone() as Arc<dyn LogOwner>));
-        shared.log.start(owner)?;
+        shared.log.start_as(shared.env.work, owner)?;
         Timers::start(&shared);
         vanished::watch(&shared, awaited, options.is_alive);
         Ok(shared)

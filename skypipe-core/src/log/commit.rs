@@ -1,9 +1,9 @@
-//! The one thread that writes: takes what is queued, writes it at once, syncs once, tells the owner.
+//! The one who writes, a round at a time: takes what is queued, writes it at once, syncs once, tells the owner.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -34,7 +34,7 @@ pub(super) struct Head {
     pub(super) open: Option<OpenHead>,
 }
 
-/// The thread's own state.
+/// The state of who writes. `driver.rs` has it do its rounds.
 pub(super) struct Committer {
     pub(super) core: Arc<Core>,
     owner: Option<Weak<dyn LogOwner>>,
@@ -45,11 +45,25 @@ pub(super) struct Committer {
     pub(super) committed: Lsn,
     /// The segment that is being emptied.
     pub(super) moving: Option<Moving>,
+    /// A group for which the disk has no room.
+    stalled: Option<Vec<Queued>>,
     /// Encoded headers of a group, kept for the next one.
     headers: Vec<u8>,
 }
 
-/// Why the thread stops writing.
+/// What follows a round.
+pub(super) enum Next {
+    /// Another round.
+    Again,
+    /// Another when there is [work](Committer::has_work).
+    Wait,
+    /// Another after so long, or when the log is closing.
+    Pause(Duration),
+    /// Nothing: the log is closed or has failed.
+    Over,
+}
+
+/// Why no more is written.
 pub(super) enum Stop {
     /// The log is closing and the disk is full.
     Closing,
@@ -61,6 +75,7 @@ enum Work {
     Commit(Vec<Queued>),
     Tidy,
     Stop,
+    Nothing,
 }
 
 enum WriteError {
@@ -70,65 +85,73 @@ enum WriteError {
 
 impl Committer {
     pub(super) fn new(core: Arc<Core>, owner: Option<Weak<dyn LogOwner>>, head: Head) -> Self {
-        Self { core, owner, head, dirty: false, committed: Lsn(0), moving: None, headers: Vec::new() }
+        Self { core, owner, head, dirty: false, committed: Lsn(0), moving: None, stalled: None, headers: Vec::new() }
     }
 
-    /// Writes until the log is closed or the disk fails.
-    pub(super) fn run(mut self) {
-        let stop = loop {
-            let done = match self.next_work() {
-                Work::Commit(group) => self.commit(&group).and_then(|()| self.tidy()),
-                Work::Tidy => self.tidy(),
-                Work::Stop => break self.mark_closed().err(),
-            };
-            if let Err(stop) = done {
-                break Some(stop);
-            }
+    /// Does what is next. Not to be called again after [`Next::Over`].
+    pub(super) fn round(&mut self) -> Next {
+        let stop = match self.do_next() {
+            Ok(Next::Over) => None,
+            Ok(next) => return next,
+            Err(stop) => Some(stop),
         };
         lock(&self.core.state).refuse();
         if let Some(Stop::Failed(error)) = stop {
             self.tell(|owner| owner.failed(&error));
         }
+        Next::Over
     }
 
-    /// Waits for something to do.
-    fn next_work(&self) -> Work {
+    /// Whether a round would do something now.
+    pub(super) fn has_work(&self, state: &State) -> bool {
+        !state.queue.is_empty() || state.closing || self.wants_tidying(state)
+    }
+
+    fn do_next(&mut self) -> Result<Next, Stop> {
+        match self.next_work()? {
+            Work::Commit(group) => self.commit(group),
+            Work::Tidy => self.tidy().map(|()| Next::Again),
+            Work::Stop => self.mark_closed().map(|()| Next::Over),
+            Work::Nothing => Ok(Next::Wait),
+        }
+    }
+
+    fn next_work(&mut self) -> Result<Work, Stop> {
         let mut state = lock(&self.core.state);
-        loop {
-            if !state.queue.is_empty() {
-                return Work::Commit(take_group(&mut state));
-            }
-            if state.closing {
-                return Work::Stop;
-            }
-            if self.wants_tidying(&state) {
-                return Work::Tidy;
-            }
-            state = self.core.wake.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.stalled.is_some() && state.closing {
+            return Err(Stop::Closing);
         }
+        // It stays a stalled one until it is written.
+        if let Some(group) = &mut self.stalled {
+            return Ok(Work::Commit(std::mem::take(group)));
+        }
+        Ok(match () {
+            () if !state.queue.is_empty() => Work::Commit(take_group(&mut state)),
+            () if state.closing => Work::Stop,
+            () if self.wants_tidying(&state) => Work::Tidy,
+            () => Work::Nothing,
+        })
     }
 
-    /// Writes a group, waiting for room if the disk is full, and tells the owner.
-    fn commit(&mut self, group: &[Queued]) -> Result<(), Stop> {
-        let mut stalled = false;
-        let offsets = loop {
-            match self.write(group) {
-                Ok(offsets) => break offsets,
-                Err(WriteError::Failed(error)) => return Err(Stop::Failed(error)),
-                Err(WriteError::Full(error)) => {
-                    if !stalled {
-                        self.tell(|owner| owner.stalled(&error));
-                    }
-                    stalled = true;
-                    self.wait_for_room()?;
+    /// Writes a group and tells the owner. If the disk is full, the group waits for another round.
+    fn commit(&mut self, group: Vec<Queued>) -> Result<Next, Stop> {
+        match self.write(&group) {
+            Ok(offsets) => {
+                if self.stalled.take().is_some() {
+                    self.tell(|owner| owner.resumed());
                 }
+                self.settle(&group, &offsets);
+                self.tidy().map(|()| Next::Again)
             }
-        };
-        if stalled {
-            self.tell(|owner| owner.resumed());
+            Err(WriteError::Failed(error)) => Err(Stop::Failed(error)),
+            Err(WriteError::Full(error)) => {
+                if self.stalled.replace(group).is_none() {
+                    self.tell(|owner| owner.stalled(&error));
+                }
+                // Frees what can be freed.
+                self.tidy().map(|()| Next::Pause(FULL_RETRY))
+            }
         }
-        self.settle(group, &offsets);
-        Ok(())
     }
 
     /// The group is on disk: the index learns where, the owner that.
@@ -247,24 +270,6 @@ impl Committer {
         let spans = lock(&self.core.state).index.spans_in(head.number);
         let contents = Contents { segment: head.number, end: head.end, facts: head.facts.clone(), spans };
         (contents.encoded_bytes() as u64 <= head.end / CONTENTS_SHARE).then_some(contents)
-    }
-
-    /// The disk is full: frees what can be freed, and waits a while.
-    fn wait_for_room(&mut self) -> Result<(), Stop> {
-        self.tidy()?;
-        let until = Instant::now() + FULL_RETRY;
-        let mut state = lock(&self.core.state);
-        loop {
-            if state.closing {
-                return Err(Stop::Closing);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            let waited = self.core.wake.wait_timeout(state, left);
-            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        }
     }
 
     /// Leaves a mark that all before it is synced, so that opening need not doubt the last group.

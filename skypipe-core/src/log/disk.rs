@@ -1,6 +1,7 @@
 //! What the log needs of a disk, so that tests and strangers bring their own.
 
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 /// One flat folder of files. A name may begin with `quarantine/`; no other folders are used.
 ///
@@ -31,6 +32,12 @@ pub trait Disk: Send + Sync {
 
     /// How much room there is.
     fn room(&self) -> io::Result<Room>;
+
+    /// How long it is busy before it takes up the next group. Asked only where the log is written [inline](crate::Work::Inline), by
+    /// simulated disks: a real one keeps its caller waiting.
+    fn busy(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// One open file.

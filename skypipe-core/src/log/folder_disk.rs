@@ -1,4 +1,5 @@
 //! A folder of the file system as a [`Disk`].
+#![expect(clippy::disallowed_methods, reason = "the Disk that is the machine's")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};

@@ -13,7 +13,7 @@ const SNAPSHOT_GUESS_BYTES: u64 = 512;
 /// Where everything stands, and what of it is still wanted.
 #[derive(Default)]
 pub(super) struct Index {
-    pipes: HashMap<PipeId, PipeIndex>,
+    pipes: BTreeMap<PipeId, PipeIndex>,
     segments: BTreeMap<u64, SegmentIndex>,
     /// Places from which a reader is likely to go on.
     hints: HashMap<(PipeId, ItemNo, Seq), (u64, u64)>,
@@ -360,9 +360,7 @@ impl Index {
 
     /// The pipes of which something is on disk, in order.
     pub(super) fn pipes(&self) -> Vec<PipeId> {
-        let mut pipes: Vec<PipeId> = self.pipes.iter().filter(|(_, p)| !p.gone).map(|(&id, _)| id).collect();
-        pipes.sort_unstable();
-        pipes
+        self.pipes.iter().filter(|(_, p)| !p.gone).map(|(&id, _)| id).collect()
     }
 
     /// The items of which something is on disk, in order.

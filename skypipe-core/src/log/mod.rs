@@ -1,7 +1,7 @@
 //! The log on disk: one for all pipes of a broker, appended to and synced in groups.
 //!
 //! ```text
-//!   append ─▶ queue ─▶ commit thread ── one write, one sync ──▶ segment 7 ┐
+//!   append ─▶ queue ─▶ committer ──── one write, one sync ────▶ segment 7 ┐
 //!                         │                                     segment 6 │ folder
 //!      LogOwner::stored ◀─┘                        read ◀────── segment 5 ┘
 //! ```
@@ -12,6 +12,7 @@
 mod commit;
 mod contents;
 mod disk;
+mod driver;
 mod folder_disk;
 mod format;
 mod index;
@@ -25,8 +26,8 @@ mod walk;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, ThreadId};
 
 use bytes::Bytes;
 
@@ -37,10 +38,12 @@ pub use self::format::{QUARANTINE, SEGMENT_SUFFIX};
 pub use self::ram_disk::{PowerLoss, RamDisk};
 pub use self::recover::Recovery;
 use crate::batch::Batch;
+use crate::env::Work;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Lsn, PipeId, Seq};
 use commit::Committer;
 use disk::read_some;
+use driver::{Driver, Wake};
 use format::{FLAG_START, Header, Kind};
 use index::{Index, Place};
 
@@ -67,7 +70,7 @@ pub enum Entry {
 
 /// What the log tells, and asks of, whoever appends to it.
 ///
-/// Called from the log's own thread, which holds no lock then: every method of [`Log`] but [`Log::close`] may be called.
+/// Called from what writes the log, which holds no lock then: every method of [`Log`] but [`Log::close`] may be called.
 pub trait LogOwner: Send + Sync {
     /// Every entry of this pipe up to `upto` is on disk, synced. One call for each pipe in a commit group.
     fn stored(&self, pipe: PipeId, upto: Lsn);
@@ -94,7 +97,8 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// Percent of the disk that the log leaves free.
     pub free_percent: u8,
-    /// A number that nobody can guess: it keeps a stranger's bytes from being taken for entries.
+    /// A number that nobody can guess: it keeps a stranger's bytes from being taken for entries. 0, the default, is no guard;
+    /// [`LocalBroker`](crate::LocalBroker) draws one from its [`Env`](crate::Env) instead.
     pub salt: u64,
 }
 
@@ -106,10 +110,7 @@ const FREE_PERCENT: u8 = 5;
 
 impl Default for LogOptions {
     fn default() -> Self {
-        let mut salt = [0; 8];
-        // Without randomness the log still works; only its guard against forged entries is gone.
-        let _ = getrandom::fill(&mut salt);
-        Self { segment_bytes: SEGMENT_BYTES, free_percent: FREE_PERCENT, salt: u64::from_le_bytes(salt) }
+        Self { segment_bytes: SEGMENT_BYTES, free_percent: FREE_PERCENT, salt: 0 }
     }
 }
 
@@ -131,7 +132,7 @@ pub enum Read {
 pub struct Log {
     core: Arc<Core>,
     recovery: Recovery,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    driver: Mutex<Option<Driver>>,
 }
 
 impl Log {
@@ -158,21 +159,27 @@ impl Log {
             idle_moves: false,
         };
         let files = Files::default();
-        let core = Core { disk, options, salt: recovered.salt, files, state: Mutex::new(state), wake: Condvar::new() };
-        Ok(Arc::new(Self { core: Arc::new(core), recovery: recovered.recovery, thread: Mutex::new(None) }))
+        let core = Core { disk, options, salt: recovered.salt, files, state: Mutex::new(state), wake: Wake::default() };
+        Ok(Arc::new(Self { core: Arc::new(core), recovery: recovered.recovery, driver: Mutex::new(None) }))
     }
 
-    /// Starts the thread that writes. Before, entries queue; a second call does nothing.
+    /// Starts writing on a thread of its own. Before, entries queue; a second call does nothing.
     ///
     /// # Errors
     /// `E_STORAGE` when the system gives no thread.
     pub fn start(self: &Arc<Self>, owner: Weak<dyn LogOwner>) -> Result<(), Error> {
-        let mut thread = lock(&self.thread);
+        self.start_as(Work::Threads, owner)
+    }
+
+    /// The same, writing where `work` says; [`Work::Inline`] is a task of the tokio runtime that this is called in.
+    ///
+    /// # Errors
+    /// As [`Log::start`].
+    pub fn start_as(self: &Arc<Self>, work: Work, owner: Weak<dyn LogOwner>) -> Result<(), Error> {
+        let mut driver = lock(&self.driver);
         let Some(head) = lock(&self.core.state).head.take() else { return Ok(()) };
         let committer = Committer::new(self.core.clone(), Some(owner), head);
-        let spawned = thread::Builder::new().name("skypipe-log".to_owned()).spawn(move || committer.run());
-        let spawned = spawned.map_err(|e| Error::new(Code::Storage, "no thread for the log").because(e))?;
-        *thread = Some(spawned);
+        *driver = Some(Driver::start(work, committer)?);
         Ok(())
     }
 
@@ -184,7 +191,7 @@ impl Log {
         let mut state = lock(&self.core.state);
         let lsn = state.append(header, payload);
         drop(state);
-        self.core.wake.notify_one();
+        self.core.wake.wake();
         lsn
     }
 
@@ -215,7 +222,7 @@ impl Log {
     /// item. Not remembered on disk: after opening the owner says it again for what its facts tell.
     pub fn forget(&self, pipe: PipeId, item: ItemNo, below: Seq) {
         lock(&self.core.state).index.forget(pipe, item, below);
-        self.core.wake.notify_one();
+        self.core.wake.wake();
     }
 
     /// Nothing of this pipe is wanted any more, what is queued included; its number is never used again. Not remembered on disk.
@@ -224,7 +231,7 @@ impl Log {
         state.index.forget_pipe(pipe);
         state.idle_moves = false;
         drop(state);
-        self.core.wake.notify_one();
+        self.core.wake.wake();
     }
 
     /// Bytes on disk of the batches of a pipe that are wanted.
@@ -247,44 +254,57 @@ impl Log {
         &self.recovery
     }
 
-    /// Commits what is queued and stops the thread. On a full disk what waits is given up. Must not be called by a [`LogOwner`]
-    /// from within a call of the log; it returns then without waiting.
+    /// Commits what is queued and stops writing. On a full disk what waits is given up. Must not be called by a [`LogOwner`]
+    /// from within a call of the log; it returns then without waiting. So it does of a log that is written
+    /// [inline](Work::Inline): [`Log::closed`] waits.
     pub fn close(&self) {
         let head = {
             let mut state = lock(&self.core.state);
             state.closing = true;
             state.head.take()
         };
-        self.core.wake.notify_all();
+        self.core.wake.wake();
         if let Some(head) = head {
-            return Committer::new(self.core.clone(), None, head).run();
+            return driver::run(Committer::new(self.core.clone(), None, head));
         }
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id()) {
-            // A panic of the owner in a call of the log was told where it happened.
-            let _ = thread.join();
+        if let Some(driver) = lock(&self.driver).as_mut() {
+            driver.join();
+        }
+    }
+
+    /// The same, for tasks: waits without holding up its thread.
+    ///
+    /// # Cancel safety
+    /// A dropped call closes the log all the same; a further one waits.
+    pub async fn closed(self: &Arc<Self>) {
+        lock(&self.core.state).closing = true;
+        self.core.wake.wake();
+        let over = lock(&self.driver).as_ref().map(Driver::over);
+        match over {
+            Some(over) => over.await,
+            None => self.close(),
         }
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let started = lock(&self.thread).is_some();
+        let started = lock(&self.driver).is_some();
         if started {
             self.close();
         }
     }
 }
 
-/// What the handle and the thread share.
+/// What the handle and the driver share.
 struct Core {
     disk: Arc<dyn Disk>,
     options: LogOptions,
     salt: u64,
     files: Files,
     state: Mutex<State>,
-    /// Wakes the thread: there is something to write, to move, or no more.
-    wake: Condvar,
+    /// There is something to write, to move, or no more.
+    wake: Wake,
 }
 
 struct State {
@@ -294,7 +314,7 @@ struct State {
     index: Index,
     /// The pipe whose owner is asked for a snapshot now, and the thread on which that happens.
     snapshot_of: Option<(PipeId, ThreadId)>,
-    /// Waits here for the thread.
+    /// Waits here for the driver.
     head: Option<commit::Head>,
     /// The segment that is written, which is never freed.
     head_number: u64,

@@ -1,6 +1,7 @@
 //! The log as a whole, on a disk in memory that fails in every way.
 
 use std::collections::BTreeMap;
+use std::sync::Condvar;
 use std::time::{Duration, Instant};
 
 use super::format::{FORMAT_FILE, segment_name, segment_number};

@@ -56,6 +56,7 @@ impl Open {
         Box::pin(async move {
             let open = &self;
             tokio::select! {
+                biased;
                 () = open.accept() => {}
                 () = revoked => open.farewell().await,
             }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, select};
 use futures::{FutureExt, SinkExt, StreamExt};
-use tokio::sync::watch;
 
 use super::over::OverWatch;
 use super::paced::Paced;
@@ -20,7 +19,6 @@ use crate::wire::{FrameSink, FrameSource, Message, MessageSink, MessageStream, e
 /// What may end it, beside the client and the broker.
 pub(super) struct Ending {
     pub(super) state: Arc<State>,
-    pub(super) phase: watch::Receiver<Phase>,
     /// Says when the caller's key is revoked; none on this machine, where there is none.
     pub(super) revoked: Option<OverWatch>,
     /// See [`super::RelayLimits::farewell`].
@@ -62,10 +60,12 @@ impl<U: Message + Send + 'static, D: Message + Send + 'static> Passing<U, D> {
 
     async fn pass(&mut self) -> Ended {
         let Some((up, down)) = &mut self.broker else { return Ended::ClientLeft };
+        // Both pumps are polled each time, and end their turn by themselves: the order only says which end counts when two come at once.
         tokio::select! {
+            biased;
             stopped = pump(&mut self.from_client, up) => Ended::upward(stopped),
             stopped = pump(down, &mut self.to_client) => Ended::downward(stopped),
-            _ = self.ending.phase.wait_for(|p| *p >= Phase::GoingAway) => Ended::Because(going_away()),
+            () = self.ending.state.reached(Phase::GoingAway) => Ended::Because(going_away()),
             () = revoked(self.ending.revoked.as_ref()) => Ended::Because(no_longer_admitted()),
         }
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::RelayLimits;
 use super::source::{Counts, Share, Source};
+use super::watched::Watched;
 use crate::caller::Peer;
 
 /// How far a relay is with stopping.
@@ -23,10 +24,10 @@ pub(super) enum Phase {
 }
 
 pub(super) struct State {
-    phase: watch::Sender<Phase>,
-    streams: watch::Sender<usize>,
-    attached: watch::Sender<usize>,
-    step_down: watch::Sender<bool>,
+    phase: Watched<Phase>,
+    streams: Watched<usize>,
+    attached: Watched<usize>,
+    step_down: Watched<bool>,
     half_open: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     sources: Counts,
@@ -42,10 +43,10 @@ pub(super) struct HalfOpen {
 impl State {
     pub(super) fn new(limits: &RelayLimits) -> Self {
         Self {
-            phase: watch::Sender::new(Phase::Serving),
-            streams: watch::Sender::new(0),
-            attached: watch::Sender::new(0),
-            step_down: watch::Sender::new(false),
+            phase: Watched::new(Phase::Serving),
+            streams: Watched::new(0),
+            attached: Watched::new(0),
+            step_down: Watched::new(false),
             half_open: Arc::new(Semaphore::new(limits.half_open.min(Semaphore::MAX_PERMITS))),
             strangers: Arc::new(Semaphore::new(limits.half_open.min(Semaphore::MAX_PERMITS))),
             sources: Counts::new(limits.half_open_per_source),
@@ -53,22 +54,18 @@ impl State {
         }
     }
 
-    pub(super) fn phase(&self) -> watch::Receiver<Phase> {
-        self.phase.subscribe()
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
     }
 
     /// Resolves in this phase or a later one.
     pub(super) async fn reached(&self, phase: Phase) {
-        let _ = self.phase().wait_for(|now| *now >= phase).await;
+        self.phase.wait_for(|now| now >= phase).await;
     }
 
     /// Goes to a later phase, never back.
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.send_if_modified(|now| {
-            let later = phase > *now;
-            *now = phase.max(*now);
-            later
-        });
+        self.phase.modify(|now| *now = phase.max(*now));
     }
 
     /// A place among the streams that have not asked for anything yet; waits for one. None when the relay is torn down.
@@ -89,9 +86,7 @@ impl State {
     /// Counts a stream until the guard is dropped; none when there are too many.
     pub(super) fn stream(self: &Arc<Self>) -> Option<Counted> {
         let counted = Counted::new(self, |state| &state.streams);
-        // The borrow must be over before the guard is dropped, which counts down under the same lock.
-        let count = *self.streams.borrow();
-        (count <= self.streams_max).then_some(counted)
+        (self.streams.get() <= self.streams_max).then_some(counted)
     }
 
     /// Counts an attach until the guard is dropped.
@@ -100,47 +95,46 @@ impl State {
     }
 
     pub(super) fn attached(&self) -> usize {
-        *self.attached.borrow()
+        self.attached.get()
     }
 
     pub(super) async fn no_stream(&self) {
-        let _ = self.streams.subscribe().wait_for(|count| *count == 0).await;
+        self.streams.wait_for(|count| count == 0).await;
     }
 
     pub(super) async fn idle_for(&self, quiet: Duration) {
-        let mut attached = self.attached.subscribe();
         loop {
-            let _ = attached.wait_for(|count| *count == 0).await;
-            if tokio::time::timeout(quiet, attached.changed()).await.is_err() {
+            self.attached.wait_for(|count| count == 0).await;
+            if tokio::time::timeout(quiet, self.attached.changed_from(|count| count == 0)).await.is_err() {
                 return;
             }
         }
     }
 
     pub(super) fn ask_step_down(&self) {
-        self.step_down.send_replace(true);
+        self.step_down.modify(|asked| *asked = true);
     }
 
     pub(super) async fn step_down_asked(&self) {
-        let _ = self.step_down.subscribe().wait_for(|asked| *asked).await;
+        self.step_down.wait_for(|asked| asked).await;
     }
 }
 
 /// One of a count, until dropped.
 pub(super) struct Counted {
     state: Arc<State>,
-    which: fn(&State) -> &watch::Sender<usize>,
+    which: fn(&State) -> &Watched<usize>,
 }
 
 impl Counted {
-    fn new(state: &Arc<State>, which: fn(&State) -> &watch::Sender<usize>) -> Self {
-        which(state).send_modify(|count| *count += 1);
+    fn new(state: &Arc<State>, which: fn(&State) -> &Watched<usize>) -> Self {
+        which(state).modify(|count| *count += 1);
         Self { state: state.clone(), which }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        (self.which)(&self.state).send_modify(|count| *count -= 1);
+        (self.which)(&self.state).modify(|count| *count -= 1);
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::SinkExt;
 use futures::future::{BoxFuture, Either, select};
-use tokio::sync::watch;
 
 use super::Relay;
 use super::limits::RelayLimits;
@@ -34,7 +33,6 @@ pub(super) struct Stream {
     limits: RelayLimits,
     software: SoftwareVersion,
     state: Arc<State>,
-    phase: watch::Receiver<Phase>,
     caller: Caller,
     gatekeeper: Option<Arc<dyn Gatekeeper>>,
     public: Arc<Mutex<Vec<String>>>,
@@ -50,7 +48,6 @@ impl Stream {
             limits: relay.limits,
             software: relay.software,
             state: relay.state.clone(),
-            phase: relay.state.phase(),
             caller,
             gatekeeper: relay.gatekeeper.clone(),
             public: relay.public.clone(),
@@ -80,9 +77,9 @@ impl Stream {
             Either::Left((attached, _)) => attached?,
             Either::Right(_) => return None,
         };
-        let Self { state, phase, revoked, limits, .. } = self;
+        let Self { state, revoked, limits, .. } = self;
         let (stream, ends, per_second) = (counted?, (sink, source), limits.frames_per_second);
-        let ending = Ending { state, phase, revoked, farewell: limits.farewell };
+        let ending = Ending { state, revoked, farewell: limits.farewell };
         Some(match attached {
             Attached::Writer(up, down, attach) => {
                 Passing::new((up, down), ends, per_second, ending, [attach, stream]).run()
@@ -133,7 +130,7 @@ impl Stream {
     ) -> Option<Attached> {
         let answered = match request {
             _ if !has_room => Err(Error::new(Code::Busy, "the relay serves as many streams as it may; try later")),
-            _ if *self.phase.borrow() >= Phase::Closed => Err(going_away()),
+            _ if self.state.phase() >= Phase::Closed => Err(going_away()),
             Request::AttachWriter(pipe, attach) => unless_gone(source, self.writer(&pipe, attach)).await?,
             Request::AttachReader(pipe, attach) => unless_gone(source, self.reader(&pipe, attach)).await?,
             call => unless_gone(source, self.call(&self.caller, hello, call)).await?.map(|answer| (answer, None)),

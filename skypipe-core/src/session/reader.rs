@@ -1,6 +1,6 @@
 //! A reader's side of its session.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::batch::{BATCH_BYTES_MAX, Batch, EndKind};
 use crate::broker::{Mode, Notice, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, Take};
@@ -87,7 +87,7 @@ pub struct ReaderSession {
     connection: Connection,
     session: SessionId,
     /// By writer, until its item is known to be taken.
-    cursors: HashMap<SessionId, Cursor>,
+    cursors: BTreeMap<SessionId, Cursor>,
     /// The writer heard last: the broker goes on with it first, so that no long record is torn.
     heard: Option<SessionId>,
     /// Half a record of that writer is here.
@@ -128,7 +128,7 @@ impl ReaderSession {
             wants,
             connection: Connection::new(wants.patience, now),
             session,
-            cursors: HashMap::new(),
+            cursors: BTreeMap::new(),
             heard: None,
             mid_record: false,
             dirty: VecDeque::new(),

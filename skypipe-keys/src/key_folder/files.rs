@@ -1,4 +1,5 @@
 //! The files of a relay's keys: read whole, replaced whole, by one process at a time.
+#![expect(clippy::disallowed_methods, reason = "files that people and ssh share with it")]
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};

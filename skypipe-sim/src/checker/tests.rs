@@ -1,0 +1,1 @@
+//! Wrong histories, which each rule must refuse.
