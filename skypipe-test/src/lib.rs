@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`conformance!`] | what every transport must do: it joins with one line |
 //! | [`chaos`] | a proxy for TCP, UDP and local sockets that breaks what it carries, as scripted |
+//! | [`disk`] | disks that remember, break and fail |
 //! | [`net`] | three hosts with NATs between them, as network namespaces |
 //! | [`proof`] | what a proof of a promise prints, and how long it goes on |
 //!
@@ -12,5 +13,6 @@
 
 pub mod chaos;
 pub mod conformance;
+pub mod disk;
 pub mod net;
 pub mod proof;

@@ -383,9 +383,11 @@ impl Index {
         self.bytes
     }
 
-    /// Something in this segment cannot be read.
+    /// Something in this segment cannot be read. Of one that is gone meanwhile there is nothing to remember.
     pub(super) fn damaged(&mut self, segment: u64) {
-        self.segments.entry(segment).or_default().damaged = true;
+        if let Some(segment) = self.segments.get_mut(&segment) {
+            segment.damaged = true;
+        }
     }
 
     /// Whether something in this segment cannot be read.

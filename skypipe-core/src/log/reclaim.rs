@@ -1,5 +1,6 @@
 //! Gives room back, a little after each commit: the oldest segment is emptied of what is still wanted and removed.
 
+use std::io;
 use std::thread;
 
 use super::commit::{Committer, Stop};
@@ -75,7 +76,11 @@ impl Committer {
                 self.ask_for_snapshot(pipe);
             }
         } else if !moving.walked {
-            self.move_some(&mut moving);
+            if self.move_some(&mut moving).is_err() {
+                // Nobody knows what stands where the disk cannot be read, so nothing is removed. The next new segment tries again.
+                lock(&self.core.state).idle_moves = true;
+                return Ok(());
+            }
         } else {
             return self.finish(&moving);
         }
@@ -91,43 +96,33 @@ impl Committer {
     }
 
     /// Queues some of what is wanted to be written again at the head.
-    fn move_some(&self, moving: &mut Moving) {
+    fn move_some(&self, moving: &mut Moving) -> io::Result<()> {
         let number = moving.segment;
-        let Ok(segment) = self.core.segment(number) else {
-            moving.walked = true;
-            return;
-        };
-        let end = segment.file.size().unwrap_or(0);
-        let mut walker = Walker::new(&*segment.file, segment.seed, moving.pos, end);
+        let segment = self.core.segment(number)?;
+        let mut walker = Walker::new(&*segment.file, segment.seed, moving.pos, segment.file.size()?);
         let mut bytes = 0;
         while bytes < MOVE_BYTES_A_ROUND {
-            match walker.next() {
-                Ok(Some(Step::Entry(offset, header))) if header.kind == Kind::Batch => {
-                    bytes += self.move_one(&mut walker, Place { segment: number, offset }, header);
+            match walker.next()? {
+                Some(Step::Entry(offset, header)) if header.kind == Kind::Batch => {
+                    bytes += self.move_one(&mut walker, Place { segment: number, offset }, header)?;
                 }
-                Ok(Some(Step::Entry(..))) => {}
-                Ok(Some(Step::Damage(..))) => lock(&self.core.state).index.damaged(number),
-                Ok(None) => {
-                    moving.walked = true;
-                    break;
-                }
-                Err(_) => {
-                    // What cannot be read now stays where it is, and its segment in quarantine.
-                    lock(&self.core.state).index.damaged(number);
+                Some(Step::Entry(..)) => {}
+                Some(Step::Damage(..)) => lock(&self.core.state).index.damaged(number),
+                None => {
                     moving.walked = true;
                     break;
                 }
             }
         }
         moving.pos = walker.pos();
+        Ok(())
     }
 
-    fn move_one(&self, walker: &mut Walker<'_>, place: Place, header: Header) -> u64 {
+    fn move_one(&self, walker: &mut Walker<'_>, place: Place, header: Header) -> io::Result<u64> {
         if !lock(&self.core.state).index.is_live(place, &header) {
-            return 0;
+            return Ok(0);
         }
-        let payload = walker.payload(place.offset, &header).ok();
-        let batch = payload.and_then(|payload| batch_of(&header, payload));
+        let batch = batch_of(&header, walker.payload(place.offset, &header)?);
         let mut state = lock(&self.core.state);
         match batch {
             Some(batch) => {
@@ -135,7 +130,7 @@ impl Committer {
             }
             None => state.index.damaged(place.segment),
         }
-        header.span()
+        Ok(header.span())
     }
 
     /// All that could be moved is on disk elsewhere.
@@ -158,7 +153,7 @@ impl Committer {
             true => self.core.disk.rename(&name, &format!("{QUARANTINE}/{name}")),
             false => self.core.disk.remove(&name),
         };
-        if removed.is_err() {
+        if removed.is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {
             // It only takes room. The next start of the log tries again.
             lock(&self.core.state).idle_moves = true;
             return Ok(());

@@ -45,6 +45,9 @@ const FORMAT_BYTES_MAX: usize = 4096;
 /// How much of a torn tail is copied at a time.
 const COPY_BYTES: usize = 256 * 1024;
 
+/// Most copies of one torn tail: each is left by a crash while the log was opened, or by a tail that was torn at the same place again.
+const ASIDE_MAX: u32 = 10_000;
+
 /// Opens the log on `disk`, or begins one.
 pub(super) fn recover(
     disk: &dyn Disk,
@@ -156,6 +159,7 @@ impl Scan<'_> {
     }
 
     fn damage(&mut self, number: u64, from: u64, to: u64) {
+        self.index.grow(number, 0);
         self.index.damaged(number);
         self.recovery.damaged.push((number, from, to));
     }
@@ -254,10 +258,9 @@ impl Scan<'_> {
     }
 
     fn cut(&mut self, file: &dyn DiskFile, number: u64, end: u64, size: u64) -> io::Result<()> {
-        let name = format!("{QUARANTINE}/{number:012}-{end}");
         self.recovery.torn_bytes = size - end;
-        match self.keep_aside(file, &name, end, size) {
-            Ok(()) => self.recovery.quarantined = Some(name),
+        match self.keep_aside(file, &format!("{QUARANTINE}/{number:012}-{end}"), end, size) {
+            Ok(name) => self.recovery.quarantined = Some(name),
             // On a full disk the log must open, so that room can be made; nobody was told that these bytes are stored.
             Err(e) if super::disk::is_full(&e) => {}
             Err(e) => return Err(e),
@@ -265,9 +268,10 @@ impl Scan<'_> {
         file.truncate(end)
     }
 
-    fn keep_aside(&self, file: &dyn DiskFile, name: &str, mut from: u64, size: u64) -> io::Result<()> {
-        let _ = self.disk.remove(name);
-        let copy = self.disk.create(name)?;
+    /// Copies bytes into a file of this name, and returns the name it has. The copy is durable before anything is cut: the power may go
+    /// between the two.
+    fn keep_aside(&self, file: &dyn DiskFile, name: &str, mut from: u64, size: u64) -> io::Result<String> {
+        let (copy, name) = self.create_aside(name)?;
         let start = from;
         let mut buffer = vec![0; COPY_BYTES];
         while from < size {
@@ -276,7 +280,21 @@ impl Scan<'_> {
             write_all_at(&*copy, from - start, &mut [IoSlice::new(&buffer[..part])])?;
             from += part as u64;
         }
-        copy.sync()
+        copy.sync()?;
+        self.disk.sync_folder()?;
+        Ok(name)
+    }
+
+    /// A new file of this name, or of this name and a number: what was put aside before is never replaced.
+    fn create_aside(&self, name: &str) -> io::Result<(Box<dyn DiskFile>, String)> {
+        let again = (2..=ASIDE_MAX).map(|n| format!("{name}-{n}"));
+        for name in std::iter::once(name.to_owned()).chain(again) {
+            match self.disk.create(&name) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                created => return Ok((created?, name)),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name} and so many more are in the way")))
     }
 }
 

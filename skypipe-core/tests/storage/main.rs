@@ -1,0 +1,11 @@
+//! The log from outside, on disks that lose power, break and fail: what it said is stored must be there, whatever happens.
+//!
+//! | | |
+//! |---|---|
+//! | `owed` | what a log owes, from what it was given and what it said |
+//! | `workload` | pipes, facts, batches, forgetting and reading at random, all from a seed |
+//! | `crash` | P1d: crash images |
+
+mod crash;
+mod owed;
+mod workload;
