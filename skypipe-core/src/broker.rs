@@ -100,6 +100,8 @@ pub struct Features {
     pub stored: bool,
     /// Says `delivered`.
     pub delivered: bool,
+    /// Nothing can be stored or taken any more until the broker is opened anew: its disk failed. What is there can be read.
+    pub read_only: bool,
 }
 
 /// How a pipe hands out its records.
@@ -418,12 +420,16 @@ pub struct PipeStat {
     pub writers: u32,
     /// Readers attached or away.
     pub readers: u32,
+    /// Something of it could not be read back: its readers are told a gap.
+    pub damaged: bool,
+    /// Nothing can be stored in it or taken from it any more: the broker's disk failed.
+    pub read_only: bool,
 }
 
 impl PipeStat {
     /// The state of a pipe that holds nothing.
     pub fn empty(path: PipePath, mode: Mode) -> Self {
-        Self { path, mode, items: 0, ended: 0, bytes: 0, writers: 0, readers: 0 }
+        Self { path, mode, items: 0, ended: 0, bytes: 0, writers: 0, readers: 0, damaged: false, read_only: false }
     }
 }
 

@@ -66,9 +66,11 @@ impl DefaultPipe {
         if let Holds::Alone(no, cursor) = &holds {
             notices.extend(self.middle(*no, cursor));
         }
+        let since = self.next_arrival();
         let Some(reader) = self.readers.get_mut(&session) else { return };
         reader.holds = holds;
         if let Some(live) = reader.live() {
+            live.since = since;
             let items: Vec<ItemNo> = live.cursors.keys().copied().collect();
             items.into_iter().for_each(|no| live.queue(no));
         }

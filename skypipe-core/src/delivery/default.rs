@@ -9,6 +9,7 @@
 //!  readers.rs   attach, acknowledge, leave, loss ├─▶ items (item.rs), readers (reader.rs) ──▶ effects
 //!  assign.rs    what a reader that comes gets   ─┤
 //!  room.rs      no room: who waits, what goes   ─┤
+//!  read_only.rs the log failed: what is left    ─┤
 //!  serve.rs     what a party gets next          ─┤
 //!  replay.rs    facts from the log              ─┘
 //! ```
@@ -27,6 +28,7 @@ use crate::time::Time;
 use super::fact::Fact;
 use super::item::{Item, Link};
 use super::limits::{AWAY_LOST, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN};
+use super::read_only::{NEVER, ReadOnly};
 use super::reader::{Holds, Reader, Readers};
 use super::room::Full;
 
@@ -97,6 +99,10 @@ pub struct DefaultPipe {
     pub(super) watched: BTreeSet<ItemNo>,
     /// Writers wait for room.
     pub(super) full: Option<Full>,
+    /// The log failed: nothing can be stored or taken any more.
+    pub(super) read_only: Option<ReadOnly>,
+    /// Something could not be read back from the log.
+    pub(super) damaged: bool,
     pub(super) effects: Vec<Effect>,
     /// The log knows of the pipe.
     pub(super) opened: bool,
@@ -133,6 +139,8 @@ pub struct Counts {
     pub readers: u32,
     /// Encoded bytes that wait in memory and are not in the log.
     pub unlogged_bytes: u64,
+    /// Something of it could not be read back from the log.
+    pub damaged: bool,
 }
 
 impl DefaultPipe {
@@ -152,6 +160,8 @@ impl DefaultPipe {
             window_bytes: 0,
             watched: BTreeSet::new(),
             full: None,
+            read_only: None,
+            damaged: false,
             effects: Vec::new(),
             opened: false,
             removed: false,
@@ -184,6 +194,7 @@ impl DefaultPipe {
             readers: self.readers.values().filter(|r| r.leaving.is_none() && !matches!(r.holds, Holds::Peek(_))).count()
                 as u32,
             unlogged_bytes: self.unlogged_bytes as u64,
+            damaged: self.damaged,
         }
     }
 
@@ -270,7 +281,8 @@ impl DefaultPipe {
 
     /// When [`DefaultPipe::tick`] wants to be called next, if nothing else happens.
     pub fn next_tick(&self) -> Option<Time> {
-        let unlogged = self.watched().filter_map(|(_, item)| item.unlogged_since()).map(|since| since.plus(PROMPT));
+        let loggable = self.watched().filter(|_| self.read_only.is_none());
+        let unlogged = loggable.filter_map(|(_, item)| item.unlogged_since()).map(|since| since.plus(PROMPT));
         let writers = self.watched().filter_map(|(no, item)| match (item.link, item.end) {
             (Link::Away(since), None) => Some(since.plus(self.patience(no))),
             _ => None,
@@ -340,12 +352,22 @@ impl DefaultPipe {
 
     /// Appends a fact and returns its number.
     pub(super) fn append(&mut self, fact: Fact) -> u64 {
+        if self.read_only.is_some() {
+            return NEVER;
+        }
         if !std::mem::replace(&mut self.opened, true) {
             self.append(Fact::Opened { pipe: self.pipe.clone(), mode: Mode::Default });
         }
         self.appended += 1;
         self.effects.push(Effect::Fact(fact));
         self.appended
+    }
+
+    /// What is to be done when all appended entries up to this one are durable.
+    pub(super) fn when_durable(&mut self, append: u64, then: Pending) {
+        if append != NEVER {
+            self.pending.push_back((append, then));
+        }
     }
 
     /// Changes an item and keeps the sum of unlogged bytes right.
@@ -371,7 +393,7 @@ impl DefaultPipe {
 
     /// Appends the item's window to the log.
     pub(super) fn log_item(&mut self, no: ItemNo) {
-        let Some(item) = self.items.get(&no) else { return };
+        let Some(item) = self.items.get(&no).filter(|_| self.read_only.is_none()) else { return };
         if let Some(from) = item.unlogged_from() {
             self.log_hole(no, from);
             let mut append = self.appended;
@@ -381,7 +403,7 @@ impl DefaultPipe {
                 item.logged = last.next();
             }
             self.effects.extend(batches.into_iter().map(|batch| Effect::Batch(no, batch)));
-            self.pending.push_back((append, Pending::Item(no)));
+            self.when_durable(append, Pending::Item(no));
         }
         self.log_end(no);
     }
@@ -396,11 +418,11 @@ impl DefaultPipe {
 
     /// Appends the end of the item once all before it is appended or delivered.
     fn log_end(&mut self, no: ItemNo) {
-        let Some(item) = self.items.get(&no) else { return };
+        let Some(item) = self.items.get(&no).filter(|_| self.read_only.is_none()) else { return };
         let Some(end) = item.end.filter(|end| end.append.is_none() && item.is_logged()) else { return };
         self.log_hole(no, Seq(end.next.0 - 1));
         let append = self.append(Fact::Ended { item: no, kind: end.kind, next: end.next });
-        self.pending.push_back((append, Pending::Item(no)));
+        self.when_durable(append, Pending::Item(no));
         if let Some(end) = self.items.get_mut(&no).and_then(|item| item.end.as_mut()) {
             end.append = Some(append);
         }

@@ -79,6 +79,13 @@ pub enum Fact {
         /// The number behind the last one.
         to: Seq,
     },
+    /// A session came back over a new link: an older attach of it must not win, not even after a crash.
+    Returned {
+        /// The writer's or reader's session.
+        session: SessionId,
+        /// Which attach.
+        epoch: Epoch,
+    },
     /// A reader is gone; what it took stands in [`Fact::Took`].
     ReaderLeft {
         /// The reader's session.
@@ -187,6 +194,10 @@ impl Fact {
                 out.put_u8(7);
                 out.put_slice(&session.0);
             }
+            Self::Returned { session, epoch } => {
+                out.put_u8(13);
+                put_session(out, *session, *epoch);
+            }
             Self::Removed => out.put_u8(8),
             Self::Snapshot(facts) => {
                 out.put_u8(9);
@@ -262,6 +273,10 @@ impl Fact {
                 ended: fields.u8()? != 0,
                 at: WallTime(fields.u64()?),
             }),
+            13 => {
+                let (session, epoch) = take_session(fields)?;
+                Self::Returned { session, epoch }
+            }
             _ => return Err(unknown()),
         })
     }
@@ -381,6 +396,7 @@ mod tests {
             },
             Fact::ReaderHolds { session, holds: Held::Alone(ItemNo(8)) },
             Fact::Took { reader: session, item: ItemNo(3), from: Seq(1), to: Seq(9) },
+            Fact::Returned { session, epoch: Epoch(7) },
             Fact::ReaderLeft { session },
             Fact::Removed,
             Fact::Closed(Closed { session, next: Seq(5), ended: true, at: WallTime(6) }),

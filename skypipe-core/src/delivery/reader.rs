@@ -1,6 +1,7 @@
 //! One reader of a default pipe: a cursor per item it has.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use crate::broker::{ReaderDown, Take};
 use crate::caller::Holder;
@@ -65,6 +66,9 @@ pub(super) struct Live {
     /// The items that have something for it, in the order in which they are served. The first one is served until its stored part is through
     /// and no record is half sent.
     pub(super) ready: VecDeque<ItemNo>,
+    /// Its place among those that were given something, in the order in which that was: what others took before it was taken before
+    /// all that came later, too.
+    pub(super) since: u64,
     /// The last writer has ended: it gets what it is owed, and nothing of later writers.
     pub(super) ending: bool,
 }
@@ -98,6 +102,12 @@ impl Cursor {
     /// A cursor at `start`; all below `stored_until` comes first.
     pub(super) fn new(start: Seq, stored_until: Seq, skip: Ranges) -> Self {
         Self { start, sent: start, acked: start, stored_until, skip, ..Self::default() }
+    }
+
+    /// What it will pass over.
+    pub(super) fn skips_ahead(&self) -> impl Iterator<Item = Range<Seq>> {
+        let acked = self.acked;
+        self.skip.iter().filter(move |range| range.end > acked)
     }
 }
 

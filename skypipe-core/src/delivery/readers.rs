@@ -37,7 +37,7 @@ impl DefaultPipe {
 
     /// The welcome of an attached reader, once its joining is durable: until then a crash would make a stranger of it.
     pub fn reader_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<(), Error>> {
-        let durable = self.durable;
+        let durable = self.confirmed();
         match self.attached_reader(session, epoch) {
             Ok(reader) => (reader.joined <= durable).then_some(Ok(())),
             Err(error) => Some(Err(error)),
@@ -64,7 +64,11 @@ impl DefaultPipe {
         let end = item.and_then(|no| self.items.get(&no)?.end);
         // Its readers may have more of it than is known here: its writer is not there to send it again.
         let aborted = end.is_some_and(|end| end.kind == EndKind::Aborted);
+        let is_read_only = self.read_only.is_some();
         let reader = self.attached_reader(session, epoch)?;
+        if is_read_only {
+            return Ok(());
+        }
         reader.idle_since = Some(now);
         let alone = matches!(reader.holds, Holds::Alone(..));
         let Some((no, cursor)) = item.and_then(|no| Some((no, reader.cursor(no)?))) else { return Ok(()) };
@@ -92,8 +96,11 @@ impl DefaultPipe {
 
     /// The reader's link broke.
     pub fn reader_away(&mut self, session: SessionId, epoch: Epoch, now: Time) {
-        let durable = self.durable;
+        let (durable, is_read_only) = (self.durable, self.read_only.is_some());
         let Ok(reader) = self.attached_reader(session, epoch) else { return };
+        if is_read_only {
+            return self.reader_gone(session);
+        }
         // One that leaves is known until its leaving is durable: who is not known has left for good.
         if reader.leaving.is_some_and(|left| left <= durable) || matches!(reader.holds, Holds::Peek(_)) {
             self.readers.remove(&session);
@@ -158,7 +165,7 @@ impl DefaultPipe {
         }
         let joining = reader.joining(session);
         let joined = self.append(joining);
-        self.pending.push_back((joined, Pending::Wake(session)));
+        self.when_durable(joined, Pending::Wake(session));
         if let Some(reader) = self.readers.get_mut(&session) {
             reader.joined = joined;
         }
@@ -204,8 +211,21 @@ impl DefaultPipe {
         let taken: Vec<SessionId> = cursors.iter().filter(gone).map(|cursor| cursor.writer).collect();
         taken.into_iter().for_each(|writer| reader.say(ReaderDown::Taken { writer }));
         self.wake(attach.session);
+        self.log_return(attach.session, attach.epoch);
         self.end_or_restart(attach.session);
         Ok(())
+    }
+
+    /// It is welcome once the log says that it is back. What nobody joined in the log leaves no trace there.
+    fn log_return(&mut self, session: SessionId, epoch: Epoch) {
+        if !matches!(self.readers.get(&session), Some(reader) if !matches!(reader.holds, Holds::Peek(_))) {
+            return;
+        }
+        let returned = self.append(Fact::Returned { session, epoch });
+        self.when_durable(returned, Pending::Wake(session));
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.joined = returned;
+        }
     }
 
     /// An acknowledgement moved a cursor on from `from`.
@@ -249,11 +269,11 @@ impl DefaultPipe {
         if alone {
             // Its records count as delivered only when they need not be put back any more.
             self.with_item(no, |item| item.taker = Some(EVERYBODY));
-            self.pending.push_back((append, Pending::Took(no, took)));
+            self.when_durable(append, Pending::Took(no, took));
         } else if let Some(live) = self.readers.get_mut(&session).and_then(|reader| reader.live()) {
             live.complete(no);
         }
-        self.pending.push_back((append, Pending::Taken(session, writer)));
+        self.when_durable(append, Pending::Taken(session, writer));
     }
 
     /// A reader that has everything it was owed ends, or starts again at rule 2.
@@ -267,7 +287,7 @@ impl DefaultPipe {
             Holds::Live(live) => live.ending && live.cursors.is_empty(),
             Holds::Waiting | Holds::Peek(_) => false,
         };
-        if !done || reader.leaving.is_some() {
+        if !done || reader.leaving.is_some() || self.read_only.is_some() {
             return;
         }
         if reader.keep {
@@ -289,7 +309,7 @@ impl DefaultPipe {
         let Some(held) = self.readers.get(&session).map(|reader| reader.held()) else { return };
         // As with joining: it gets nothing of what it holds before the log says so, or a crash would give it the same again.
         let holds = self.append(Fact::ReaderHolds { session, holds: held });
-        self.pending.push_back((holds, Pending::Wake(session)));
+        self.when_durable(holds, Pending::Wake(session));
         if let Some(reader) = self.readers.get_mut(&session) {
             reader.joined = holds;
         }
@@ -302,6 +322,9 @@ impl DefaultPipe {
             reader.leaving = Some(0);
             return;
         }
+        if self.read_only.is_some() {
+            return self.put_back(session);
+        }
         let alone = matches!(reader.holds, Holds::Alone(..));
         let took: Vec<(ItemNo, Seq, Seq)> = match &reader.holds {
             Holds::Alone(no, cursor) if part => vec![(*no, cursor.start, cursor.acked)],
@@ -312,12 +335,12 @@ impl DefaultPipe {
             let append = self.append(Fact::Took { reader: session, item, from, to });
             if alone {
                 self.with_item(item, |item| item.taker = Some(EVERYBODY));
-                self.pending.push_back((append, Pending::Took(item, from..to)));
+                self.when_durable(append, Pending::Took(item, from..to));
             }
         }
         self.effects.push(Effect::Closed { session, next: Seq(0), ended });
         let left = self.append(Fact::ReaderLeft { session });
-        self.pending.push_back((left, Pending::Left(session)));
+        self.when_durable(left, Pending::Left(session));
         let freed = self.release(session);
         if let Some(reader) = self.readers.get_mut(&session) {
             reader.leaving = Some(left);
@@ -349,7 +372,7 @@ impl DefaultPipe {
     }
 
     /// Takes from a reader all it has.
-    fn release(&mut self, session: SessionId) -> Vec<ItemNo> {
+    pub(super) fn release(&mut self, session: SessionId) -> Vec<ItemNo> {
         let Some(reader) = self.readers.get_mut(&session) else { return Vec::new() };
         match std::mem::replace(&mut reader.holds, Holds::Waiting) {
             Holds::Alone(no, _) => {

@@ -34,6 +34,7 @@ impl DefaultPipe {
                 self.replay_holds(session, holds);
             }
             Fact::Took { reader, item, from, to } => self.replay_took(reader, item, from, to),
+            Fact::Returned { session, epoch } => self.replay_return(session, epoch),
             Fact::ReaderLeft { session } => {
                 self.replay_release(session);
                 self.readers.remove(&session);
@@ -55,7 +56,9 @@ impl DefaultPipe {
     /// A pipe with nothing in it is gone.
     pub fn recovered(&mut self, now: Time, extent: impl Fn(ItemNo) -> Extent) {
         for (no, item) in &mut self.items {
-            item.recover(now, &extent(*no));
+            let extent = extent(*no);
+            self.damaged |= item.has_lost(&extent);
+            item.recover(now, &extent);
         }
         for reader in self.readers.values_mut() {
             reader.link = Link::Away(now);
@@ -81,7 +84,8 @@ impl DefaultPipe {
         let stays = |reader: &Reader| reader.leaving.is_none() && !matches!(reader.holds, Holds::Peek(_));
         let mut readers: Vec<_> = self.readers.iter().filter(|(_, reader)| stays(reader)).collect();
         readers.sort_unstable_by_key(|(_, reader)| reader.arrival);
-        facts.extend(readers.into_iter().map(|(session, reader)| reader.joining(*session)));
+        facts.extend(readers.iter().map(|(session, reader)| reader.joining(**session)));
+        restate_skips(&mut facts, &readers);
         for (no, item) in &self.items {
             if !alone(item) {
                 restate_taken(&mut facts, *no, item);
@@ -113,6 +117,15 @@ impl DefaultPipe {
         }
     }
 
+    fn replay_return(&mut self, session: SessionId, epoch: Epoch) {
+        if let Some(item) = self.writers.get(&session).and_then(|no| self.items.get_mut(no)) {
+            item.epoch = item.epoch.max(epoch);
+        }
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.epoch = reader.epoch.max(epoch);
+        }
+    }
+
     fn replay_end(&mut self, no: ItemNo, kind: EndKind, next: Seq) {
         let Some(item) = self.items.get_mut(&no) else { return };
         item.end = Some(End { kind, next, append: Some(0) });
@@ -134,7 +147,7 @@ impl DefaultPipe {
                 Holds::Alone(no, Cursor::new(item.first_left(), Seq(0), item.acked.clone()))
             }
             Held::Live(items) => {
-                let mut live = Live::default();
+                let mut live = Live { since: self.next_arrival(), ..Live::default() };
                 for Place { item: no, from, wants_start } in items {
                     let skip = self.items.get(&no).map(|item| item.acked.clone()).unwrap_or_default();
                     live.cursors.insert(no, Cursor { wants_start, ..Cursor::new(from, Seq(0), skip) });
@@ -177,6 +190,26 @@ impl DefaultPipe {
     }
 }
 
+/// What others took before a live reader came is restated before that reader is given its items once more: a reader skips what was
+/// taken by then, and no more.
+fn restate_skips(facts: &mut Vec<Fact>, readers: &[(&SessionId, &Box<Reader>)]) {
+    let mut skipping = Vec::new();
+    for (session, reader) in readers {
+        if let Holds::Live(live) = &reader.holds
+            && live.cursors.values().any(|cursor| cursor.skips_ahead().next().is_some())
+        {
+            skipping.push((live, Fact::ReaderHolds { session: **session, holds: reader.held() }));
+        }
+    }
+    skipping.sort_unstable_by_key(|(live, _)| live.since);
+    for (live, holds) in skipping {
+        for (no, cursor) in &live.cursors {
+            facts.extend(cursor.skips_ahead().map(|range| took(SOMEBODY, *no, range)));
+        }
+        facts.push(holds);
+    }
+}
+
 /// What of an item is acknowledged, and what of that was never logged.
 fn restate_taken(facts: &mut Vec<Fact>, no: ItemNo, item: &Item) {
     facts.extend(item.holes.iter().map(|range| took(EVERYBODY, no, range)));
@@ -188,6 +221,14 @@ fn took(reader: SessionId, item: ItemNo, range: Range<Seq>) -> Fact {
 }
 
 impl Item {
+    /// Whether something is missing between its batches in the log that nobody had. What is missing before them may have been delivered.
+    fn has_lost(&self, extent: &Extent) -> bool {
+        let (Some(first), Some(last)) = (extent.first(), extent.last()) else { return false };
+        let mut known = self.holes.clone();
+        extent.iter().cloned().chain(self.acked.iter()).for_each(|range| known.insert(range));
+        known.first_gap(first.start) < last.end
+    }
+
     /// Fits the item to what the log has of it.
     fn recover(&mut self, now: Time, extent: &Extent) {
         let on_disk = extent.last().map(|range| range.end).unwrap_or_default();

@@ -10,6 +10,7 @@ use crate::time::Time;
 
 use super::default::DefaultPipe;
 use super::limits::{IDLE_READER_LOST, SAY_FULL_AFTER};
+use super::read_only::NEVER;
 use super::reader::{Holds, Reader};
 
 /// Why and since when writers wait.
@@ -32,7 +33,16 @@ impl DefaultPipe {
 
     /// Writers wait from now on: `E_QUOTA`, or `E_NO_SPACE` on the disk.
     pub fn waits_for_room(&mut self, code: Code, now: Time) {
-        self.full.get_or_insert(Full { code, since: now, told: false });
+        let known = self.full.is_some_and(|full| full.code == code || full.code == Code::NoSpace);
+        if known || self.read_only.is_some() {
+            return;
+        }
+        self.full = Some(Full { code, since: now, told: false });
+        if code == Code::NoSpace {
+            // Who waits for the log to say that it joined need not wait any more.
+            let sessions: Vec<SessionId> = self.writers.keys().chain(self.readers.keys()).copied().collect();
+            sessions.into_iter().for_each(|session| self.wake(session));
+        }
     }
 
     /// There is room again of this kind.
@@ -58,6 +68,13 @@ impl DefaultPipe {
     /// Whether writers wait for room: they get no more credit for now.
     pub fn waits(&self) -> bool {
         self.full.is_some()
+    }
+
+    /// Up to which entry whoever joined is there. On a full disk nobody waits for the log to say so, or nobody could read what makes
+    /// room: should the relay crash meanwhile, who joined goes on as somebody new and hears of it.
+    pub(super) fn confirmed(&self) -> u64 {
+        let is_disk_full = self.full.is_some_and(|full| full.code == Code::NoSpace);
+        if is_disk_full || self.read_only.is_some() { NEVER } else { self.durable }
     }
 
     /// When [`DefaultPipe::tick_room`] has something to do.

@@ -38,7 +38,7 @@ impl DefaultPipe {
         } else if let Some(credit) = item.take_credit(withholds_credit) {
             WriterDown::Credit(credit)
         } else {
-            return Next::Wait;
+            return self.writer_waits();
         };
         self.drop_item_if_over(no);
         self.vanish_if_empty();
@@ -47,7 +47,7 @@ impl DefaultPipe {
 
     /// The next message down to a reader.
     pub fn next_for_reader(&mut self, session: SessionId, epoch: Epoch) -> Next<ReaderDown> {
-        let durable = self.durable;
+        let (durable, confirmed) = (self.durable, self.confirmed());
         if !self.readers.contains_key(&session) {
             return Next::End(Some(self.unknown()));
         }
@@ -55,16 +55,19 @@ impl DefaultPipe {
         if reader.epoch != epoch {
             return Next::End(Some(fenced()));
         }
-        if reader.joined > durable {
+        if reader.joined > confirmed {
             return Next::Wait;
         }
         if let Some(message) = reader.outbox.pop_front() {
             return Next::Message(message);
         }
         if let Some(left) = reader.leaving {
-            return if left <= durable { self.finished(session) } else { Next::Wait };
+            return if left <= durable { self.finished(session) } else { self.reader_waits(session) };
         }
-        self.next_records(session)
+        match self.next_records(session) {
+            Next::Wait => self.reader_waits(session),
+            next => next,
+        }
     }
 
     /// A batch from the log for a reader that was sent to it; `None` when the reader does not want it any more.
@@ -87,6 +90,7 @@ impl DefaultPipe {
         cursor.sent = to;
         // Nobody owes a look anything: what its owners took meanwhile is no gap.
         let peeks = matches!(reader.holds, Holds::Peek(_));
+        self.damaged |= !peeks;
         self.advance(session, no);
         Some(match peeks {
             true => ReaderDown::Notice(Notice::Middle { writer, from: to }),

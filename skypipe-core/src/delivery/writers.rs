@@ -14,11 +14,20 @@ use super::limits::{CURSORS_MAX, ITEMS_MAX, LIVE_WINDOW_BYTES};
 use super::ranges::Ranges;
 use super::reader::{Cursor, Holds};
 
+/// What is known of a batch that comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// It is new, or the same as the one that is in memory; or it is past caring.
+    Fine,
+    /// Its numbers came before and are not in memory: whether with the same bytes, the log can tell.
+    Again(ItemNo),
+}
+
 impl DefaultPipe {
     /// A writer attaches or returns. It is welcome once [`DefaultPipe::writer_welcome`] says so.
     ///
     /// # Errors
-    /// `E_FENCED`, `E_SESSION_EXPIRED`, `E_RESUME_AHEAD`, `E_BUSY`.
+    /// `E_FENCED`, `E_SESSION_EXPIRED`, `E_RESUME_AHEAD`, `E_BUSY`; `E_STORAGE` when the log failed.
     pub fn attach_writer(
         &mut self,
         session: SessionId,
@@ -33,20 +42,21 @@ impl DefaultPipe {
                 self.vanish_if_empty();
                 Err(expired())
             }
-            (None, None) => self.join_writer(session, epoch, holder),
+            (None, None) => self.join_writer(session, epoch, holder).inspect_err(|_| self.vanish_if_empty()),
         }
     }
 
     /// The welcome of an attached writer, once its joining is durable.
     pub fn writer_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<WriterWelcome, Error>> {
         let (durable, withhold) = (self.durable, self.waits());
+        let confirmed = self.confirmed();
         let Some(&no) = self.writers.get(&session) else { return Some(Err(self.unknown())) };
         let readers = self.readers.values().filter(|reader| reader.has_live(no).is_some()).count() as u32;
         let item = self.items.get_mut(&no)?;
         if item.epoch != epoch {
             return Some(Err(fenced()));
         }
-        (item.joined <= durable).then(|| {
+        (item.joined <= confirmed).then(|| {
             Ok(WriterWelcome {
                 next: item.accepted,
                 ack: item.welcome_ack(durable),
@@ -56,17 +66,22 @@ impl DefaultPipe {
         })
     }
 
-    /// A batch comes in.
+    /// A batch comes in. One that came before is compared with what is in memory; with what is in the log, by the caller.
     ///
     /// # Errors
     /// `E_FENCED`, or `E_PROTOCOL` and `E_CONFLICT` when the batch cannot be the next one; the attach must be closed then.
-    pub fn batch(&mut self, session: SessionId, epoch: Epoch, batch: Batch, now: Time) -> Result<(), Error> {
+    pub fn batch(&mut self, session: SessionId, epoch: Epoch, batch: Batch, now: Time) -> Result<Came, Error> {
         let no = self.attached_item(session, epoch)?;
+        if self.read_only.is_some() {
+            // The writer hears why from below, behind the last acknowledgement.
+            return Ok(Came::Fine);
+        }
         if batch.session() != session {
             return Err(Error::new(Code::Protocol, "a batch of another session"));
         }
         if self.is_known(no, &batch)? {
-            return Ok(());
+            let in_memory = self.items[&no].in_memory(batch.first()).is_some();
+            return Ok(if in_memory { Came::Fine } else { Came::Again(no) });
         }
         self.with_item(no, |item| item.accept(batch, now));
         self.offer(no);
@@ -83,7 +98,7 @@ impl DefaultPipe {
             self.complete_ahead(no);
         }
         self.vanish_if_empty();
-        Ok(())
+        Ok(Came::Fine)
     }
 
     /// The writer gives its item up.
@@ -112,6 +127,9 @@ impl DefaultPipe {
 
     /// A new item begins.
     fn join_writer(&mut self, session: SessionId, epoch: Epoch, holder: Holder) -> Result<(), Error> {
+        if let Some(error) = self.read_only_error() {
+            return Err(error);
+        }
         if self.items.len() >= ITEMS_MAX || self.cursors() + self.readers.len() > CURSORS_MAX {
             return Err(Error::new(Code::Busy, "the pipe holds as many items as it may"));
         }
@@ -121,7 +139,7 @@ impl DefaultPipe {
         ended.into_iter().for_each(|no| self.log_item(no));
         let no = self.next_item;
         let joined = self.append(Fact::WriterJoined { session, epoch, item: no, holder });
-        self.pending.push_back((joined, Pending::Wake(session)));
+        self.when_durable(joined, Pending::Wake(session));
         self.begin_item(no, Item::new(session, epoch, holder, joined));
         self.say_second_writer(no);
         self.say_full(no);
@@ -174,6 +192,9 @@ impl DefaultPipe {
             Ok(())
         })
         .unwrap_or_else(|| Err(expired()))?;
+        let returned = self.append(Fact::Returned { session, epoch });
+        self.when_durable(returned, Pending::Wake(session));
+        self.with_item(no, |item| item.joined = returned);
         // Whoever was owed those has them.
         for cursor in self.readers.values_mut().filter_map(|reader| reader.cursor(no)) {
             cursor.skip.insert(known..resume.settled);
@@ -194,7 +215,7 @@ impl DefaultPipe {
             return Err(Error::new(Code::Protocol, "a batch that is not the next one"));
         }
         if item.in_memory(batch.first()).is_some_and(|known| known.checksum() != batch.checksum()) {
-            return Err(Error::new(Code::Conflict, "the same numbers with other bytes"));
+            return Err(conflict());
         }
         let session = item.session;
         self.with_item(no, |item| item.refund(batch.encoded().len()));
@@ -290,4 +311,9 @@ impl DefaultPipe {
         let session = item.session;
         self.wake(session);
     }
+}
+
+/// A writer that gives other bytes the numbers of those that it sent before.
+pub fn conflict() -> Error {
+    Error::new(Code::Conflict, "the same numbers with other bytes")
 }

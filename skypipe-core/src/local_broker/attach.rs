@@ -31,7 +31,7 @@ pub(super) async fn writer(
     }
     let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
-    let welcome = poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await??;
+    let welcome = poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await?;
     Ok(halves::of_writer(attached, welcome))
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn reader(
     let (session, epoch) = (attach.session, attach.epoch);
     let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Reader, session, epoch));
-    poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await??;
+    poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await?;
     Ok(halves::of_reader(attached))
 }
 
@@ -61,9 +61,6 @@ pub(super) fn no_access() -> Error {
 }
 
 fn check(shared: &Shared, right: bool, mode: Option<Mode>, pipe: &PipeRef) -> Result<(), Error> {
-    if let Some(error) = shared.failure() {
-        return Err(error);
-    }
     if !right {
         return Err(no_access());
     }

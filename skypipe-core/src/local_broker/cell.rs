@@ -56,21 +56,14 @@ impl Cell {
     }
 
     /// As [`Cell::change`], also on a pipe that is gone, and keeps the waker of `session` if there is nothing to get.
-    ///
-    /// # Errors
-    /// That of a log that failed.
     pub(super) fn poll<R>(
         &self,
         shared: &Shared,
         session: SessionId,
         cx: &Context<'_>,
         ask: impl FnOnce(&mut DefaultPipe) -> Option<R>,
-    ) -> Poll<Result<R, Error>> {
+    ) -> Poll<R> {
         let mut state = lock(&self.state);
-        // Looked at under the lock: a failure behind this look finds the waker, one before it is seen.
-        if let Some(error) = shared.failure() {
-            return Poll::Ready(Err(error));
-        }
         let result = ask(&mut state.machine);
         if result.is_none() {
             match state.wakers.get_mut(&session) {
@@ -82,7 +75,7 @@ impl Cell {
         let woken = self.carry_out(shared, &mut state);
         drop(state);
         woken.into_iter().for_each(Waker::wake);
-        result.map_or(Poll::Pending, |result| Poll::Ready(Ok(result)))
+        result.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// The log has all entries up to `upto`.
@@ -123,12 +116,6 @@ impl Cell {
         }
     }
 
-    /// Wakes everybody: the broker has news for all.
-    pub(super) fn wake_all(&self) {
-        let wakers = std::mem::take(&mut lock(&self.state).wakers);
-        wakers.into_values().for_each(Waker::wake);
-    }
-
     /// Drops what waits for this session. That may already be a newer attach of it, which looks again then.
     pub(super) fn forget_waker(&self, session: SessionId) {
         let waker = lock(&self.state).wakers.remove(&session);
@@ -149,6 +136,7 @@ impl Cell {
         let mut stat = PipeStat::empty(self.pipe.path.clone(), Mode::Default);
         (stat.items, stat.ended) = (counts.items, counts.ended);
         (stat.writers, stat.readers) = (counts.writers, counts.readers);
+        (stat.damaged, stat.read_only) = (counts.damaged, shared.failure().is_some());
         stat.bytes = shared.log.bytes(self.id) + counts.unlogged_bytes;
         Some(stat)
     }

@@ -11,7 +11,7 @@ use futures::{Sink, SinkExt, Stream};
 use crate::batch::Batch;
 use crate::broker::{ReaderDown, ReaderHalves, ReaderUp, WriterDown, WriterHalves, WriterUp, WriterWelcome};
 use crate::caller::{Caller, Peer};
-use crate::delivery::Next;
+use crate::delivery::{Came, Next, conflict};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::log::Read;
@@ -52,10 +52,6 @@ impl Attached {
         let dies_with_link = matches!(caller.peer, Peer::InProcess | Peer::Process(_));
         Self { shared: shared.clone(), cell: cell.clone(), party, session, epoch, dies_with_link }
     }
-
-    fn failure(&self) -> Result<(), Error> {
-        self.shared.failure().map_or(Ok(()), Err)
-    }
 }
 
 impl Drop for Attached {
@@ -79,12 +75,12 @@ impl Drop for Attached {
 
 pub(super) fn of_writer(attached: Arc<Attached>, welcome: WriterWelcome) -> WriterHalves {
     let down = WriterStream { attached: attached.clone(), over: false };
-    WriterHalves { welcome, up: Box::pin(UpHalf(attached)), down: Box::pin(down) }
+    WriterHalves { welcome, up: Box::pin(WriterSink { attached, comparing: None }), down: Box::pin(down) }
 }
 
 pub(super) fn of_reader(attached: Arc<Attached>) -> ReaderHalves {
     let down = ReaderStream { attached: attached.clone(), fetched: VecDeque::new(), fetching: None, over: false };
-    ReaderHalves { up: Box::pin(UpHalf(attached)), down: Box::pin(down) }
+    ReaderHalves { up: Box::pin(ReaderSink(attached)), down: Box::pin(down) }
 }
 
 /// For a writer whose item is long over: the welcome says all there is to say.
@@ -106,46 +102,76 @@ fn never(never: std::convert::Infallible) -> Error {
     match never {}
 }
 
-/// What goes up is done at once.
-struct UpHalf(Arc<Attached>);
+fn gone() -> Error {
+    Error::new(Code::Access, "the pipe was removed")
+}
 
-impl UpHalf {
-    fn gone() -> Error {
-        Error::new(Code::Access, "the pipe was removed")
+/// What a writer sends is done at once.
+struct WriterSink {
+    attached: Arc<Attached>,
+    /// A batch that came before is compared with what the log has; one at a time.
+    comparing: Option<JoinHandle<bool>>,
+}
+
+impl WriterSink {
+    /// Waits for the look into the log. What cannot be read there is the disk's fault, not the writer's.
+    fn poll_compared(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let Some(comparing) = &mut self.comparing else { return Poll::Ready(Ok(())) };
+        let differs = ready!(Pin::new(comparing).poll(cx)).unwrap_or(false);
+        self.comparing = None;
+        Poll::Ready(if differs { Err(conflict()) } else { Ok(()) })
     }
 }
 
-impl Sink<WriterUp> for UpHalf {
+impl Sink<WriterUp> for WriterSink {
     type Error = Error;
 
-    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(self.0.failure())
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_compared(cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, message: WriterUp) -> Result<(), Error> {
-        let Attached { shared, cell, session, epoch, .. } = &*self.0;
+    fn start_send(mut self: Pin<&mut Self>, message: WriterUp) -> Result<(), Error> {
+        let Attached { shared, cell, session, epoch, .. } = &*self.attached;
         let now = shared.env.now();
-        cell.change(shared, |pipe| match message {
-            WriterUp::Batch(batch) => pipe.batch(*session, *epoch, batch, now),
-            WriterUp::Abort => pipe.abort(*session, *epoch),
-        })
-        .unwrap_or_else(|| Err(UpHalf::gone()))
+        let batch = match message {
+            WriterUp::Batch(batch) => batch,
+            WriterUp::Abort => {
+                return cell.change(shared, |pipe| pipe.abort(*session, *epoch)).unwrap_or_else(|| Err(gone()));
+            }
+        };
+        let (first, checksum) = (batch.first(), batch.checksum());
+        let came = cell.change(shared, |pipe| pipe.batch(*session, *epoch, batch, now));
+        if let Came::Again(item) = came.unwrap_or_else(|| Err(gone()))? {
+            let (log, pipe) = (shared.log.clone(), cell.id);
+            let differs = move || log.read(pipe, item, first, 1).is_ok_and(|read| has_other(&read, first, checksum));
+            self.comparing = Some(tokio::task::spawn_blocking(differs));
+        }
+        Ok(())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_compared(cx)
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_flush(cx)
     }
 }
 
-impl Sink<ReaderUp> for UpHalf {
+/// Whether the log has another batch from this number on. A batch never changes, so its sum tells.
+fn has_other(read: &Read, first: Seq, checksum: u32) -> bool {
+    let Read::Batches(batches) = read else { return false };
+    batches.first().is_some_and(|known| known.first() == first && known.checksum() != checksum)
+}
+
+/// What a reader sends is done at once.
+struct ReaderSink(Arc<Attached>);
+
+impl Sink<ReaderUp> for ReaderSink {
     type Error = Error;
 
     fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(self.0.failure())
+        Poll::Ready(Ok(()))
     }
 
     fn start_send(self: Pin<&mut Self>, message: ReaderUp) -> Result<(), Error> {
@@ -156,7 +182,7 @@ impl Sink<ReaderUp> for UpHalf {
             ReaderUp::Ack(cursor) => pipe.acknowledge(*session, *epoch, cursor, now),
             ReaderUp::Leave { part } => pipe.leave(*session, *epoch, part),
         })
-        .unwrap_or_else(|| Err(UpHalf::gone()))
+        .unwrap_or_else(|| Err(gone()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -188,9 +214,8 @@ impl Stream for WriterStream {
             Next::End(error) => Some(Err(error)),
         });
         let error = match ready!(next) {
-            Ok(Ok(message)) => return Poll::Ready(Some(Ok(message))),
-            Ok(Err(error)) => error,
-            Err(failure) => Some(failure),
+            Ok(message) => return Poll::Ready(Some(Ok(message))),
+            Err(error) => error,
         };
         self.over = true;
         Poll::Ready(error.map(Err))
@@ -232,7 +257,7 @@ impl ReaderStream {
                 Next::Wait => None,
                 next => Some(next),
             });
-            match ready!(next)? {
+            match ready!(next) {
                 Next::Message(message) => return Poll::Ready(Ok(Some(message))),
                 Next::End(error) => return Poll::Ready(error.map_or(Ok(None), Err)),
                 Next::FromLog { item, from, bytes_max } => {

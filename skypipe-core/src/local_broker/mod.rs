@@ -12,6 +12,8 @@ mod closed;
 mod directory;
 mod halves;
 #[cfg(test)]
+mod read_only_tests;
+#[cfg(test)]
 mod room_tests;
 mod shared;
 #[cfg(test)]
@@ -123,7 +125,8 @@ impl LocalBroker {
 #[async_trait]
 impl Broker for LocalBroker {
     fn features(&self) -> Features {
-        Features { stored: true, delivered: true, ..Features::default() }
+        let read_only = self.shared.failure().is_some();
+        Features { stored: !read_only, delivered: true, read_only, ..Features::default() }
     }
 
     async fn attach_writer(
@@ -163,6 +166,9 @@ impl Broker for LocalBroker {
 
     async fn remove(&self, caller: &Caller, pipe: &PipeRef) -> Result<(), Error> {
         let cell = self.shared.directory().get(pipe).filter(|_| caller.rights.manage).ok_or_else(attach::no_access)?;
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
+        }
         cell.change(&self.shared, |pipe| pipe.remove()).ok_or_else(attach::no_access)?;
         cell.all_stored(&self.shared).await
     }

@@ -13,6 +13,7 @@ use crate::error::{Code, Error};
 use crate::id::{Lsn, PipeId};
 use crate::log::{Disk, Entry, Log, LogOwner};
 use crate::name::{Owner, PipePath, PipeRef};
+use crate::time::Time;
 
 use super::LocalBrokerOptions;
 use super::cell::{Cell, SharedCell};
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     next_pipe: AtomicU64,
     /// The program is about to stop: broken links mean nothing.
     draining: AtomicBool,
+    /// Why the log waits for room, and since when.
+    stalled: Mutex<Option<(Code, Time)>>,
     /// The log failed: nothing can be promised any more.
     failed: OnceLock<(Code, String)>,
     /// Something became durable.
@@ -62,6 +65,7 @@ impl Shared {
             closed: Mutex::new(recovery.closed),
             next_pipe: AtomicU64::new(newest + 1),
             draining: AtomicBool::new(false),
+            stalled: Mutex::new(None),
             failed: OnceLock::new(),
             stored: Notify::new(),
             env,
@@ -94,10 +98,17 @@ impl Shared {
         self.failed.get().map(|(code, text)| Error::new(*code, text.clone()))
     }
 
-    /// A new cell for a pipe nobody knows.
+    /// A new cell for a pipe nobody knows; the caller holds the directory and puts it there, so that a log that fails now finds it.
     pub(super) fn new_cell(&self, pipe: &PipeRef) -> Arc<Cell> {
         let id = PipeId(self.next_pipe.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Cell::new(id, DefaultPipe::new(pipe.clone())))
+        let mut machine = DefaultPipe::new(pipe.clone());
+        if let Some(error) = self.failure() {
+            machine.turn_read_only(&error);
+        }
+        if let Some((code, since)) = *lock(&self.stalled) {
+            machine.waits_for_room(code, since);
+        }
+        Arc::new(Cell::new(id, machine))
     }
 
     /// Remembers the last number of a session, in the log as well.
@@ -183,17 +194,21 @@ impl LogOwner for Shared {
 
     fn stalled(&self, reason: &Error) {
         let (code, now) = (reason.code(), self.env.now());
+        *lock(&self.stalled) = Some((code, now));
         self.to_all(|pipe| pipe.waits_for_room(code, now));
     }
 
     fn resumed(&self) {
+        *lock(&self.stalled) = None;
         self.to_all(|pipe| pipe.has_room(Code::NoSpace));
     }
 
     fn failed(&self, error: &Error) {
+        let text = format!("the relay's log is read-only until the relay starts again: {}", error.text());
+        let error = Error::new(error.code(), text);
+        // Said before the pipes are looked through: one that begins meanwhile begins read-only.
         let _ = self.failed.set((error.code(), error.text().to_owned()));
-        let cells = self.directory().all();
-        cells.iter().for_each(|cell| cell.wake_all());
+        self.to_all(|pipe| pipe.turn_read_only(&error));
         self.stored.notify_waiters();
     }
 }

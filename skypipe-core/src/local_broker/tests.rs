@@ -15,47 +15,47 @@ use crate::name::{Owner, Pattern, PipeName};
 use crate::pipe::{BrokerPipe, Pipe};
 use crate::{Until, broker};
 
-const WRITER: SessionId = SessionId([1; 16]);
-const READER: SessionId = SessionId([2; 16]);
+pub(super) const WRITER: SessionId = SessionId([1; 16]);
+pub(super) const READER: SessionId = SessionId([2; 16]);
 
 /// So long a test waits for what must come.
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 fn name() -> PipeName {
     PipeName::new("logs/web").unwrap()
 }
 
-fn pipe_ref() -> PipeRef {
+pub(super) fn pipe_ref() -> PipeRef {
     PipeRef::from(&name())
 }
 
 /// Somebody whose broken link says nothing.
-fn far() -> Caller {
+pub(super) fn far() -> Caller {
     Caller::in_process().at(Peer::Network("far".to_owned()))
 }
 
-fn open(disk: &RamDisk) -> Arc<LocalBroker> {
+pub(super) fn open(disk: &RamDisk) -> Arc<LocalBroker> {
     let mut options = LocalBrokerOptions::default();
     options.log.free_percent = 0;
     LocalBroker::on_disk(Arc::new(disk.clone()), Env::system(), options).unwrap()
 }
 
-fn pipe(broker: &Arc<LocalBroker>) -> BrokerPipe {
+pub(super) fn pipe(broker: &Arc<LocalBroker>) -> BrokerPipe {
     BrokerPipe::new(broker.clone(), Caller::in_process(), name())
 }
 
-fn batch(first: u64, records: u64, end: bool) -> Batch {
+pub(super) fn batch(first: u64, records: u64, end: bool) -> Batch {
     let mut builder = BatchBuilder::new(WRITER, Epoch(1), Seq(first));
     (first..first + records).for_each(|n| assert!(builder.push(&n.to_le_bytes(), true, true)));
     builder.build(end.then(|| ItemDigest::default().end(EndKind::Finished, 0)))
 }
 
-async fn write(broker: &LocalBroker, epoch: u32, resume: Option<WriterResume>) -> WriterHalves {
+pub(super) async fn write(broker: &LocalBroker, epoch: u32, resume: Option<WriterResume>) -> WriterHalves {
     let attach = WriterAttach { session: WRITER, epoch: Epoch(epoch), mode: None, resume };
     timeout(SOON, broker.attach_writer(&far(), &pipe_ref(), attach)).await.unwrap().unwrap()
 }
 
-fn reader_attach(epoch: u32, resume: Option<Vec<ReaderCursor>>) -> ReaderAttach {
+pub(super) fn reader_attach(epoch: u32, resume: Option<Vec<ReaderCursor>>) -> ReaderAttach {
     ReaderAttach {
         session: READER,
         epoch: Epoch(epoch),
@@ -69,16 +69,16 @@ fn reader_attach(epoch: u32, resume: Option<Vec<ReaderCursor>>) -> ReaderAttach 
     }
 }
 
-async fn read(broker: &LocalBroker, epoch: u32, resume: Option<Vec<ReaderCursor>>) -> ReaderHalves {
+pub(super) async fn read(broker: &LocalBroker, epoch: u32, resume: Option<Vec<ReaderCursor>>) -> ReaderHalves {
     broker.attach_reader(&far(), &pipe_ref(), reader_attach(epoch, resume)).await.unwrap()
 }
 
-async fn next<T>(down: &mut broker::DownStream<T>) -> T {
+pub(super) async fn next<T>(down: &mut broker::DownStream<T>) -> T {
     timeout(SOON, down.next()).await.unwrap().unwrap().unwrap()
 }
 
 /// Waits until the writer heard that all below `settled` is safe.
-async fn settled(writer: &mut WriterHalves, settled: u64) {
+pub(super) async fn settled(writer: &mut WriterHalves, settled: u64) {
     loop {
         if let WriterDown::Ack(ack) = next(&mut writer.down).await
             && ack.settled >= Seq(settled)
@@ -275,38 +275,6 @@ async fn a_full_disk_stalls_the_writer_and_it_goes_on_by_itself() {
 }
 
 #[tokio::test]
-async fn a_failed_log_ends_everybody_with_a_storage_error() {
-    let disk = RamDisk::new();
-    let broker = open(&disk);
-    let mut writer = write(&broker, 1, None).await;
-    let mut other = broker
-        .attach_reader(&far(), &PipeRef::from(&PipeName::new("other").unwrap()), reader_attach(1, None))
-        .await
-        .unwrap();
-    let waits = tokio::spawn(async move {
-        loop {
-            if let Err(error) = other.down.next().await.unwrap() {
-                return error;
-            }
-        }
-    });
-    // The reader's joining is a sync of its own, which may come first or not.
-    tokio::task::yield_now().await;
-    disk.fail_sync(1);
-    writer.up.send(WriterUp::Batch(batch(0, 1, true))).await.unwrap();
-    let error = loop {
-        if let Err(error) = timeout(SOON, writer.down.next()).await.unwrap().unwrap() {
-            break error;
-        }
-    };
-    assert_eq!(error.code(), Code::Storage);
-    assert_eq!(timeout(SOON, waits).await.unwrap().unwrap().code(), Code::Storage);
-    let attach = WriterAttach { session: SessionId([9; 16]), epoch: Epoch(1), mode: None, resume: None };
-    let error = broker.attach_writer(&far(), &pipe_ref(), attach).await.err().unwrap();
-    assert_eq!(error.code(), Code::Storage);
-}
-
-#[tokio::test]
 async fn a_session_away_for_a_minute_is_lost() {
     let broker = LocalBroker::in_memory(Env::system()).unwrap();
     let mut reader = read(&broker, 1, None).await;
@@ -400,4 +368,29 @@ async fn a_broker_that_nobody_holds_is_gone_at_once() {
         assert!(start.elapsed() < SOON, "somebody holds it");
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn the_same_numbers_with_other_bytes_are_a_conflict_when_the_first_ones_are_only_in_the_log() {
+    let disk = RamDisk::new();
+    let broker = open(&disk);
+    let mut writer = write(&broker, 1, None).await;
+    writer.up.send(WriterUp::Batch(batch(0, 2, false))).await.unwrap();
+    settled(&mut writer, 2).await;
+    timeout(SOON, broker.close(SOON)).await.unwrap();
+    drop((writer, broker));
+    let broker = open(&disk);
+    let mut writer = write(&broker, 2, Some(WriterResume::default())).await;
+    // What was sent before, once more; and then something else in its place.
+    writer.up.send(WriterUp::Batch(batch(0, 2, false))).await.unwrap();
+    let other = {
+        let mut builder = BatchBuilder::new(WRITER, Epoch(1), Seq(0));
+        (0..2).for_each(|_| assert!(builder.push(b"other", true, true)));
+        builder.build(None)
+    };
+    assert_eq!(writer.up.send(WriterUp::Batch(other)).await.unwrap_err().code(), Code::Conflict);
+    writer = write(&broker, 3, Some(WriterResume::default())).await;
+    writer.up.send(WriterUp::Batch(batch(2, 1, true))).await.unwrap();
+    settled(&mut writer, 4).await;
+    assert_eq!(take_all(&mut read(&broker, 1, None).await).await, [0, 1, 2]);
 }

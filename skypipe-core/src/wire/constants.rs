@@ -59,6 +59,13 @@ pub const FEATURE_BROADCAST: u64 = 2;
 pub const FEATURE_STORED: u64 = 4;
 /// Feature bit of a hello: says `delivered`.
 pub const FEATURE_DELIVERED: u64 = 8;
+/// Nothing can be stored or taken: its disk failed.
+pub const FEATURE_READ_ONLY: u64 = 16;
+
+/// Of a pipe's figures: something of it could not be read back.
+pub const STAT_DAMAGED: u8 = 1;
+/// Of a pipe's figures: nothing can be stored in it or taken from it.
+pub const STAT_READ_ONLY: u8 = 2;
 
 /// Extension of a hello: the sender's fresh challenge.
 pub const EXTENSION_CHALLENGE: u16 = 1;

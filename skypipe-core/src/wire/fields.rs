@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::constants::MODE_ANY;
+use super::constants::{MODE_ANY, STAT_DAMAGED, STAT_READ_ONLY};
 use crate::broker::{Ack, Mode, PipeStat, ReaderCursor};
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
@@ -126,20 +126,19 @@ pub(super) fn put_stat(out: &mut BytesMut, stat: &PipeStat) {
     fields.put_u64_le(stat.bytes);
     fields.put_u32_le(stat.writers);
     fields.put_u32_le(stat.readers);
+    fields.put_u8(u8::from(stat.damaged) * STAT_DAMAGED | u8::from(stat.read_only) * STAT_READ_ONLY);
     put_short(out, &fields);
 }
 
 pub(super) fn stat(fields: &mut Fields) -> Result<PipeStat, Error> {
     let mut fields = Fields(fields.short()?);
-    Ok(PipeStat {
-        path: PipePath::decode(fields.short()?, false)?,
-        mode: known_mode(fields.u8()?)?,
-        items: fields.u64()?,
-        ended: fields.u64()?,
-        bytes: fields.u64()?,
-        writers: fields.u32()?,
-        readers: fields.u32()?,
-    })
+    let mut stat = PipeStat::empty(PipePath::decode(fields.short()?, false)?, known_mode(fields.u8()?)?);
+    (stat.items, stat.ended, stat.bytes) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    (stat.writers, stat.readers) = (fields.u32()?, fields.u32()?);
+    // An older relay ends here.
+    let flags = fields.u8().unwrap_or(0);
+    (stat.damaged, stat.read_only) = (flags & STAT_DAMAGED != 0, flags & STAT_READ_ONLY != 0);
+    Ok(stat)
 }
 
 /// A payload of these fields.

@@ -5,7 +5,8 @@ use std::fmt;
 use bytes::{BufMut, Bytes};
 
 use super::constants::{
-    FEATURE_BROADCAST, FEATURE_DELIVERED, FEATURE_QUEUE, FEATURE_STORED, MAGIC, VERSION_MAX, VERSION_MIN, kind,
+    FEATURE_BROADCAST, FEATURE_DELIVERED, FEATURE_QUEUE, FEATURE_READ_ONLY, FEATURE_STORED, MAGIC, VERSION_MAX,
+    VERSION_MIN, kind,
 };
 use super::fields::payload;
 use super::frame::Frame;
@@ -147,6 +148,7 @@ fn bits(features: Features) -> u64 {
         (features.broadcast, FEATURE_BROADCAST),
         (features.stored, FEATURE_STORED),
         (features.delivered, FEATURE_DELIVERED),
+        (features.read_only, FEATURE_READ_ONLY),
     ];
     all.iter().filter(|(has, _)| *has).map(|(_, bit)| bit).sum()
 }
@@ -158,6 +160,7 @@ fn features(bits: u64) -> Features {
         broadcast: has(FEATURE_BROADCAST),
         stored: has(FEATURE_STORED),
         delivered: has(FEATURE_DELIVERED),
+        read_only: has(FEATURE_READ_ONLY),
     }
 }
 

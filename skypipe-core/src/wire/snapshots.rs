@@ -172,14 +172,15 @@ fn answers() {
         bytes: 3,
         writers: 4,
         readers: 5,
+        read_only: true,
         ..PipeStat::empty(pipe().path, Mode::Default)
     };
-    let fields = "2800 0500 0161026263 00 0100000000000000 0200000000000000 0300000000000000 04000000 05000000";
+    let fields = "2900 0500 0161026263 00 0100000000000000 0200000000000000 0300000000000000 04000000 05000000 02";
     frozen(
         Answer::Page(ListPage { pipes: vec![stat.clone()], more: true }),
-        &format!("2f000000 22 00 0000 01 01000000 {fields}"),
+        &format!("30000000 22 00 0000 01 01000000 {fields}"),
     );
-    frozen(Answer::Stat(stat), &format!("2a000000 23 00 0000 {fields}"));
+    frozen(Answer::Stat(stat), &format!("2b000000 23 00 0000 {fields}"));
     frozen(
         Answer::Invited(super::Invited { token: Bytes::from_static(b"t"), urls: vec!["u".to_owned()] }),
         "08000000 26 00 0000 0100 74 0100 0100 75",
