@@ -41,6 +41,9 @@ pub(crate) struct RelayArgs {
     /// Stop when nobody was attached for so long.
     #[arg(long, hide = true, value_name = "DURATION", value_parser = duration)]
     pub(crate) idle: Option<Duration>,
+    /// Begin another segment of the log past so many bytes, which tests want to see often.
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub(crate) segment_bytes: Option<u64>,
     #[arg(long, hide = true, value_name = "ADDR:PORT")]
     ssh: Option<OsString>,
 }

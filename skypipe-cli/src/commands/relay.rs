@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use skypipe_core::host::{HostOptions, IDLE_AFTER, LocalFolder, SOCKET_PATH_BYTES_MAX, serve};
-use skypipe_core::{Code, Env, Error, Gatekeeper as _, KeyPair, PublicKey};
+use skypipe_core::{Code, Env, Error, Gatekeeper as _, KeyPair, LocalBrokerOptions, PublicKey};
 use skypipe_keys::{Entry, KeyFolder};
 
 use super::keys::own_comment;
@@ -62,6 +62,7 @@ async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
             announce(all, urls, is_detached);
         })),
         stop: Some(Box::pin(stopped(watch))),
+        broker: broker_options(&args),
         ..HostOptions::default()
     };
     if args.data.is_none() && !args.listen.is_empty() {
@@ -142,6 +143,12 @@ fn watch(keys: Option<Arc<KeyFolder>>) -> Result<Watch, Error> {
         }
     });
     Watch::without_hangup()
+}
+
+fn broker_options(args: &RelayArgs) -> LocalBrokerOptions {
+    let mut options = LocalBrokerOptions::default();
+    options.log.segment_bytes = args.segment_bytes.unwrap_or(options.log.segment_bytes);
+    options
 }
 
 async fn stopped(mut watch: Watch) {

@@ -47,6 +47,8 @@ pub struct HostOptions {
     pub software: Option<SoftwareVersion>,
     /// Called once with the URLs, as soon as the relay accepts.
     pub ready: Option<Ready>,
+    /// How its broker runs.
+    pub broker: LocalBrokerOptions,
 }
 
 /// Hosts the relay of `folder` until it is asked to stop: by [`HostOptions::stop`], by a newer client, or by having been
@@ -65,7 +67,7 @@ pub async fn serve(folder: &LocalFolder, options: HostOptions) -> Result<(), Err
 
 /// [`serve`] with the lock already taken.
 pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: HostOptions) -> Result<(), Error> {
-    let broker = open_broker(folder.data()).await?;
+    let broker = open_broker(folder.data(), options.broker).await?;
     let mut relay = Relay::new(broker.clone())
         .with_version(options.software.unwrap_or(SoftwareVersion::CURRENT))
         .with_public_urls(options.public_urls);
@@ -117,10 +119,10 @@ async fn run(relay: &Relay, stop: Option<Stop>, idle: Option<Duration>) -> Resul
     }
 }
 
-async fn open_broker(data: PathBuf) -> Result<Arc<LocalBroker>, Error> {
+async fn open_broker(data: PathBuf, options: LocalBrokerOptions) -> Result<Arc<LocalBroker>, Error> {
     let opened = tokio::task::spawn_blocking(move || {
         make_private(&data)?;
-        LocalBroker::open(&data, Env::system(), LocalBrokerOptions::default())
+        LocalBroker::open(&data, Env::system(), options)
     });
     opened.await.map_err(|e| Error::new(Code::Internal, "opening the log did not end").because(e))?
 }

@@ -78,6 +78,15 @@ impl Cell {
         result.map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// Does what came of making the machine ready from the log. A pipe of which nothing is left goes with it, and its last sessions
+    /// are remembered: the relay before may have been killed before it told them.
+    pub(super) fn recovered(&self, shared: &Shared) {
+        let mut state = lock(&self.state);
+        let woken = self.carry_out(shared, &mut state);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     /// The log has all entries up to `upto`.
     pub(super) fn stored(&self, shared: &Shared, upto: Lsn) {
         let mut state = lock(&self.state);

@@ -146,6 +146,7 @@ impl Shared {
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
         let cell = Arc::new(Cell::new(id, pipe));
         self.directory().insert(cell.clone());
+        cell.recovered(self);
         let awaited = cell.change(self, |pipe| vanished::give_up_the_dead(pipe, options.is_alive));
         (awaited == Some(true)).then_some(cell)
     }

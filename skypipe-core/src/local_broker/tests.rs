@@ -8,9 +8,10 @@ use tokio::time::timeout;
 use super::*;
 use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
 use crate::broker::{Notice, ReaderCursor, ReaderDown, ReaderUp, Take, WriterDown, WriterResume, WriterUp};
-use crate::caller::Peer;
-use crate::id::{Epoch, Seq, SessionId};
-use crate::log::PowerLoss;
+use crate::caller::{Holder, Peer};
+use crate::delivery::Fact;
+use crate::id::{Epoch, ItemNo, PipeId, Seq, SessionId};
+use crate::log::{Entry, Log, PowerLoss};
 use crate::name::{Owner, Pattern, PipeName};
 use crate::pipe::{BrokerPipe, Pipe};
 use crate::{Until, broker};
@@ -167,6 +168,31 @@ async fn live_sessions_go_on_after_a_crash_and_nothing_comes_twice() {
     }
     assert_eq!(take_all(&mut reader).await, [3, 4, 5]);
     settled(&mut writer, 7).await;
+}
+
+/// The relay was killed when the last facts of an item were on disk, and nothing behind them.
+#[tokio::test]
+async fn a_pipe_of_which_nothing_is_left_at_the_start_keeps_its_last_words() {
+    let disk = RamDisk::new();
+    let log = Log::open(Arc::new(disk.clone()), LogOptions::default(), &mut |_, _| ()).unwrap();
+    let (item, kind, next) = (ItemNo(0), EndKind::Finished, Seq(3));
+    let all = [
+        Fact::Opened { pipe: pipe_ref(), mode: broker::Mode::Default },
+        Fact::WriterJoined { session: WRITER, epoch: Epoch(1), item, holder: Holder::Unknown },
+        Fact::Took { reader: SessionId([0xff; 16]), item, from: Seq(0), to: next },
+        Fact::Ended { item, kind, next },
+    ];
+    all.iter().for_each(|fact| drop(log.append(Entry::Fact { pipe: PipeId(1), body: fact.encode() })));
+    log.close();
+
+    let broker = open(&disk);
+    let resume = WriterResume { settled: Seq(2), stored: Seq(2) };
+    let mut writer = write(&broker, 2, Some(resume)).await;
+    assert_eq!(writer.welcome.next, next);
+    // And whoever comes next begins the pipe anew.
+    let attach = WriterAttach { session: SessionId([3; 16]), epoch: Epoch(1), mode: None, resume: None };
+    timeout(SOON, broker.attach_writer(&far(), &pipe_ref(), attach)).await.unwrap().unwrap();
+    writer.up.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 /// How often a full disk is tried again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
+/// The broker's own entries are those of this pipe.
+const BROKER: PipeId = PipeId(0);
+
 /// Where is written.
 pub(super) struct Head {
     /// The highest number a segment ever had here.
@@ -308,6 +311,9 @@ impl Queued {
 }
 
 /// Takes what fits into one group off the queue, the entries of a pipe together, those of an item together where facts allow.
+///
+/// Those of the broker stand first: of a group that is torn the front may be kept, and that a session ended must not be lost where that
+/// its pipe let go of it is known.
 fn take_group(state: &mut State) -> Vec<Queued> {
     let mut group: Vec<((usize, u32, ItemNo), Queued)> = Vec::new();
     let mut pipes: HashMap<PipeId, (usize, u32)> = HashMap::new();
@@ -318,7 +324,7 @@ fn take_group(state: &mut State) -> Vec<Queued> {
             break;
         }
         bytes += span;
-        let order = pipes.len();
+        let order = if next.header.pipe == BROKER { 0 } else { 1 + pipes.len() };
         let (order, run) = pipes.entry(next.header.pipe).or_insert((order, 0));
         let is_fact = u32::from(next.header.kind == Kind::Fact);
         *run += is_fact;

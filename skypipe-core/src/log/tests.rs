@@ -227,6 +227,18 @@ fn one_sync_serves_many_pipes() {
 }
 
 #[test]
+fn what_the_broker_says_stands_before_what_its_pipes_say() {
+    let disk = RamDisk::new();
+    let bed = open(&disk);
+    for (pipe, body) in [(1, "a"), (2, "b"), (0, "c"), (1, "d"), (0, "e")] {
+        bed.log.append(fact(pipe, body));
+    }
+    bed.log.close();
+    let told: Vec<u64> = open(&disk).facts.iter().map(|(pipe, _)| *pipe).collect();
+    assert_eq!(told, [0, 0, 1, 1, 2]);
+}
+
+#[test]
 fn a_log_that_was_never_started_is_written_at_its_close() {
     let disk = RamDisk::new();
     let bed = open(&disk);
