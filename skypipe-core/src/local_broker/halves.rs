@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 use futures::{Sink, SinkExt, Stream};
 use tokio::task::JoinHandle;
 
-use crate::batch::Batch;
+use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::broker::{ReaderDown, ReaderHalves, ReaderUp, WriterDown, WriterHalves, WriterUp, WriterWelcome};
+use crate::budget::{Place, Reservation};
 use crate::caller::{Caller, Peer};
 use crate::delivery::Next;
 use crate::error::{Code, Error};
@@ -84,7 +85,7 @@ pub(super) fn of_writer(attached: Arc<Attached>, welcome: WriterWelcome) -> Writ
 }
 
 pub(super) fn of_reader(attached: Arc<Attached>) -> ReaderHalves {
-    let down = ReaderStream { attached: attached.clone(), fetched: VecDeque::new(), fetching: None, over: false };
+    let down = ReaderStream { attached: attached.clone(), fetched: VecDeque::new(), fetching: None, waiting: None, over: false };
     ReaderHalves { up: Box::pin(UpHalf(attached)), down: Box::pin(down) }
 }
 
@@ -198,8 +199,11 @@ impl Stream for WriterStream {
     }
 }
 
-/// Batches of one item read from the log.
-type Fetch = JoinHandle<Result<Read, Error>>;
+/// The same while memory is short: a batch at a time.
+const READ_BYTES_PRESSED: usize = 64 * 1024;
+
+/// Batches of one item read from the log, and the memory they lie in.
+type Fetch = JoinHandle<(Result<Read, Error>, Reservation)>;
 
 /// What comes down to a reader.
 struct ReaderStream {
@@ -208,6 +212,8 @@ struct ReaderStream {
     /// takes at once.
     fetched: VecDeque<(ItemNo, Batch)>,
     fetching: Option<(ItemNo, Seq, Fetch)>,
+    /// Waits for memory to read into. Boxed: it is seldom there.
+    waiting: Option<Box<Place>>,
     over: bool,
 }
 
@@ -259,17 +265,19 @@ impl ReaderStream {
         }
         let wrong = self.fetching.as_ref().is_some_and(|(i, s, _)| (*i, *s) != (item, from));
         if self.fetching.is_none() || wrong {
+            let (bytes_max, reserved) = ready!(self.poll_memory(cx, bytes_max));
             let (log, pipe) = (self.attached.shared.log.clone(), self.attached.cell.id);
-            let bytes_max = usize::try_from(bytes_max).map_or(READ_BYTES, |bytes| bytes.min(READ_BYTES));
-            let read = tokio::task::spawn_blocking(move || log.read(pipe, item, from, bytes_max));
+            let read = tokio::task::spawn_blocking(move || (log.read(pipe, item, from, bytes_max), reserved));
             self.fetching = Some((item, from, read));
         }
         let Some((_, _, read)) = &mut self.fetching else { return Poll::Ready(Ok(None)) };
         let read = ready!(Pin::new(read).poll(cx));
         self.fetching = None;
-        match read.unwrap_or_else(|e| Err(Error::new(Code::Storage, "reading the log was cut short").because(e)))? {
+        let (read, mut reserved) = read.map_err(|e| Error::new(Code::Storage, "reading the log was cut short").because(e))?;
+        match read? {
             Read::Batches(batches) => {
-                self.fetched = batches.into_iter().map(|batch| (item, batch)).collect();
+                let paid = batches.into_iter().map(|batch| batch.paid_from(&mut reserved));
+                self.fetched = paid.map(|batch| (item, batch)).collect();
                 Poll::Ready(Ok(None))
             }
             Read::Gap { to } => {
@@ -280,6 +288,18 @@ impl ReaderStream {
                 Poll::Ready(Ok(self.change(|pipe, session, epoch| pipe.missing(session, epoch, item, from, end))))
             }
         }
+    }
+
+    /// How much may be read at once, and the memory for it.
+    fn poll_memory(&mut self, cx: &Context<'_>, bytes_max: u64) -> Poll<(usize, Reservation)> {
+        let reads = &self.attached.shared.memory.reads;
+        let at_once = if reads.is_pressed() { READ_BYTES_PRESSED } else { READ_BYTES };
+        let bytes_max = usize::try_from(bytes_max).map_or(at_once, |bytes| bytes.min(at_once));
+        let place = self.waiting.get_or_insert_default();
+        // The last batch may go beyond.
+        let reserved = ready!(reads.poll_take((bytes_max + BATCH_BYTES_MAX) as u64, place, cx));
+        self.waiting = None;
+        Poll::Ready((bytes_max, reserved))
     }
 
     /// The batch that holds `from`, if it was read ahead; what stands before it is not wanted any more.

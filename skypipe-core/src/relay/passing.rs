@@ -13,6 +13,7 @@ use super::paced::Paced;
 use super::pump::{Stopped, pump};
 use super::state::{Counted, Phase, State};
 use super::stream::{bounded, farewell, going_away};
+use crate::budget::Reservation;
 use crate::broker::{DownStream, UpSink};
 use crate::error::{Code, Error};
 use crate::wire::{FrameSink, FrameSource, Message, MessageSink, MessageStream, error_frame};
@@ -25,6 +26,8 @@ pub(super) struct Ending {
     pub(super) revoked: Option<OverWatch>,
     /// See [`super::RelayLimits::farewell`].
     pub(super) farewell: Duration,
+    /// What the stream takes.
+    pub(super) _memory: Reservation,
 }
 
 /// An attach, and the stream it is on.
