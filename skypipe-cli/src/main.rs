@@ -26,6 +26,7 @@ mod ready;
 mod relief;
 mod shell;
 mod signals;
+mod size;
 mod starter;
 mod startup;
 mod status;

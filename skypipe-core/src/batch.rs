@@ -20,6 +20,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::budget::Reservation;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Seq, SessionId};
 
@@ -118,6 +119,12 @@ impl Batch {
     /// The encoded bytes, as they travel and rest.
     pub fn encoded(&self) -> &Bytes {
         &self.encoded
+    }
+
+    /// The same, whose memory is paid for by a part of `reserved` until the last clone of it is gone.
+    pub(crate) fn paid_from(mut self, reserved: &mut Reservation) -> Self {
+        self.encoded = reserved.split(self.encoded.len() as u64).own(self.encoded);
+        self
     }
 
     /// The writer's session, which is also the item's identity.

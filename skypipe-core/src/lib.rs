@@ -145,6 +145,13 @@ pub use batch::*;
 mod record;
 pub use record::*;
 
+// What it may cost.
+mod budget;
+pub use budget::*;
+
+mod memory;
+pub use memory::*;
+
 // The three traits.
 #[cfg(feature = "host")]
 mod pipe;

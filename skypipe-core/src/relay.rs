@@ -14,6 +14,7 @@ mod link;
 mod over;
 mod paced;
 mod passing;
+mod penalties;
 mod pump;
 mod source;
 mod state;
@@ -30,6 +31,7 @@ use crate::broker::Broker;
 use crate::env::Env;
 use crate::error::Error;
 use crate::gatekeeper::Gatekeeper;
+use crate::memory::Memory;
 use crate::transport::{Link, Listener};
 use crate::wire::SoftwareVersion;
 use futures::future::join_all;
@@ -45,6 +47,7 @@ use state::{Phase, State};
 pub struct Relay {
     broker: Arc<dyn Broker>,
     limits: RelayLimits,
+    memory: Memory,
     software: SoftwareVersion,
     gatekeeper: Option<Arc<dyn Gatekeeper>>,
     /// What it calls itself in tickets, beside the URLs of its listeners.
@@ -61,6 +64,7 @@ impl Relay {
         Self {
             broker,
             limits,
+            memory: Memory::default(),
             software: SoftwareVersion::CURRENT,
             gatekeeper: None,
             public: Arc::default(),
@@ -82,6 +86,14 @@ impl Relay {
     #[must_use]
     pub fn with_env(mut self, env: Env) -> Self {
         self.env = env;
+        self
+    }
+
+    /// The same with these budgets for what peers make it hold: those of its broker, where that is in this process. Set them before it
+    /// serves.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
         self
     }
 
@@ -184,6 +196,9 @@ impl Relay {
 
     /// Takes the link's streams in a task of its own, which for a local socket ends with its one stream's start.
     async fn serve_link(self: &Arc<Self>, link: Box<dyn Link>) {
+        if self.state.shuts_out(&link.peer(), self.env.now()) {
+            return;
+        }
         // A source that has its share of half-open links already gets no further one; the link is dropped, which closes it.
         let Some(half_open) = self.state.half_open_link(&link.peer()).await else { return };
         let (state, link) = (self.state.clone(), Arc::from(link));

@@ -27,6 +27,10 @@ mod writer;
 
 #[cfg(feature = "host")]
 mod carry;
+#[cfg(feature = "host")]
+mod intake;
+#[cfg(feature = "host")]
+mod outflow;
 #[cfg(test)]
 mod snapshots;
 
@@ -36,9 +40,13 @@ pub(crate) use carry::{FrameSink, FrameSource, MessageSink, MessageStream, carry
 pub use decoder::Decoder;
 pub use frame::Frame;
 pub use hello::{Hello, SoftwareVersion};
+#[cfg(feature = "host")]
+pub(crate) use intake::Intake;
 pub use message::Message;
 #[cfg(feature = "host")]
 pub(crate) use message::{error_frame, refused_frame};
 pub use outbox::Outbox;
+#[cfg(feature = "host")]
+pub(crate) use outflow::{LOCAL_TAKES_NOTHING, Outflow, TAKES_NOTHING};
 pub use prove::{Admitted, Prove, ProvedIdentity};
 pub use request::Request;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use skypipe_core::{Code, Error};
+use skypipe_core::{Code, Error, MEMORY_BYTES_MIN};
 
 use super::{JsonArgs, duration, not_yet};
 use crate::listen::{Listen, Public};
+use crate::size;
 
 /// `skypipe relay`
 #[derive(Args, Debug)]
@@ -32,6 +33,9 @@ pub(crate) struct RelayArgs {
     /// A relay of its own in this folder, instead of your local one
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Take at most so much memory, such as 512M or 2G; past it what is new waits or is refused [default: 512M]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub(crate) memory: Option<u64>,
     /// Write its version and URLs to this file as well, once it accepts
     #[arg(long, value_name = "FILE")]
     pub(crate) urls: Option<PathBuf>,
@@ -121,6 +125,16 @@ pub(crate) enum KeysVerb {
     },
     /// Print your own public key, as the relay's administrator needs it
     Own,
+}
+
+/// A size that a relay can do with.
+fn memory(text: &str) -> Result<u64, String> {
+    let bytes = size::parse(text)?;
+    if bytes < MEMORY_BYTES_MIN {
+        Err(format!("a relay needs at least {}M", MEMORY_BYTES_MIN >> 20))
+    } else {
+        Ok(bytes)
+    }
 }
 
 impl RelayArgs {

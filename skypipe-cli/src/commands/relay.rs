@@ -56,6 +56,7 @@ async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
         gatekeeper: keys.map(|keys| keys as _),
         public_urls,
         without_socket: args.data.is_some() && !args.listen.is_empty() && !has_room_for_socket(&args, &folder),
+        memory: args.memory,
         idle: args.idle.or(is_detached.then_some(IDLE_AFTER)),
         ready: Some(Box::new(move |all| {
             ready::tell(file.as_deref(), &urls);

@@ -27,7 +27,7 @@ use crate::time::Time;
 
 use super::fact::Fact;
 use super::item::{Item, Link};
-use super::limits::{AWAY_LOST, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN};
+use super::limits::{AWAY_LOST, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN, WRITER_CREDIT_BYTES};
 use super::read_only::{NEVER, ReadOnly};
 use super::reader::{Holds, Reader, Readers};
 use super::room::Full;
@@ -103,6 +103,8 @@ pub struct DefaultPipe {
     pub(super) read_only: Option<ReadOnly>,
     /// Something could not be read back from the log.
     pub(super) damaged: bool,
+    /// Encoded bytes that each writer may have under way.
+    pub(super) writer_window: u64,
     pub(super) effects: Vec<Effect>,
     /// The log knows of the pipe.
     pub(super) opened: bool,
@@ -162,6 +164,7 @@ impl DefaultPipe {
             full: None,
             read_only: None,
             damaged: false,
+            writer_window: WRITER_CREDIT_BYTES,
             effects: Vec::new(),
             opened: false,
             removed: false,
@@ -196,6 +199,26 @@ impl DefaultPipe {
             unlogged_bytes: self.unlogged_bytes as u64,
             damaged: self.damaged,
         }
+    }
+
+    /// Items and readers, those that are about to go included: what the pipe takes memory for.
+    pub fn parties(&self) -> usize {
+        self.items.len() + self.readers.len()
+    }
+
+    /// Each writer may have so many encoded bytes under way from now on, at most [`WRITER_CREDIT_BYTES`]. What it was told it may send it may.
+    pub fn writers_may(&mut self, window_bytes: u64) {
+        let grows = window_bytes > self.writer_window;
+        self.writer_window = window_bytes.min(WRITER_CREDIT_BYTES);
+        if grows {
+            let writers: Vec<SessionId> = self.writers.keys().copied().collect();
+            writers.into_iter().for_each(|session| self.wake(session));
+        }
+    }
+
+    /// What a writer may have under way now: nothing more where it waits for room.
+    pub(super) fn window(&self) -> Option<u64> {
+        (!self.waits()).then_some(self.writer_window)
     }
 
     /// Whether this session belongs to the pipe.
@@ -431,13 +454,13 @@ impl DefaultPipe {
     /// Looks at an item again after an acknowledgement or a sync.
     pub(super) fn refresh(&mut self, no: ItemNo) {
         let Some(delivered) = self.delivered(no) else { return };
-        let durable = self.durable;
+        let (durable, window) = (self.durable, self.window());
         let others = self.window_bytes - self.items[&no].window_bytes();
         let keep_bytes = if self.is_prompt(no) { LIVE_WINDOW_BYTES.saturating_sub(others) } else { 0 };
         let (session, before) = (self.items[&no].session, self.items[&no].delivered);
         let news = self.with_item(no, |item| {
             item.delivered = item.delivered.max(delivered);
-            item.settle(durable, keep_bytes)
+            item.settle(durable, keep_bytes, window)
         });
         if news == Some(true) {
             self.wake(session);

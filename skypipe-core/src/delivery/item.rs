@@ -8,7 +8,7 @@ use crate::caller::Holder;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::time::Time;
 
-use super::limits::{CREDIT_STEP_BYTES, WRITER_CREDIT_BYTES};
+use super::limits::{CREDIT_STEPS, WRITER_CREDIT_BYTES};
 use super::ranges::Ranges;
 
 /// How a party is reached.
@@ -96,6 +96,8 @@ pub(super) struct Item {
     told: Ack,
     /// Bytes of credit to give back.
     credit_due: u64,
+    /// Bytes that the writer was told it may send and has not sent; a batch may overdraw it.
+    credit: i64,
     /// Notices for the writer.
     notices: VecDeque<Notice>,
 }
@@ -126,6 +128,7 @@ impl Item {
             over: false,
             told: Ack::default(),
             credit_due: 0,
+            credit: WRITER_CREDIT_BYTES as i64,
             notices: VecDeque::new(),
         }
     }
@@ -211,7 +214,7 @@ impl Item {
 
     /// Counts what became durable or delivered, and drops from memory what need not stay. Returns whether the writer has
     /// something to hear. What is on disk stays in memory for readers while the window has at most `keep_bytes`.
-    pub(super) fn settle(&mut self, durable: u64, keep_bytes: usize) -> bool {
+    pub(super) fn settle(&mut self, durable: u64, keep_bytes: usize, window: Option<u64>) -> bool {
         self.stored = self.run_from(self.stored, |slot| slot.is_on_disk(durable)).0;
         let delivered = self.delivered;
         let (settled, bytes) =
@@ -219,7 +222,7 @@ impl Item {
         self.settled = settled;
         self.credit_due += bytes;
         self.shrink(durable, keep_bytes);
-        self.has_news(durable)
+        self.has_news(durable, window)
     }
 
     /// How far batches from `from` on are `good` without a break, and how many bytes they have.
@@ -266,9 +269,9 @@ impl Item {
         Ack { settled, stored: self.stored.min(cap), delivered: self.delivered }
     }
 
-    fn has_news(&self, durable: u64) -> bool {
+    fn has_news(&self, durable: u64, window: Option<u64>) -> bool {
         self.link == Link::Attached
-            && (self.ack(durable) != self.told || self.credit_due >= CREDIT_STEP_BYTES || !self.notices.is_empty())
+            && (self.ack(durable) != self.told || self.credit_to_give(window).is_some() || !self.notices.is_empty())
     }
 
     /// The acknowledgement the writer has not heard yet.
@@ -280,13 +283,22 @@ impl Item {
         })
     }
 
-    /// Credit for a new link: what is accepted and not settled is under way still, and gives its part back later. Where there is no
-    /// room, all of it comes later.
-    pub(super) fn welcome_credit(&mut self, withhold: bool) -> u64 {
+    /// Credit for a new link: what is accepted and not settled is under way still, and gives its part back later. What the window has no
+    /// room for comes later; all of it where there is none.
+    pub(super) fn welcome_credit(&mut self, window: Option<u64>) -> u64 {
         let (_, under_way) = self.run_from(self.settled, |_| true);
         let credit = WRITER_CREDIT_BYTES.saturating_sub(under_way);
-        self.credit_due = if withhold { credit } else { 0 };
-        credit - self.credit_due
+        let given = window.unwrap_or(0).saturating_sub(under_way).min(credit);
+        self.credit_due = credit - given;
+        self.credit = given as i64;
+        given
+    }
+
+    /// Takes a batch off the credit; false when there is none.
+    pub(super) fn spend(&mut self, bytes: usize) -> bool {
+        let has_credit = self.credit > 0;
+        self.credit -= bytes as i64;
+        has_credit
     }
 
     /// What a welcome says: everything so far.
@@ -296,8 +308,18 @@ impl Item {
     }
 
     /// Credit to give back, if it is worth a message and there is room for what comes of it.
-    pub(super) fn take_credit(&mut self, withhold: bool) -> Option<u64> {
-        (!withhold && self.credit_due >= CREDIT_STEP_BYTES).then(|| std::mem::take(&mut self.credit_due))
+    pub(super) fn take_credit(&mut self, window: Option<u64>) -> Option<u64> {
+        let given = self.credit_to_give(window)?;
+        self.credit_due -= given;
+        self.credit += given as i64;
+        Some(given)
+    }
+
+    fn credit_to_give(&self, window: Option<u64>) -> Option<u64> {
+        let window = window?;
+        // All that is not due is the writer's already: under way, or its to send.
+        let given = self.credit_due.saturating_sub(WRITER_CREDIT_BYTES.saturating_sub(window));
+        (given >= window / CREDIT_STEPS).then_some(given)
     }
 
     /// Gives back the credit of a batch that was known already.

@@ -10,8 +10,11 @@ pub const LIVE_WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Encoded bytes a writer may have under way. Less than [`LIVE_WINDOW_BYTES`], so that one writer with a prompt reader never
 /// reaches the disk, and enough to keep the disk busy during one sync.
 pub const WRITER_CREDIT_BYTES: u64 = 2 * 1024 * 1024;
-/// Credit is given back in parts of at least this size: a message per batch would cost a wake-up each.
-pub const CREDIT_STEP_BYTES: u64 = WRITER_CREDIT_BYTES / 8;
+/// The same while memory is short. One batch may overdraw it, so a writer goes on however little it is, and it is more than a batch of
+/// lines that are written one by one.
+pub const WRITER_CREDIT_BYTES_MIN: u64 = 64 * 1024;
+/// Credit is given back in so many parts at most: a message per batch would cost a wake-up each.
+pub const CREDIT_STEPS: u64 = 8;
 /// A session whose link broke is lost after this time.
 pub const AWAY_LOST: Duration = Duration::from_secs(60);
 /// An unfinished item that no reader waits for stays open this long while its writer is away.

@@ -25,7 +25,7 @@ enum Step {
 impl DefaultPipe {
     /// The next message down to a writer.
     pub fn next_for_writer(&mut self, session: SessionId, epoch: Epoch) -> Next<WriterDown> {
-        let (durable, withholds_credit) = (self.durable, self.waits());
+        let (durable, window) = (self.durable, self.window());
         let Some(&no) = self.writers.get(&session) else { return Next::End(self.removed.then(|| self.unknown())) };
         let Some(item) = self.items.get_mut(&no) else { return Next::End(None) };
         if item.epoch != epoch {
@@ -35,7 +35,7 @@ impl DefaultPipe {
             WriterDown::Notice(notice)
         } else if let Some(ack) = item.take_ack(durable) {
             WriterDown::Ack(ack)
-        } else if let Some(credit) = item.take_credit(withholds_credit) {
+        } else if let Some(credit) = item.take_credit(window) {
             WriterDown::Credit(credit)
         } else {
             return self.writer_waits();

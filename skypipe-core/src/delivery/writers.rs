@@ -48,7 +48,7 @@ impl DefaultPipe {
 
     /// The welcome of an attached writer, once its joining is durable.
     pub fn writer_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<WriterWelcome, Error>> {
-        let (durable, withhold) = (self.durable, self.waits());
+        let (durable, window) = (self.durable, self.window());
         let confirmed = self.confirmed();
         let Some(&no) = self.writers.get(&session) else { return Some(Err(self.unknown())) };
         let readers = self.readers.values().filter(|reader| reader.has_live(no).is_some()).count() as u32;
@@ -60,7 +60,7 @@ impl DefaultPipe {
             Ok(WriterWelcome {
                 next: item.accepted,
                 ack: item.welcome_ack(durable),
-                credit: item.welcome_credit(withhold),
+                credit: item.welcome_credit(window),
                 readers,
             })
         })
@@ -69,7 +69,8 @@ impl DefaultPipe {
     /// A batch comes in. One that came before is compared with what is in memory; with what is in the log, by the caller.
     ///
     /// # Errors
-    /// `E_FENCED`, or `E_PROTOCOL` and `E_CONFLICT` when the batch cannot be the next one; the attach must be closed then.
+    /// `E_FENCED`, or `E_PROTOCOL` and `E_CONFLICT` when the batch cannot be the next one or there was no credit for it; the attach must be
+    /// closed then.
     pub fn batch(&mut self, session: SessionId, epoch: Epoch, batch: Batch, now: Time) -> Result<Came, Error> {
         let no = self.attached_item(session, epoch)?;
         if self.read_only.is_some() {
@@ -79,6 +80,7 @@ impl DefaultPipe {
         if batch.session() != session {
             return Err(Error::new(Code::Protocol, "a batch of another session"));
         }
+        self.spend(no, &batch)?;
         if self.is_known(no, &batch)? {
             let in_memory = self.items[&no].in_memory(batch.first()).is_some();
             return Ok(if in_memory { Came::Fine } else { Came::Again(no) });
@@ -204,6 +206,12 @@ impl DefaultPipe {
         Ok(())
     }
 
+    /// A writer that sends more than it may fills memory that nobody gave it.
+    fn spend(&mut self, no: ItemNo, batch: &Batch) -> Result<(), Error> {
+        let spent = self.items.get_mut(&no).is_some_and(|item| item.spend(batch.encoded().len()));
+        if spent { Ok(()) } else { Err(Error::new(Code::Protocol, "a batch without credit for it")) }
+    }
+
     /// Whether a batch was accepted before.
     fn is_known(&mut self, no: ItemNo, batch: &Batch) -> Result<bool, Error> {
         let item = &self.items[&no];
@@ -226,12 +234,15 @@ impl DefaultPipe {
     /// Tells the readers of an item that there is more of it.
     pub(super) fn offer(&mut self, no: ItemNo) {
         let mut woken = Vec::new();
+        let ended = self.items.get(&no).is_some_and(|item| item.end.is_some());
         for (session, reader) in &mut self.readers {
+            // One that may not be sent anything is woken by its credit: a thousand of them must not cost each batch a thousand looks.
+            let may_be_sent = ended || reader.credit > 0;
             if let Some(live) = reader.live().filter(|live| live.cursors.contains_key(&no)) {
                 live.queue(no);
-                woken.push(*session);
+                woken.extend(may_be_sent.then_some(*session));
             } else if reader.cursor(no).is_some() {
-                woken.push(*session);
+                woken.extend(may_be_sent.then_some(*session));
             }
         }
         woken.into_iter().for_each(|session| self.wake(session));

@@ -14,6 +14,7 @@ use crate::error::{Code, Error};
 use crate::gatekeeper::Gatekeeper;
 use crate::local_broker::{LocalBroker, LocalBrokerOptions};
 use crate::local_socket::LocalSocketListener;
+use crate::memory::{MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Memory};
 use crate::relay::Relay;
 use crate::transport::Listener;
 use crate::wire::SoftwareVersion;
@@ -39,6 +40,8 @@ pub struct HostOptions {
     pub public_urls: Vec<String>,
     /// Leave out the folder's own socket; the listeners above are all there is.
     pub without_socket: bool,
+    /// Bytes of memory to take in all, at least [`MEMORY_BYTES_MIN`]; none is [`MEMORY_BYTES_MAX`].
+    pub memory: Option<u64>,
     /// Stop when nobody was attached for so long.
     pub idle: Option<Duration>,
     /// Stop when this is done, such as upon a signal.
@@ -67,8 +70,10 @@ pub async fn serve(folder: &LocalFolder, options: HostOptions) -> Result<(), Err
 
 /// [`serve`] with the lock already taken.
 pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: HostOptions) -> Result<(), Error> {
-    let broker = open_broker(folder.data(), options.broker).await?;
+    let memory = Memory::of_process(options.memory.unwrap_or(MEMORY_BYTES_MAX).max(MEMORY_BYTES_MIN));
+    let broker = open_broker(folder.data(), LocalBrokerOptions { memory: memory.clone(), ..options.broker }).await?;
     let mut relay = Relay::new(broker.clone())
+        .with_memory(memory)
         .with_version(options.software.unwrap_or(SoftwareVersion::CURRENT))
         .with_public_urls(options.public_urls);
     if let Some(gatekeeper) = options.gatekeeper {

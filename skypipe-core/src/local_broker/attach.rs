@@ -4,10 +4,12 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use crate::broker::{Ack, Mode, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves, WriterWelcome};
+use crate::budget::Reservation;
 use crate::caller::{Caller, Holder, Peer};
 use crate::delivery::{Closed, DefaultPipe};
 use crate::error::{Code, Error};
 use crate::id::SessionId;
+use crate::memory::{PARTY_BYTES, PIPE_BYTES};
 use crate::name::PipeRef;
 
 use super::cell::SharedCell;
@@ -29,6 +31,7 @@ pub(super) async fn writer(
     {
         return Ok(halves::of_closed_writer(welcome_of(closed)));
     }
+    let _room = room(shared, attach.resume.is_none())?;
     let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
     let welcome = poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await?;
@@ -49,6 +52,7 @@ pub(super) async fn reader(
         return Ok(halves::of_closed_reader());
     }
     let (session, epoch) = (attach.session, attach.epoch);
+    let _room = room(shared, attach.resume.is_none())?;
     let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Reader, session, epoch));
     poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await?;
@@ -72,6 +76,13 @@ fn check(shared: &Shared, right: bool, mode: Option<Mode>, pipe: &PipeRef) -> Re
         }
         Some(mode) => Err(Error::new(Code::Unsupported, format!("this broker has no {} pipes", mode.word()))),
     }
+}
+
+/// Memory for one more, looked for before it is there. Who comes back has had it all the time.
+fn room(shared: &Shared, is_new: bool) -> Result<Option<Reservation>, Error> {
+    let busy = || Error::new(Code::Busy, "the relay holds as many pipes and sessions as its memory allows; try later");
+    let taken = is_new.then(|| shared.memory.sessions.take(PIPE_BYTES + PARTY_BYTES).ok_or_else(busy));
+    taken.transpose()
 }
 
 /// Only who may begin pipes attaches to one that does not exist. One that ceases to exist right behind this look is begun anew:

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use crate::broker::{Mode, PipeStat};
+use crate::budget::Reservation;
 use crate::delivery::{Closed, DefaultPipe, Effect};
 use crate::error::Error;
 use crate::id::{Lsn, PipeId, SessionId};
 use crate::log::Entry;
+use crate::memory::{Memory, PARTY_BYTES, PIPE_BYTES};
 use crate::name::PipeRef;
 use crate::time::Time;
 
@@ -29,16 +31,25 @@ struct State {
     wakers: BTreeMap<SessionId, Waker>,
     /// When the timers will wake the pipe.
     timer: Option<Time>,
+    /// The memory of all this.
+    reserved: Reservation,
+    /// Items and readers that are paid for.
+    parties: usize,
 }
 
 impl Cell {
-    pub(super) fn new(id: PipeId, machine: DefaultPipe) -> Self {
+    pub(super) fn new(id: PipeId, machine: DefaultPipe, memory: &Memory) -> Self {
         let pipe = machine.pipe().clone();
-        Self {
-            id,
-            pipe,
-            state: Mutex::new(State { machine, pending: VecDeque::new(), wakers: BTreeMap::new(), timer: None }),
-        }
+        let mut state = State {
+            machine,
+            pending: VecDeque::new(),
+            wakers: BTreeMap::new(),
+            timer: None,
+            reserved: memory.sessions.hold(PIPE_BYTES),
+            parties: 0,
+        };
+        state.reserve();
+        Self { id, pipe, state: Mutex::new(state) }
     }
 
     /// Changes the machine and does what comes of it. `None` when the pipe is gone.
@@ -50,6 +61,7 @@ impl Cell {
         let result = change(&mut state.machine);
         let woken = self.carry_out(shared, &mut state);
         self.set_timer(shared, &mut state);
+        state.reserve();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
         Some(result)
@@ -201,6 +213,17 @@ impl Cell {
         if state.timer.is_none_or(|timer| at < timer) {
             shared.timers.set(self.id, state.timer, at);
             state.timer = Some(at);
+        }
+    }
+}
+
+impl State {
+    /// Pays for the parties there are now.
+    fn reserve(&mut self) {
+        let parties = self.machine.parties();
+        if parties != self.parties {
+            self.parties = parties;
+            self.reserved.resize(PIPE_BYTES + parties as u64 * PARTY_BYTES);
         }
     }
 }

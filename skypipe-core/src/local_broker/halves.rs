@@ -8,8 +8,9 @@ use std::task::{Context, Poll, ready};
 use futures::future::BoxFuture;
 use futures::{Sink, SinkExt, Stream};
 
-use crate::batch::Batch;
+use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::broker::{ReaderDown, ReaderHalves, ReaderUp, WriterDown, WriterHalves, WriterUp, WriterWelcome};
+use crate::budget::{Place, Reservation};
 use crate::caller::{Caller, Peer};
 use crate::delivery::{Came, Next, conflict};
 use crate::error::{Code, Error};
@@ -79,7 +80,13 @@ pub(super) fn of_writer(attached: Arc<Attached>, welcome: WriterWelcome) -> Writ
 }
 
 pub(super) fn of_reader(attached: Arc<Attached>) -> ReaderHalves {
-    let down = ReaderStream { attached: attached.clone(), fetched: VecDeque::new(), fetching: None, over: false };
+    let down = ReaderStream {
+        attached: attached.clone(),
+        fetched: VecDeque::new(),
+        fetching: None,
+        waiting: None,
+        over: false,
+    };
     ReaderHalves { up: Box::pin(ReaderSink(attached)), down: Box::pin(down) }
 }
 
@@ -110,14 +117,14 @@ fn gone() -> Error {
 struct WriterSink {
     attached: Arc<Attached>,
     /// A batch that came before is compared with what the log has; one at a time.
-    comparing: Option<JoinHandle<bool>>,
+    comparing: Option<BoxFuture<'static, Result<bool, Error>>>,
 }
 
 impl WriterSink {
     /// Waits for the look into the log. What cannot be read there is the disk's fault, not the writer's.
     fn poll_compared(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let Some(comparing) = &mut self.comparing else { return Poll::Ready(Ok(())) };
-        let differs = ready!(Pin::new(comparing).poll(cx)).unwrap_or(false);
+        let differs = ready!(comparing.as_mut().poll(cx)).unwrap_or(false);
         self.comparing = None;
         Poll::Ready(if differs { Err(conflict()) } else { Ok(()) })
     }
@@ -143,8 +150,9 @@ impl Sink<WriterUp> for WriterSink {
         let came = cell.change(shared, |pipe| pipe.batch(*session, *epoch, batch, now));
         if let Came::Again(item) = came.unwrap_or_else(|| Err(gone()))? {
             let (log, pipe) = (shared.log.clone(), cell.id);
-            let differs = move || log.read(pipe, item, first, 1).is_ok_and(|read| has_other(&read, first, checksum));
-            self.comparing = Some(tokio::task::spawn_blocking(differs));
+            let differs =
+                move || Ok(log.read(pipe, item, first, 1).is_ok_and(|read| has_other(&read, first, checksum)));
+            self.comparing = Some(shared.env.work.read(differs));
         }
         Ok(())
     }
@@ -222,8 +230,11 @@ impl Stream for WriterStream {
     }
 }
 
-/// Batches of one item read from the log.
-type Fetch = BoxFuture<'static, Result<Read, Error>>;
+/// The same while memory is short: a batch at a time.
+const READ_BYTES_PRESSED: usize = 64 * 1024;
+
+/// Batches of one item read from the log, and the memory they lie in.
+type Fetch = BoxFuture<'static, Result<(Read, Reservation), Error>>;
 
 /// What comes down to a reader.
 struct ReaderStream {
@@ -232,6 +243,8 @@ struct ReaderStream {
     /// takes at once.
     fetched: VecDeque<(ItemNo, Batch)>,
     fetching: Option<(ItemNo, Seq, Fetch)>,
+    /// Waits for memory to read into. Boxed: it is seldom there.
+    waiting: Option<Box<Place>>,
     over: bool,
 }
 
@@ -283,18 +296,20 @@ impl ReaderStream {
         }
         let wrong = self.fetching.as_ref().is_some_and(|(i, s, _)| (*i, *s) != (item, from));
         if self.fetching.is_none() || wrong {
+            let (bytes_max, reserved) = ready!(self.poll_memory(cx, bytes_max));
             let (shared, pipe) = (&self.attached.shared, self.attached.cell.id);
-            let bytes_max = usize::try_from(bytes_max).map_or(READ_BYTES, |bytes| bytes.min(READ_BYTES));
             let log = shared.log.clone();
-            let read = shared.env.work.read(move || log.read(pipe, item, from, bytes_max));
+            let read = shared.env.work.read(move || Ok((log.read(pipe, item, from, bytes_max)?, reserved)));
             self.fetching = Some((item, from, read));
         }
         let Some((_, _, read)) = &mut self.fetching else { return Poll::Ready(Ok(None)) };
         let read = ready!(read.as_mut().poll(cx));
         self.fetching = None;
-        match read? {
+        let (read, mut reserved) = read?;
+        match read {
             Read::Batches(batches) => {
-                self.fetched = batches.into_iter().map(|batch| (item, batch)).collect();
+                let paid = batches.into_iter().map(|batch| batch.paid_from(&mut reserved));
+                self.fetched = paid.map(|batch| (item, batch)).collect();
                 Poll::Ready(Ok(None))
             }
             Read::Gap { to } => {
@@ -305,6 +320,18 @@ impl ReaderStream {
                 Poll::Ready(Ok(self.change(|pipe, session, epoch| pipe.missing(session, epoch, item, from, end))))
             }
         }
+    }
+
+    /// How much may be read at once, and the memory for it.
+    fn poll_memory(&mut self, cx: &Context<'_>, bytes_max: u64) -> Poll<(usize, Reservation)> {
+        let reads = &self.attached.shared.memory.reads;
+        let at_once = if reads.is_pressed() { READ_BYTES_PRESSED } else { READ_BYTES };
+        let bytes_max = usize::try_from(bytes_max).map_or(at_once, |bytes| bytes.min(at_once));
+        let place = self.waiting.get_or_insert_default();
+        // The last batch may go beyond.
+        let reserved = ready!(reads.poll_take((bytes_max + BATCH_BYTES_MAX) as u64, place, cx));
+        self.waiting = None;
+        Poll::Ready((bytes_max, reserved))
     }
 
     /// The batch that holds `from`, if it was read ahead; what stands before it is not wanted any more.

@@ -11,6 +11,7 @@ mod cell;
 mod closed;
 mod directory;
 mod halves;
+mod pressure;
 #[cfg(test)]
 mod read_only_tests;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use crate::delivery::limits::PIPE_BYTES_MAX;
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::log::{Disk, FolderDisk, LogOptions, RamDisk};
+use crate::memory::Memory;
 use crate::name::PipeRef;
 use shared::Shared;
 
@@ -46,13 +48,20 @@ pub struct LocalBrokerOptions {
     pub log: LogOptions,
     /// Bytes each pipe may have in the log; past it its writers wait.
     pub pipe_bytes_max: u64,
+    /// What it may hold in memory.
+    pub memory: Memory,
     /// Whether a process that had a session when the last host stopped is still there. A session of a dead process is lost at once.
     pub is_alive: fn(ProcessId) -> bool,
 }
 
 impl Default for LocalBrokerOptions {
     fn default() -> Self {
-        Self { log: LogOptions::default(), pipe_bytes_max: PIPE_BYTES_MAX, is_alive: crate::local_socket::is_alive }
+        Self {
+            log: LogOptions::default(),
+            pipe_bytes_max: PIPE_BYTES_MAX,
+            memory: Memory::default(),
+            is_alive: crate::local_socket::is_alive,
+        }
     }
 }
 

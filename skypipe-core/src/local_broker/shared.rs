@@ -12,6 +12,7 @@ use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::id::{Lsn, PipeId};
 use crate::log::{Disk, Entry, Log, LogOwner};
+use crate::memory::Memory;
 use crate::name::{Owner, PipePath, PipeRef};
 use crate::time::Time;
 
@@ -19,6 +20,7 @@ use super::LocalBrokerOptions;
 use super::cell::{Cell, SharedCell};
 use super::closed::ClosedSessions;
 use super::directory::Directory;
+use super::pressure;
 use super::timers::Timers;
 use super::vanished;
 
@@ -32,6 +34,7 @@ pub(super) struct Shared {
     pub(super) timers: Timers,
     /// See [`LocalBrokerOptions::pipe_bytes_max`].
     pub(super) pipe_bytes_max: u64,
+    pub(super) memory: Memory,
     directory: Mutex<Directory>,
     closed: Mutex<ClosedSessions>,
     next_pipe: AtomicU64,
@@ -61,6 +64,7 @@ impl Shared {
         let shared = Arc::new(Self {
             timers: Timers::default(),
             pipe_bytes_max: options.pipe_bytes_max,
+            memory: options.memory.clone(),
             directory: Mutex::default(),
             closed: Mutex::new(recovery.closed),
             next_pipe: AtomicU64::new(newest + 1),
@@ -108,7 +112,8 @@ impl Shared {
         if let Some((code, since)) = *lock(&self.stalled) {
             machine.waits_for_room(code, since);
         }
-        Arc::new(Cell::new(id, machine))
+        machine.writers_may(pressure::window(self));
+        Arc::new(Cell::new(id, machine, &self.memory))
     }
 
     /// Remembers the last number of a session, in the log as well.
@@ -144,7 +149,7 @@ impl Shared {
             self.log.forget(id, item, crate::id::Seq(u64::MAX));
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
-        let cell = Arc::new(Cell::new(id, pipe));
+        let cell = Arc::new(Cell::new(id, pipe, &self.memory));
         self.directory().insert(cell.clone());
         cell.recovered(self);
         let awaited = cell.change(self, |pipe| vanished::give_up_the_dead(pipe, options.is_alive));
@@ -157,7 +162,7 @@ impl Shared {
         self.log.pipes().into_iter().filter(unknown).for_each(|pipe| self.log.forget_pipe(pipe));
     }
 
-    fn to_all(&self, change: impl Fn(&mut DefaultPipe)) {
+    pub(super) fn to_all(&self, change: impl Fn(&mut DefaultPipe)) {
         let cells = self.directory().all();
         for cell in cells {
             cell.change(self, &change);

@@ -1,6 +1,8 @@
 //! One task that wakes pipes when something is due.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use tokio::sync::Notify;
 use crate::id::PipeId;
 use crate::time::Time;
 
+use super::pressure;
 use super::shared::{Shared, lock};
 
 /// When which pipe wants to be woken. A pipe stands here once, at the earliest moment it asked for; waking it too early costs a look.
@@ -16,6 +19,8 @@ use super::shared::{Shared, lock};
 pub(super) struct Timers {
     due: Mutex<BTreeSet<(Time, PipeId)>>,
     changed: Arc<Notify>,
+    /// What the pipes know of memory, so that they are told when it changes.
+    pub(super) is_pressed: AtomicBool,
 }
 
 impl Timers {
@@ -62,10 +67,15 @@ async fn run(shared: Weak<Shared>) {
                 cell.tick(&strong, now);
             }
         }
+        let is_pressed = pressure::follow(&strong);
         let (first, changed) = (strong.timers.first(), strong.timers.changed.clone());
+        let intake = strong.memory.intake.clone();
         // While the task sleeps it must not keep the broker alive.
         drop(strong);
-        wait(first.map(|at| at.since(now)), &changed).await;
+        tokio::select! {
+            () = wait(first.map(|at| at.since(now)), &changed) => {}
+            _ = poll_fn(|cx| intake.poll_pressure(is_pressed, cx)) => {}
+        }
     }
 }
 

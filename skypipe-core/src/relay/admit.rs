@@ -6,10 +6,13 @@ use futures::SinkExt;
 use futures::future::BoxFuture;
 
 use super::Relay;
+use super::penalties::Offence;
 use crate::broker::Features;
+use crate::budget::Reservation;
 use crate::caller::{Caller, Rights};
 use crate::error::{Code, Error};
 use crate::gatekeeper::{Admission, Gatekeeper};
+use crate::memory::LINK_BYTES;
 use crate::proof::{CHALLENGE_BYTES, RelayProof};
 use crate::remote::next;
 use crate::transport::{Link, LinkStream};
@@ -19,16 +22,23 @@ use crate::wire::{Admitted, FrameSink, FrameSource, Hello, Message, Prove, carry
 pub(super) struct Guest {
     pub(super) caller: Caller,
     pub(super) revoked: BoxFuture<'static, ()>,
+    /// What the link takes.
+    pub(super) reserved: Reservation,
 }
 
 /// Asks for proof of a key on the link's first stream and lets the key in, or says why not.
 pub(super) async fn admit(relay: &Relay, link: &dyn Link, stream: LinkStream) -> Option<Guest> {
     let (mut sink, mut source) = carry(stream);
-    let admitted = match &relay.gatekeeper {
-        Some(gatekeeper) => {
-            tokio::time::timeout(relay.limits.handshake, prove(relay, gatekeeper, link, &mut sink, &mut source)).await
+    let reserved = relay.memory.sessions.take(LINK_BYTES);
+    let admitted = match (&relay.gatekeeper, reserved) {
+        (Some(gatekeeper), Some(reserved)) => {
+            let proving = prove(relay, gatekeeper, link, &mut sink, &mut source, reserved);
+            tokio::time::timeout(relay.limits.handshake, proving).await
         }
-        None => Ok(Err(Error::new(Code::Access, "this relay serves its own machine only"))),
+        (Some(_), None) => {
+            Ok(Err(Error::new(Code::Busy, "the relay has as many links as its memory holds; try later")))
+        }
+        (None, _) => Ok(Err(Error::new(Code::Access, "this relay serves its own machine only"))),
     };
     let admitted = admitted.unwrap_or_else(|_| Err(Error::new(Code::Timeout, "no proof came in time")));
     match admitted {
@@ -40,6 +50,9 @@ pub(super) async fn admit(relay: &Relay, link: &dyn Link, stream: LinkStream) ->
             Some(guest)
         }
         Err(error) => {
+            if let Some(offence) = offence(error.code()) {
+                relay.state.punish(&link.peer(), offence, relay.env.now());
+            }
             refuse(relay, &mut sink, &error).await;
             None
         }
@@ -52,6 +65,7 @@ async fn prove(
     link: &dyn Link,
     sink: &mut FrameSink,
     source: &mut FrameSource,
+    reserved: Reservation,
 ) -> Result<Guest, Error> {
     let closed = || Error::new(Code::Disconnected, "the link closed before it proved a key");
     let (payload, hello) = next_hello(source).await?.ok_or_else(closed)?;
@@ -69,7 +83,17 @@ async fn prove(
     let ticket = (!prove.ticket.is_empty()).then_some(prove.ticket);
     let Admission { namespace, grants, admin, revoked } = gatekeeper.admit(key, ticket).await?;
     let caller = Caller { key: Some(key), namespace, rights: Rights::NONE, grants, admin, ..Caller::in_process() };
-    Ok(Guest { caller: caller.at(link.peer()), revoked })
+    Ok(Guest { caller: caller.at(link.peer()), revoked, reserved })
+}
+
+/// What a link did that ended like this; none where it is not to blame.
+fn offence(code: Code) -> Option<Offence> {
+    match code {
+        Code::Access | Code::Ticket => Some(Offence::Refused),
+        Code::Timeout | Code::Disconnected => Some(Offence::Silence),
+        Code::Protocol | Code::FrameSize | Code::Integrity => Some(Offence::Nonsense),
+        _ => None,
+    }
 }
 
 /// Says why not, as an error: it is understood before the relay's hello as well as behind it.

@@ -7,8 +7,10 @@ use futures::future::BoxFuture;
 use super::Relay;
 use super::admit::{self, Guest};
 use super::over::Over;
+use super::penalties::Offence;
 use super::state::HalfOpen;
 use super::stream::Stream;
+use crate::budget::Reservation;
 use crate::caller::{Caller, Peer};
 use crate::transport::{Link, LinkStream};
 
@@ -25,16 +27,20 @@ pub(super) fn serve(relay: Arc<Relay>, link: Arc<dyn Link>, half_open: HalfOpen)
 
 /// The first stream. A link that opens none in time is closed: it is half open as well.
 async fn begin(relay: Arc<Relay>, link: Arc<dyn Link>, half_open: HalfOpen) -> Option<BoxFuture<'static, ()>> {
-    let Ok(Ok(Some(first))) = tokio::time::timeout(relay.limits.handshake, link.accept()).await else { return None };
+    let Ok(Ok(Some(first))) = tokio::time::timeout(relay.limits.handshake, link.accept()).await else {
+        relay.state.punish(&link.peer(), Offence::Silence, relay.env.now());
+        return None;
+    };
     match link.peer() {
         // It proves a key. All streams end with the link, or when the key is revoked.
         Peer::Network(_) => {
-            let Guest { caller, revoked } = admit::admit(&relay, &*link, first).await?;
-            Some(Open { relay, link, caller, over: Some(Over::new()) }.until(revoked))
+            let Guest { caller, revoked, reserved } = admit::admit(&relay, &*link, first).await?;
+            let open = Open { relay, link, caller, over: Some(Over::new()), _reserved: Some(reserved) };
+            Some(open.until(revoked))
         }
         // The operating system vouches for who is at the other end: this very user, who may do everything.
         peer => {
-            let open = Open { relay, link, caller: Caller::in_process().at(peer), over: None };
+            let open = Open { relay, link, caller: Caller::in_process().at(peer), over: None, _reserved: None };
             open.spawn(first, half_open);
             Some(open.until(Box::pin(std::future::pending())))
         }
@@ -48,6 +54,8 @@ struct Open {
     caller: Caller,
     /// Tells the streams that the key was revoked; none on this machine, where there is none.
     over: Option<Over>,
+    /// What the link takes; none on this machine, where it is the stream.
+    _reserved: Option<Reservation>,
 }
 
 impl Open {

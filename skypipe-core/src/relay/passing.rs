@@ -13,6 +13,7 @@ use super::pump::{Stopped, pump};
 use super::state::{Counted, Phase, State};
 use super::stream::{bounded, farewell, going_away};
 use crate::broker::{DownStream, UpSink};
+use crate::budget::Reservation;
 use crate::error::{Code, Error};
 use crate::wire::{FrameSink, FrameSource, Message, MessageSink, MessageStream, error_frame};
 
@@ -23,6 +24,8 @@ pub(super) struct Ending {
     pub(super) revoked: Option<OverWatch>,
     /// See [`super::RelayLimits::farewell`].
     pub(super) farewell: Duration,
+    /// What the stream takes.
+    pub(super) _memory: Reservation,
 }
 
 /// An attach, and the stream it is on.

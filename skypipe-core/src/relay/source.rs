@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::caller::Peer;
 
 /// An IPv4 address, or the 64 bits of an IPv6 address that one customer has all the addresses of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Source([u8; 8]);
 
 impl Source {
@@ -20,6 +20,13 @@ impl Source {
             IpAddr::V6(ip) => source.copy_from_slice(&ip.octets()[..8]),
         }
         Some(Self(source))
+    }
+
+    /// As [`Source::of`], and none for this machine's own address: behind a proxy here all clients have it, and would pay for one another.
+    pub(super) fn punishable(peer: &Peer) -> Option<Self> {
+        let Peer::Network(address) = peer else { return None };
+        let is_here = address.parse::<SocketAddr>().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+        if is_here { None } else { Self::of(peer) }
     }
 }
 
@@ -80,6 +87,8 @@ mod tests {
         assert_eq!(source("[2001:db8:1:2::3]:5"), source("[2001:db8:1:2:ffff::]:5"));
         assert_ne!(source("[2001:db8:1:2::3]:5"), source("[2001:db8:1:3::3]:5"));
         assert!(Source::of(&Peer::InProcess).is_none());
+        let punishable = |address: &str| Source::punishable(&Peer::Network(address.to_owned())).is_some();
+        assert!(punishable("192.0.2.1:5") && !punishable("127.0.0.1:5") && !punishable("[::ffff:127.0.0.1]:5"));
     }
 
     #[test]

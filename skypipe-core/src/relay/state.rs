@@ -1,14 +1,16 @@
 //! What the streams of one relay share: its phase, and counts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::RelayLimits;
+use super::penalties::{Offence, Penalties};
 use super::source::{Counts, Share, Source};
 use super::watched::Watched;
 use crate::caller::Peer;
+use crate::time::Time;
 
 /// How far a relay is with stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +34,7 @@ pub(super) struct State {
     strangers: Arc<Semaphore>,
     sources: Counts,
     streams_max: usize,
+    penalties: Mutex<Penalties>,
 }
 
 /// A place among what has not asked for anything yet, until it is dropped.
@@ -51,6 +54,7 @@ impl State {
             strangers: Arc::new(Semaphore::new(limits.half_open.min(Semaphore::MAX_PERMITS))),
             sources: Counts::new(limits.half_open_per_source),
             streams_max: limits.streams,
+            penalties: Mutex::default(),
         }
     }
 
@@ -81,6 +85,22 @@ impl State {
         let share = self.sources.take(source)?;
         let place = self.strangers.clone().acquire_owned().await.ok()?;
         Some(HalfOpen { _place: place, _share: Some(share) })
+    }
+
+    /// Whether links of this peer's source are closed unseen for now.
+    pub(super) fn shuts_out(&self, peer: &Peer, now: Time) -> bool {
+        Source::punishable(peer).is_some_and(|source| self.penalties().shut_out(source, now))
+    }
+
+    /// The peer's link did that before it proved a key.
+    pub(super) fn punish(&self, peer: &Peer, offence: Offence, now: Time) {
+        if let Some(source) = Source::punishable(peer) {
+            self.penalties().punish(source, offence, now);
+        }
+    }
+
+    fn penalties(&self) -> MutexGuard<'_, Penalties> {
+        self.penalties.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a stream until the guard is dropped; none when there are too many.

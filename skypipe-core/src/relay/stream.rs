@@ -19,18 +19,20 @@ use crate::broker::{
 use crate::caller::{Caller, Peer};
 use crate::error::{Code, Error};
 use crate::gatekeeper::Gatekeeper;
+use crate::memory::{Memory, STREAM_BYTES};
 use crate::name::PipeRef;
 use crate::remote::next;
 use crate::transport::LinkStream;
 use crate::wire::{
-    Answer, FrameSink, FrameSource, Hello, Invited, Message, Request, SoftwareVersion, carry, error_frame,
-    refused_frame,
+    Answer, FrameSink, FrameSource, Hello, Intake, Invited, LOCAL_TAKES_NOTHING, Message, Outflow, Request,
+    SoftwareVersion, TAKES_NOTHING, carry, error_frame, refused_frame,
 };
 
 /// Serves one stream, in one task.
 pub(super) struct Stream {
     broker: Arc<dyn Broker>,
     limits: RelayLimits,
+    memory: Memory,
     software: SoftwareVersion,
     state: Arc<State>,
     caller: Caller,
@@ -46,6 +48,7 @@ impl Stream {
         Self {
             broker: relay.broker.clone(),
             limits: relay.limits,
+            memory: relay.memory.clone(),
             software: relay.software,
             state: relay.state.clone(),
             caller,
@@ -71,15 +74,16 @@ impl Stream {
     async fn begin(mut self, stream: LinkStream) -> Option<BoxFuture<'static, ()>> {
         let counted = self.state.stream();
         let state = self.state.clone();
-        let (mut sink, mut source) = carry(stream);
-        let opening = self.open(&mut sink, &mut source, counted.is_some());
+        let (mut sink, mut source) = self.carry(stream);
+        let reserved = self.memory.sessions.take(STREAM_BYTES);
+        let opening = self.open(&mut sink, &mut source, counted.is_some() && reserved.is_some());
         let attached = match select(pin!(opening), pin!(state.reached(Phase::Gone))).await {
             Either::Left((attached, _)) => attached?,
             Either::Right(_) => return None,
         };
         let Self { state, revoked, limits, .. } = self;
         let (stream, ends, per_second) = (counted?, (sink, source), limits.frames_per_second);
-        let ending = Ending { state, revoked, farewell: limits.farewell };
+        let ending = Ending { state, revoked, farewell: limits.farewell, _memory: reserved? };
         Some(match attached {
             Attached::Writer(up, down, attach) => {
                 Passing::new((up, down), ends, per_second, ending, [attach, stream]).run()
@@ -88,6 +92,15 @@ impl Stream {
                 Passing::new((up, down), ends, per_second, ending, [attach, stream]).run()
             }
         })
+    }
+
+    /// Its frames, within bounds.
+    fn carry(&self, stream: LinkStream) -> (FrameSink, FrameSource) {
+        let is_afar = matches!(self.caller.peer, Peer::Network(_));
+        let patience = if is_afar { TAKES_NOTHING } else { LOCAL_TAKES_NOTHING };
+        let (sink, source) = carry(stream);
+        let intake = Intake::new(self.memory.intake.clone(), is_afar);
+        (sink.within(Outflow::new(self.memory.clone(), patience)), source.within(intake))
     }
 
     /// Hello, request and answer. Gives the attach if that is what was asked for.

@@ -14,8 +14,10 @@ use super::constants::WRITE_SLICES_MAX;
 use super::decoder::Decoder;
 use super::frame::Frame;
 use super::hello::Hello;
+use super::intake::Intake;
 use super::message::Message;
 use super::outbox::Outbox;
+use super::outflow::Outflow;
 use crate::error::{Code, Error};
 use crate::transport::{Duplex, LinkStream};
 
@@ -24,21 +26,36 @@ pub(crate) fn carry(stream: LinkStream) -> (FrameSink, FrameSource) {
     match stream {
         LinkStream::Bytes(duplex) => {
             let (reading, writing) = tokio::io::split(duplex);
-            let sink = FrameSink::Bytes { writing, outbox: Outbox::new() };
-            (sink, FrameSource { carrier: Carrier::Bytes(reading, Decoder::new()), peeked: None })
+            let sink = FrameSink::Bytes { writing, outbox: Outbox::new(), outflow: None };
+            (sink, FrameSource { carrier: Carrier::Bytes(reading, Decoder::new()), peeked: None, intake: None })
         }
         LinkStream::Frames(frames) => {
             let (sending, receiving) = frames.into_channels();
             let carrier = Carrier::Frames { receiving, _open: sending.clone() };
-            (FrameSink::Frames(sending), FrameSource { carrier, peeked: None })
+            (FrameSink::Frames(sending), FrameSource { carrier, peeked: None, intake: None })
         }
     }
 }
 
 /// Takes frames. Several that were fed before a flush leave with one write.
 pub(crate) enum FrameSink {
-    Bytes { writing: WriteHalf<Box<dyn Duplex>>, outbox: Outbox },
+    Bytes {
+        writing: WriteHalf<Box<dyn Duplex>>,
+        outbox: Outbox,
+        /// For how long nothing may be taken; none at a client.
+        outflow: Option<Box<Outflow>>,
+    },
     Frames(mpsc::Sender<Frame>),
+}
+
+impl FrameSink {
+    /// The same, with a bound on how long the other side may take nothing.
+    pub(crate) fn within(mut self, bound: Outflow) -> Self {
+        if let Self::Bytes { outflow, .. } = &mut self {
+            *outflow = Some(Box::new(bound));
+        }
+        self
+    }
 }
 
 impl Sink<Frame> for FrameSink {
@@ -46,9 +63,9 @@ impl Sink<Frame> for FrameSink {
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match &mut *self {
-            Self::Bytes { writing, outbox } => {
+            Self::Bytes { writing, outbox, outflow } => {
                 while outbox.is_full() {
-                    ready!(poll_write(writing, outbox, cx))?;
+                    ready!(poll_write(writing, outbox, outflow, cx))?;
                 }
                 Poll::Ready(Ok(()))
             }
@@ -65,9 +82,9 @@ impl Sink<Frame> for FrameSink {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match &mut *self {
-            Self::Bytes { writing, outbox } => {
+            Self::Bytes { writing, outbox, outflow } => {
                 while !outbox.is_empty() {
-                    ready!(poll_write(writing, outbox, cx))?;
+                    ready!(poll_write(writing, outbox, outflow, cx))?;
                 }
                 Pin::new(writing).poll_flush(cx).map_err(|e| broken(&e))
             }
@@ -91,15 +108,21 @@ impl Sink<Frame> for FrameSink {
 fn poll_write(
     writing: &mut WriteHalf<Box<dyn Duplex>>,
     outbox: &mut Outbox,
+    outflow: &mut Option<Box<Outflow>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Error>> {
     let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
     let count = outbox.fill(&mut slices);
     let written = if writing.is_write_vectored() {
-        ready!(Pin::new(writing).poll_write_vectored(cx, &slices[..count]))
+        Pin::new(writing).poll_write_vectored(cx, &slices[..count])
     } else {
-        ready!(Pin::new(writing).poll_write(cx, &slices[0]))
+        Pin::new(writing).poll_write(cx, &slices[0])
     };
+    let Poll::Ready(written) = written else {
+        outflow.iter_mut().try_for_each(|outflow| outflow.poll_blocked(cx))?;
+        return Poll::Pending;
+    };
+    outflow.iter_mut().for_each(|outflow| outflow.moved());
     match written {
         Ok(0) => Poll::Ready(Err(closed())),
         Ok(bytes) => {
@@ -115,6 +138,8 @@ pub(crate) struct FrameSource {
     carrier: Carrier,
     /// Boxed: it is seldom there.
     peeked: Option<Box<Result<Frame, Error>>>,
+    /// What frames may cost; none at a client, which asked for what it gets.
+    intake: Option<Intake>,
 }
 
 enum Carrier {
@@ -132,6 +157,12 @@ impl FrameSource {
         if let Carrier::Bytes(_, decoder) = &mut self.carrier {
             decoder.trust();
         }
+    }
+
+    /// The same, with bounds on what frames on their way in may cost.
+    pub(crate) fn within(mut self, intake: Intake) -> Self {
+        self.intake = Some(intake);
+        self
     }
 
     /// Resolves when the other side is gone. A frame that comes meanwhile is kept for the next poll.
@@ -152,8 +183,9 @@ impl Stream for FrameSource {
         if let Some(peeked) = self.peeked.take() {
             return Poll::Ready(Some(*peeked));
         }
-        match &mut self.carrier {
-            Carrier::Bytes(reading, decoder) => poll_frame(reading, decoder, cx).map(Result::transpose),
+        let Self { carrier, intake, .. } = &mut *self;
+        match carrier {
+            Carrier::Bytes(reading, decoder) => poll_frame(reading, decoder, intake, cx).map(Result::transpose),
             Carrier::Frames { receiving, .. } => receiving.poll_next_unpin(cx).map(|frame| frame.map(Ok)),
         }
     }
@@ -162,21 +194,31 @@ impl Stream for FrameSource {
 fn poll_frame(
     reading: &mut ReadHalf<Box<dyn Duplex>>,
     decoder: &mut Decoder,
+    intake: &mut Option<Intake>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Option<Frame>, Error>> {
     loop {
         if let Some(frame) = decoder.frame()? {
-            return Poll::Ready(Ok(Some(frame)));
+            return Poll::Ready(Ok(Some(match intake {
+                Some(intake) => intake.whole(frame),
+                None => frame,
+            })));
+        }
+        if let Some(intake) = intake {
+            ready!(intake.poll_room(decoder, cx))?;
         }
         let mut space = decoder.space()?;
         let Poll::Ready(read) = poll_read(reading, &mut space, cx) else {
-            decoder.rest();
+            match intake {
+                Some(intake) => intake.poll_rest(decoder, cx)?,
+                None => decoder.rest(),
+            }
             return Poll::Pending;
         };
         match read {
             Ok(0) if decoder.is_torn() => return Poll::Ready(Err(closed())),
             Ok(0) => return Poll::Ready(Ok(None)),
-            Ok(_) => {}
+            Ok(bytes) => intake.iter_mut().for_each(|intake| intake.came(bytes)),
             Err(error) => return Poll::Ready(Err(broken(&error))),
         }
     }

@@ -52,19 +52,34 @@ impl Decoder {
     /// As [`Decoder::frame`].
     pub fn space(&mut self) -> Result<Limit<&mut BytesMut>, Error> {
         let total = self.frame_bytes()?.unwrap_or(HEADER_BYTES);
+        let allocates = self.allocates()?;
         if total > READ_BYTES_MAX {
             self.read_bytes = READ_BYTES_MIN;
             self.move_to(total);
             let missing = total.saturating_sub(self.buffer.len());
             return Ok((&mut self.buffer).limit(missing));
         }
-        if self.buffer.capacity() < total || self.buffer.capacity() == self.buffer.len() {
-            self.move_to(total.max(self.read_bytes));
+        if let Some(bytes) = allocates {
+            self.move_to(bytes);
             // The next one is larger: what fills a buffer is likely to fill another.
             self.read_bytes = (self.read_bytes * 4).min(READ_BYTES_MAX);
         }
         let spare = self.buffer.capacity() - self.buffer.len();
         Ok((&mut self.buffer).limit(spare))
+    }
+
+    /// How large a buffer [`Decoder::space`] is about to allocate, if it has to.
+    ///
+    /// # Errors
+    /// As [`Decoder::frame`].
+    pub fn allocates(&self) -> Result<Option<usize>, Error> {
+        let total = self.frame_bytes()?.unwrap_or(HEADER_BYTES);
+        let (length, capacity) = (self.buffer.len(), self.buffer.capacity());
+        Ok(if total > READ_BYTES_MAX {
+            (capacity < total).then_some(total)
+        } else {
+            (capacity < total || capacity == length).then_some(total.max(self.read_bytes))
+        })
     }
 
     /// Takes as much of `input` as goes into one [`Decoder::space`], off its front.
@@ -77,6 +92,11 @@ impl Decoder {
         space.put_slice(&input[..count]);
         *input = &input[count..];
         Ok(())
+    }
+
+    /// Reads little at once from now on, and more only where a frame is longer.
+    pub fn read_little(&mut self) {
+        self.read_bytes = READ_BYTES_MIN;
     }
 
     /// Whether a frame was begun and not ended.

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::constants::{FLAG_SKIPPABLE, HEADER_BYTES};
+use super::constants::{FLAG_SKIPPABLE, HEADER_BYTES, kind};
 use crate::batch::Batch;
 use crate::codec::Fields;
 use crate::error::{Code, Error};
@@ -35,6 +35,11 @@ impl Frame {
     /// The kind, one of [`kind`](super::constants::kind).
     pub fn kind(&self) -> u8 {
         self.kind
+    }
+
+    /// Whether it is of a kind that ends with a batch.
+    pub(crate) fn carries_batch(&self) -> bool {
+        matches!(self.kind, kind::WRITER_BATCH | kind::READER_BATCH)
     }
 
     /// Bytes of the whole payload, the batch included.

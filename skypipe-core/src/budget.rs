@@ -1,0 +1,344 @@
+//! One bound on the memory that peers can fill.
+//!
+//! Whatever a peer can make a relay hold (frames on their way in, batches until the last reader and the log have let go of them, batches
+//! read from the log, sessions, pipes) is a [`Reservation`] out of one [`Budget`] for as long as it is there. What nobody uses costs nothing, so
+//! ten thousand idle sessions may be allowed what one busy session uses. When more than half is used, windows shrink
+//! ([`Budget::is_pressed`]); when all is used, what is new waits in line ([`Budget::poll_take`]) or is refused ([`Budget::take`]).
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+/// How much memory peers may fill. Cheap to clone: every clone is the same budget.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    bytes_max: u64,
+    /// Changed only under the lock, so that nobody takes what the first in line was woken for.
+    used: AtomicU64,
+    /// More than half was used, and not yet less than 3/8 again.
+    pressed: AtomicBool,
+    line: Mutex<Line>,
+}
+
+/// Who waits, the first one first.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<(u64, Waker)>,
+    next_place: u64,
+    /// Who wants to hear when pressure comes or goes.
+    watching: Vec<Waker>,
+}
+
+impl Budget {
+    /// A budget of exactly so many bytes.
+    pub fn new(bytes_max: u64) -> Self {
+        let (used, pressed) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self(Arc::new(Shared { bytes_max, used, pressed, line: Mutex::default() }))
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether windows are to be small.
+    pub fn is_pressed(&self) -> bool {
+        self.0.pressed.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes, if they are there and nobody waits for them.
+    pub fn take(&self, bytes: u64) -> Option<Reservation> {
+        let line = self.0.line();
+        (line.waiting.is_empty() && self.0.fits(bytes)).then(|| self.0.grant(line, bytes))
+    }
+
+    /// So many bytes, when they are there and it is the turn of this `place`. More than there is in all is granted when nothing else is in use.
+    pub fn poll_take(&self, bytes: u64, place: &mut Place, cx: &Context<'_>) -> Poll<Reservation> {
+        let mut line = self.0.line();
+        let is_first = line.waiting.front().is_none_or(|(first, _)| place.is(*first));
+        if is_first && (self.0.fits(bytes) || self.used() == 0) {
+            if place.number.take().is_some() {
+                line.waiting.pop_front();
+            }
+            // There may be room for the next one as well.
+            let next = line.waiting.front().map(|(_, waker)| waker.clone());
+            let grant = self.0.grant(line, bytes);
+            next.into_iter().for_each(Waker::wake);
+            return Poll::Ready(grant);
+        }
+        line.wait(place, cx.waker());
+        drop(line);
+        place.budget.get_or_insert_with(|| self.clone());
+        Poll::Pending
+    }
+
+    /// So many bytes, which are in memory already.
+    pub fn hold(&self, bytes: u64) -> Reservation {
+        self.0.grant(self.0.line(), bytes)
+    }
+
+    /// Ready when pressure is not `as_known` any more.
+    pub fn poll_pressure(&self, as_known: bool, cx: &Context<'_>) -> Poll<bool> {
+        let mut line = self.0.line();
+        let now = self.is_pressed();
+        if now != as_known {
+            return Poll::Ready(now);
+        }
+        if !line.watching.iter().any(|waker| waker.will_wake(cx.waker())) {
+            line.watching.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Shared {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fits(&self, bytes: u64) -> bool {
+        self.used.load(Ordering::Relaxed).saturating_add(bytes) <= self.bytes_max
+    }
+
+    fn grant(self: &Arc<Self>, line: MutexGuard<'_, Line>, bytes: u64) -> Reservation {
+        let used = self.used.load(Ordering::Relaxed).saturating_add(bytes);
+        self.set(line, used);
+        Reservation { budget: self.clone(), bytes }
+    }
+
+    fn give_back(&self, bytes: u64) {
+        let line = self.line();
+        let first = line.waiting.front().map(|(_, waker)| waker.clone());
+        let used = self.used.load(Ordering::Relaxed).saturating_sub(bytes);
+        self.set(line, used);
+        first.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakers are woken when the lock is free.
+    fn set(&self, mut line: MutexGuard<'_, Line>, used: u64) {
+        self.used.store(used, Ordering::Relaxed);
+        let was_pressed = self.pressed.load(Ordering::Relaxed);
+        // Between the two marks it stays as it is, so that windows do not flutter.
+        let pressed = if was_pressed { used > self.bytes_max / 8 * 3 } else { used > self.bytes_max / 2 };
+        if pressed == was_pressed {
+            return;
+        }
+        self.pressed.store(pressed, Ordering::Relaxed);
+        let watching = std::mem::take(&mut line.watching);
+        drop(line);
+        watching.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Line {
+    fn wait(&mut self, place: &mut Place, waker: &Waker) {
+        let number = *place.number.get_or_insert_with(|| {
+            self.next_place += 1;
+            self.next_place
+        });
+        match self.waiting.iter_mut().find(|(other, _)| *other == number) {
+            Some((_, known)) => known.clone_from(waker),
+            None => self.waiting.push_back((number, waker.clone())),
+        }
+    }
+}
+
+/// A place in the line for a [`Budget`], left when it is dropped.
+#[derive(Debug, Default)]
+pub struct Place {
+    number: Option<u64>,
+    budget: Option<Budget>,
+}
+
+impl Place {
+    fn is(&self, number: u64) -> bool {
+        self.number == Some(number)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let (Some(number), Some(budget)) = (self.number, &self.budget) else { return };
+        let mut line = budget.0.line();
+        line.waiting.retain(|(other, _)| *other != number);
+        let first = line.waiting.front().map(|(_, waker)| waker.clone());
+        drop(line);
+        first.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A part of a [`Budget`], given back when it is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// The same memory, whose grant is given back with its last clone and slice.
+    pub fn own(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Owned { bytes, _grant: self })
+    }
+
+    /// So many bytes from now on; more are taken whether they are there or not.
+    pub fn resize(&mut self, bytes: u64) {
+        if bytes < self.bytes {
+            self.budget.give_back(self.bytes - bytes);
+        } else if bytes > self.bytes {
+            let line = self.budget.line();
+            let used = self.budget.used.load(Ordering::Relaxed).saturating_add(bytes - self.bytes);
+            self.budget.set(line, used);
+        }
+        self.bytes = bytes;
+    }
+
+    /// Takes so many bytes, or all, off this grant into one of their own.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { budget: self.budget.clone(), bytes }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.budget.give_back(self.bytes);
+        }
+    }
+}
+
+struct Owned {
+    bytes: Bytes,
+    _grant: Reservation,
+}
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn woken() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (count.clone(), Waker::from(count))
+    }
+
+    #[test]
+    fn a_grant_comes_back_with_the_last_slice_of_its_bytes() {
+        let budget = Budget::new(100);
+        let bytes = budget.take(60).unwrap().own(Bytes::from(vec![1; 60]));
+        let slice = bytes.slice(10..20);
+        drop(bytes);
+        assert!(budget.used() == 60 && budget.take(60).is_none());
+        drop(slice);
+        assert!(budget.used() == 0 && budget.take(60).is_some());
+    }
+
+    #[test]
+    fn who_waits_is_served_in_turn_and_nobody_passes() {
+        let budget = Budget::new(100);
+        let (all, (first_woken, first_waker), (second_woken, second_waker)) = (budget.take(100), woken(), woken());
+        let (mut first, mut second) = (Place::default(), Place::default());
+        assert!(budget.poll_take(80, &mut first, &Context::from_waker(&first_waker)).is_pending());
+        assert!(budget.poll_take(10, &mut second, &Context::from_waker(&second_waker)).is_pending());
+        drop(all);
+        assert!(first_woken.0.load(Ordering::Relaxed) == 1 && second_woken.0.load(Ordering::Relaxed) == 0);
+        assert!(budget.take(10).is_none(), "the first in line was woken for it");
+        assert!(budget.poll_take(10, &mut second, &Context::from_waker(&second_waker)).is_pending());
+        let taken = budget.poll_take(80, &mut first, &Context::from_waker(&first_waker));
+        assert!(taken.is_ready() && second_woken.0.load(Ordering::Relaxed) == 1);
+        assert!(budget.poll_take(10, &mut second, &Context::from_waker(&second_waker)).is_ready());
+    }
+
+    #[test]
+    fn who_leaves_the_line_holds_up_nobody() {
+        let budget = Budget::new(100);
+        let (used, (_, waker), (second_woken, second_waker)) = (budget.take(50), woken(), woken());
+        let (mut first, mut second) = (Place::default(), Place::default());
+        assert!(budget.poll_take(80, &mut first, &Context::from_waker(&waker)).is_pending());
+        assert!(budget.poll_take(10, &mut second, &Context::from_waker(&second_waker)).is_pending());
+        drop(first);
+        assert_eq!(second_woken.0.load(Ordering::Relaxed), 1);
+        assert!(budget.poll_take(10, &mut second, &Context::from_waker(&second_waker)).is_ready());
+        drop(used);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn more_than_there_is_goes_alone() {
+        let budget = Budget::new(100);
+        let (_, waker) = woken();
+        let cx = Context::from_waker(&waker);
+        let used = budget.take(1);
+        let mut place = Place::default();
+        assert!(budget.poll_take(500, &mut place, &cx).is_pending());
+        drop(used);
+        assert!(budget.poll_take(500, &mut place, &cx).is_ready());
+    }
+
+    #[test]
+    fn pressure_is_told_when_it_comes_and_when_it_goes() {
+        let budget = Budget::new(80);
+        let (count, waker) = woken();
+        let cx = Context::from_waker(&waker);
+        assert!(budget.poll_pressure(false, &cx).is_pending());
+        let mut grant = budget.hold(40);
+        assert!(!budget.is_pressed());
+        grant.resize(41);
+        assert!(budget.is_pressed() && count.0.load(Ordering::Relaxed) == 1);
+        assert_eq!(budget.poll_pressure(false, &cx), Poll::Ready(true));
+        assert!(budget.poll_pressure(true, &cx).is_pending());
+        grant.resize(31);
+        assert!(budget.is_pressed(), "it does not flutter");
+        grant.resize(30);
+        assert!(!budget.is_pressed() && count.0.load(Ordering::Relaxed) == 2);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_used_is_what_is_held(steps in prop::collection::vec((0u8..4, 0u64..60), 0..200)) {
+            let budget = Budget::new(100);
+            let mut grants: Vec<Reservation> = Vec::new();
+            for (what, bytes) in steps {
+                match (what, grants.last_mut()) {
+                    (0, _) => {
+                        let before = budget.used();
+                        let taken = budget.take(bytes);
+                        prop_assert_eq!(taken.is_some(), before + bytes <= 100);
+                        grants.extend(taken);
+                    }
+                    (1, Some(last)) => last.resize(bytes),
+                    (2, Some(last)) => { let part = last.split(bytes); grants.push(part); }
+                    _ => drop(grants.pop()),
+                }
+                prop_assert_eq!(budget.used(), grants.iter().map(|grant| grant.bytes).sum::<u64>());
+            }
+        }
+    }
+}
