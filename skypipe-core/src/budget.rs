@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
@@ -24,6 +24,8 @@ struct Shared {
     /// More than half was used, and not yet less than 3/8 again.
     pressed: AtomicBool,
     line: Mutex<Line>,
+    /// What this is a part of.
+    whole: Option<Budget>,
 }
 
 /// Who waits, the first one first.
@@ -38,8 +40,23 @@ struct Line {
 impl Budget {
     /// A budget of exactly so many bytes.
     pub fn new(bytes_max: u64) -> Self {
+        Self::within(bytes_max, None)
+    }
+
+    /// So many bytes of this one at most, for one party of many: what is reserved there is reserved here too.
+    #[must_use]
+    pub fn part(&self, bytes_max: u64) -> Self {
+        Self::within(bytes_max, Some(self.clone()))
+    }
+
+    fn within(bytes_max: u64, whole: Option<Self>) -> Self {
         let (used, pressed) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self(Arc::new(Shared { bytes_max, used, pressed, line: Mutex::default() }))
+        Self(Arc::new(Shared { bytes_max, used, pressed, line: Mutex::default(), whole }))
+    }
+
+    /// Bytes that there are in all.
+    pub fn bytes_max(&self) -> u64 {
+        self.0.bytes_max
     }
 
     /// Bytes in use.
@@ -47,28 +64,56 @@ impl Budget {
         self.0.used.load(Ordering::Relaxed)
     }
 
-    /// Whether windows are to be small.
+    /// Whether windows are to be small, here or in what this is a part of.
     pub fn is_pressed(&self) -> bool {
-        self.0.pressed.load(Ordering::Relaxed)
+        self.0.pressed.load(Ordering::Relaxed) || self.0.whole.as_ref().is_some_and(Self::is_pressed)
     }
 
     /// So many bytes, if they are there and nobody waits for them.
     pub fn take(&self, bytes: u64) -> Option<Reservation> {
+        let of_whole = match &self.0.whole {
+            Some(whole) => Some(Box::new(whole.take(bytes)?)),
+            None => None,
+        };
         let line = self.0.line();
-        (line.waiting.is_empty() && self.0.fits(bytes)).then(|| self.0.grant(line, bytes))
+        let fits = line.waiting.is_empty() && self.0.fits(bytes);
+        fits.then(|| self.0.grant(line, bytes, of_whole))
     }
 
     /// So many bytes, when they are there and it is the turn of this `place`. More than there is in all is granted when nothing else is in use.
+    /// Who has waited for its part waits for the whole then, and holds its part meanwhile, which is nobody else's.
     pub fn poll_take(&self, bytes: u64, place: &mut Place, cx: &Context<'_>) -> Poll<Reservation> {
+        let Some(whole) = &self.0.whole else { return self.poll_own(bytes, place, cx) };
+        let mut own = match place.own.take() {
+            Some(own) => own,
+            None => ready!(self.poll_own(bytes, place, cx)),
+        };
+        let in_whole = place.whole.get_or_insert_default();
+        match whole.poll_take(bytes, in_whole, cx) {
+            Poll::Ready(of_whole) => {
+                own.of_whole = Some(Box::new(of_whole));
+                place.whole = None;
+                Poll::Ready(own)
+            }
+            Poll::Pending => {
+                place.own = Some(own);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_own(&self, bytes: u64, place: &mut Place, cx: &Context<'_>) -> Poll<Reservation> {
         let mut line = self.0.line();
         let is_first = line.waiting.front().is_none_or(|(first, _)| place.is(*first));
         if is_first && (self.0.fits(bytes) || self.used() == 0) {
+            // Nobody waits any more.
+            place.budget = None;
             if place.number.take().is_some() {
                 line.waiting.pop_front();
             }
             // There may be room for the next one as well.
             let next = line.waiting.front().map(|(_, waker)| waker.clone());
-            let grant = self.0.grant(line, bytes);
+            let grant = self.0.grant(line, bytes, None);
             next.into_iter().for_each(Waker::wake);
             return Poll::Ready(grant);
         }
@@ -80,7 +125,8 @@ impl Budget {
 
     /// So many bytes, which are in memory already.
     pub fn hold(&self, bytes: u64) -> Reservation {
-        self.0.grant(self.0.line(), bytes)
+        let of_whole = self.0.whole.as_ref().map(|whole| Box::new(whole.hold(bytes)));
+        self.0.grant(self.0.line(), bytes, of_whole)
     }
 
     /// Ready when pressure is not `as_known` any more.
@@ -106,10 +152,15 @@ impl Shared {
         self.used.load(Ordering::Relaxed).saturating_add(bytes) <= self.bytes_max
     }
 
-    fn grant(self: &Arc<Self>, line: MutexGuard<'_, Line>, bytes: u64) -> Reservation {
+    fn grant(
+        self: &Arc<Self>,
+        line: MutexGuard<'_, Line>,
+        bytes: u64,
+        of_whole: Option<Box<Reservation>>,
+    ) -> Reservation {
         let used = self.used.load(Ordering::Relaxed).saturating_add(bytes);
         self.set(line, used);
-        Reservation { budget: self.clone(), bytes }
+        Reservation { budget: self.clone(), bytes, of_whole }
     }
 
     fn give_back(&self, bytes: u64) {
@@ -154,6 +205,9 @@ impl Line {
 pub struct Place {
     number: Option<u64>,
     budget: Option<Budget>,
+    /// What was taken of the part already, and the place in the line for the whole.
+    own: Option<Reservation>,
+    whole: Option<Box<Self>>,
 }
 
 impl Place {
@@ -178,6 +232,8 @@ impl Drop for Place {
 pub struct Reservation {
     budget: Arc<Shared>,
     bytes: u64,
+    /// The same bytes of what the budget is a part of.
+    of_whole: Option<Box<Self>>,
 }
 
 impl Reservation {
@@ -188,6 +244,7 @@ impl Reservation {
 
     /// So many bytes from now on; more are taken whether they are there or not.
     pub fn resize(&mut self, bytes: u64) {
+        self.of_whole.iter_mut().for_each(|whole| whole.resize(bytes));
         if bytes < self.bytes {
             self.budget.give_back(self.bytes - bytes);
         } else if bytes > self.bytes {
@@ -203,7 +260,8 @@ impl Reservation {
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        Self { budget: self.budget.clone(), bytes }
+        let of_whole = self.of_whole.as_mut().map(|whole| Box::new(whole.split(bytes)));
+        Self { budget: self.budget.clone(), bytes, of_whole }
     }
 }
 
@@ -300,6 +358,43 @@ mod tests {
         assert!(budget.poll_take(500, &mut place, &cx).is_pending());
         drop(used);
         assert!(budget.poll_take(500, &mut place, &cx).is_ready());
+    }
+
+    #[test]
+    fn who_fills_its_part_leaves_the_rest_to_others() {
+        let whole = Budget::new(100);
+        let (greedy, modest) = (whole.part(60), whole.part(60));
+        let (_, waker) = woken();
+        let cx = Context::from_waker(&waker);
+        let held = greedy.take(60);
+        assert!(held.is_some() && greedy.take(1).is_none() && whole.used() == 60);
+        let mut place = Place::default();
+        assert!(greedy.poll_take(1, &mut place, &cx).is_pending());
+        let other = modest.take(40);
+        assert!(other.is_some() && whole.used() == 100, "who waits for its own part holds up nobody");
+        drop(held);
+        let Poll::Ready(mut taken) = greedy.poll_take(10, &mut place, &cx) else { panic!("there is room") };
+        let part = taken.split(4);
+        assert_eq!((greedy.used(), whole.used()), (10, 50));
+        drop((taken, part, other));
+        assert_eq!((greedy.used(), whole.used()), (0, 0));
+    }
+
+    #[test]
+    fn a_part_waits_for_the_whole_too() {
+        let whole = Budget::new(100);
+        let part = whole.part(60);
+        let (count, waker) = woken();
+        let cx = Context::from_waker(&waker);
+        let others = whole.take(90);
+        let mut place = Place::default();
+        assert!(part.poll_take(20, &mut place, &cx).is_pending());
+        assert!(part.poll_take(20, &mut place, &cx).is_pending() && part.used() == 20 && whole.used() == 90);
+        drop(others);
+        assert!(count.0.load(Ordering::Relaxed) > 0 && part.poll_take(20, &mut place, &cx).is_ready());
+        assert!(part.poll_take(20, &mut place, &cx).is_ready());
+        drop(place);
+        assert_eq!((part.used(), whole.used()), (0, 0));
     }
 
     #[test]

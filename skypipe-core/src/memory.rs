@@ -1,6 +1,10 @@
 //! What a relay's memory is shared out to.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
 use crate::budget::Budget;
+use crate::identity::PublicKey;
 
 /// Bytes of memory that a relay takes, unless it is told otherwise.
 pub const MEMORY_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -26,14 +30,45 @@ pub struct Memory {
     pub intake: Budget,
     /// Batches read from the log, until they are sent. They wait for room in the log.
     pub reads: Budget,
+    parts: Arc<Mutex<HashMap<PublicKey, Weak<Part>>>>,
 }
+
+/// What one key may have of a [`Memory`], however many links it has. The processes of the relay's own machine have all of it.
+#[derive(Debug)]
+pub struct Part {
+    /// As [`Memory::intake`].
+    pub intake: Budget,
+    /// As [`Memory::reads`].
+    pub reads: Budget,
+}
+
+/// A key has at most this part of what comes in and of what is read: whoever fills it holds up itself.
+const PART: u64 = 4;
 
 impl Memory {
     /// Shares out what a process may take in all. Ten thousand sessions of 32 KiB fit half a gigabyte with 96 MiB for what comes in, 48 full
     /// windows of writers, and half of that for what is read; 3/32 are left to the program itself.
     pub fn of_process(bytes_max: u64) -> Self {
         let part = |of_32: u64| Budget::new(bytes_max / 32 * of_32);
-        Self { sessions: part(20), intake: part(6), reads: part(3) }
+        Self { sessions: part(20), intake: part(6), reads: part(3), parts: Arc::default() }
+    }
+
+    /// What a caller with this key may have, or one without a key, on this machine.
+    pub fn part_of(&self, key: Option<PublicKey>) -> Arc<Part> {
+        let Some(key) = key else {
+            return Arc::new(Part { intake: self.intake.clone(), reads: self.reads.clone() });
+        };
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(part) = parts.get(&key).and_then(Weak::upgrade) {
+            return part;
+        }
+        if parts.len() == parts.capacity() {
+            parts.retain(|_, part| part.strong_count() > 0);
+        }
+        let of = |budget: &Budget| budget.part(budget.bytes_max() / PART);
+        let part = Arc::new(Part { intake: of(&self.intake), reads: of(&self.reads) });
+        parts.insert(key, Arc::downgrade(&part));
+        part
     }
 }
 
@@ -47,5 +82,32 @@ impl Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self::of_process(MEMORY_BYTES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_part_over_all_its_links() {
+        let memory = Memory::of_process(MEMORY_BYTES_MAX);
+        let (first, second) = (memory.part_of(Some(PublicKey([1; 32]))), memory.part_of(Some(PublicKey([1; 32]))));
+        assert!(Arc::ptr_eq(&first, &second));
+        let all = first.intake.take(memory.intake.bytes_max() / PART);
+        assert!(all.is_some() && second.intake.take(1).is_none());
+        assert!(memory.part_of(Some(PublicKey([2; 32]))).intake.take(1).is_some());
+        assert!(memory.part_of(None).intake.take(memory.intake.bytes_max() / 2).is_some());
+    }
+
+    #[test]
+    fn parts_of_keys_that_left_are_forgotten() {
+        let memory = Memory::default();
+        for number in 0..10_000_u32 {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&number.to_le_bytes());
+            drop(memory.part_of(Some(PublicKey(key))));
+        }
+        assert!(memory.parts.lock().unwrap().len() < 100);
     }
 }

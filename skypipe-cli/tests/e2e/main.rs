@@ -9,6 +9,7 @@
 mod across;
 mod bad_input;
 mod big;
+mod bounds;
 mod direction;
 mod ending;
 mod exact;

@@ -230,13 +230,49 @@ fn many_writers_share_one_live_window() {
     writers.iter().for_each(|writer| rig.write(*writer));
     // Each is faster than its reader, is logged, and then falls silent.
     for writer in &writers {
-        for n in 0..24 {
+        for n in 0..WRITER_CREDIT_BYTES / (256 * 1024) {
             rig.send(*writer, 1, batch(*writer, n, 256 * 1024, false));
             rig.sync();
         }
         let bytes: usize = rig.pipe.items.values().map(|item| item.window_bytes()).sum();
         assert!(bytes <= LIVE_WINDOW_BYTES + WRITER_CREDIT_BYTES as usize, "{bytes} bytes stand in memory");
     }
+}
+
+#[test]
+fn a_writer_sends_no_more_than_it_has_credit_for() {
+    let mut rig = Rig::new();
+    rig.write(WRITER);
+    // Nothing is synced, so nothing is given back.
+    let count = WRITER_CREDIT_BYTES / (256 * 1024);
+    (0..count).for_each(|n| rig.send(WRITER, 1, batch(WRITER, n, 256 * 1024, false)));
+    let more = batch(WRITER, count, 256 * 1024, false);
+    let error = rig.pipe.batch(WRITER, Epoch(1), more, NOW).unwrap_err();
+    assert_eq!(error.code(), Code::Protocol);
+    assert_eq!(rig.pipe.items[&ItemNo(0)].accepted, Seq(count));
+}
+
+#[test]
+fn while_memory_is_short_a_writer_has_little_under_way() {
+    let mut rig = Rig::new();
+    rig.pipe.writers_may(WRITER_CREDIT_BYTES_MIN);
+    rig.pipe.attach_writer(WRITER, Epoch(1), None, Holder::Unknown).unwrap();
+    rig.sync();
+    let welcome = rig.pipe.writer_welcome(WRITER, Epoch(1)).unwrap().unwrap();
+    assert_eq!(welcome.credit, WRITER_CREDIT_BYTES_MIN);
+    let mut under_way = 0;
+    for n in 0..100 {
+        let batch = batch(WRITER, n, 40 * 1024, false);
+        under_way += batch.encoded().len() as u64;
+        rig.send(WRITER, 1, batch);
+        rig.sync();
+        under_way = under_way.saturating_sub(rig.credit(WRITER, 1));
+        assert!(under_way <= WRITER_CREDIT_BYTES_MIN, "it goes on, within its window: {under_way}");
+    }
+    // When there is memory again, it hears so without having sent anything.
+    rig.pipe.writers_may(WRITER_CREDIT_BYTES);
+    assert!(rig.pipe.take_effects().contains(&Effect::Wake(WRITER)));
+    assert_eq!(rig.credit(WRITER, 1), WRITER_CREDIT_BYTES - WRITER_CREDIT_BYTES_MIN + under_way);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::delivery::{Came, Next, conflict};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::log::Read;
+use crate::memory::Part;
 
 use super::cell::SharedCell;
 use super::shared::Shared;
@@ -39,6 +40,8 @@ pub(super) struct Attached {
     epoch: Epoch,
     /// A broken link is a dead process.
     dies_with_link: bool,
+    /// The memory that its reads may take.
+    part: Arc<Part>,
 }
 
 impl Attached {
@@ -51,7 +54,8 @@ impl Attached {
         epoch: Epoch,
     ) -> Self {
         let dies_with_link = matches!(caller.peer, Peer::InProcess | Peer::Process(_));
-        Self { shared: shared.clone(), cell: cell.clone(), party, session, epoch, dies_with_link }
+        let part = shared.memory.part_of(caller.key);
+        Self { shared: shared.clone(), cell: cell.clone(), party, session, epoch, dies_with_link, part }
     }
 }
 
@@ -324,7 +328,7 @@ impl ReaderStream {
 
     /// How much may be read at once, and the memory for it.
     fn poll_memory(&mut self, cx: &Context<'_>, bytes_max: u64) -> Poll<(usize, Reservation)> {
-        let reads = &self.attached.shared.memory.reads;
+        let reads = &self.attached.part.reads;
         let at_once = if reads.is_pressed() { READ_BYTES_PRESSED } else { READ_BYTES };
         let bytes_max = usize::try_from(bytes_max).map_or(at_once, |bytes| bytes.min(at_once));
         let place = self.waiting.get_or_insert_default();

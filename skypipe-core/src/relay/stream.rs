@@ -99,7 +99,7 @@ impl Stream {
         let is_afar = matches!(self.caller.peer, Peer::Network(_));
         let patience = if is_afar { TAKES_NOTHING } else { LOCAL_TAKES_NOTHING };
         let (sink, source) = carry(stream);
-        let intake = Intake::new(self.memory.intake.clone(), is_afar);
+        let intake = Intake::new(self.memory.part_of(self.caller.key), !is_afar);
         (sink.within(Outflow::new(self.memory.clone(), patience)), source.within(intake))
     }
 

@@ -50,3 +50,34 @@ impl Outflow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::SinkExt;
+
+    use super::*;
+    use crate::transport::LinkStream;
+    use crate::wire::{Frame, carry};
+
+    async fn sends_for(memory: &Memory, patience: Duration) -> Option<Duration> {
+        let (_peer, own) = tokio::io::duplex(1024);
+        let (sink, _source) = carry(LinkStream::bytes(own));
+        let mut sink = sink.within(Outflow::new(memory.clone(), patience));
+        let start = tokio::time::Instant::now();
+        let sending = sink.send(Frame::new(1, vec![0; 4096]));
+        let sent = tokio::time::timeout(Duration::from_secs(3600), sending).await;
+        sent.ok().map(|sent| {
+            assert_eq!(sent.unwrap_err().code(), Code::Disconnected);
+            start.elapsed()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_let_go_only_where_memory_is_short() {
+        let memory = Memory::default();
+        assert_eq!(sends_for(&memory, TAKES_NOTHING).await, None);
+        let _others = memory.reads.hold(memory.reads.bytes_max());
+        assert_eq!(sends_for(&memory, TAKES_NOTHING).await, Some(TAKES_NOTHING));
+        assert_eq!(sends_for(&memory, LOCAL_TAKES_NOTHING).await, Some(LOCAL_TAKES_NOTHING));
+    }
+}
