@@ -23,6 +23,15 @@ pub(crate) enum Stop {
 }
 
 impl Stop {
+    /// The exit code of a process that did not wait for anything.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Interrupt => Exit::Interrupted.number(),
+            Self::Terminate => Exit::Terminated.number(),
+            Self::Timeout => Code::Timeout.exit(),
+        }
+    }
+
     /// What the command ends with; `count` tells what is known of its work.
     pub(crate) fn exit(self, count: &str) -> Result<Exit, Error> {
         match self {

@@ -237,6 +237,9 @@ pub mod mem;
 pub mod local_socket;
 
 #[cfg(feature = "host")]
+pub mod descriptors;
+
+#[cfg(feature = "host")]
 pub mod registry;
 
 #[cfg(feature = "host")]

@@ -18,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
 
 use crate::caller::Peer;
+use crate::descriptors::{ACCEPT_PAUSE, Shortage};
 use crate::error::{Code, Error};
 use crate::transport::{Link, LinkStream, Listener, Transport};
 
@@ -34,8 +35,6 @@ const BACKLOG: i32 = 1024;
 /// Asked of the kernel for each direction: batches of 1 KB go two to three times as fast as with its default, as the two
 /// processes take turns less often.
 const SOCKET_BUFFER_BYTES: usize = 1024 * 1024;
-/// Pause after a lack of descriptors or memory: it passes when others close theirs.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// A line about strangers at most this often.
 const STRANGER_LINE_EVERY: Duration = Duration::from_secs(60);
 
@@ -118,6 +117,7 @@ pub struct LocalSocketListener {
     /// Device and inode of the file, so that no other's is removed.
     file: (u64, u64),
     strangers: Mutex<Strangers>,
+    shortage: Mutex<Shortage>,
 }
 
 impl LocalSocketListener {
@@ -132,7 +132,7 @@ impl LocalSocketListener {
         let socket = listen(&path).map_err(|e| failed(&path, "cannot be listened at", e))?;
         let meta = std::fs::symlink_metadata(&path).map_err(|e| failed(&path, "vanished", e))?;
         let file = (meta.dev(), meta.ino());
-        Ok(Self { socket, path, file, strangers: Mutex::default() })
+        Ok(Self { socket, path, file, strangers: Mutex::default(), shortage: Mutex::default() })
     }
 
     /// The socket's path.
@@ -170,13 +170,18 @@ impl Drop for LocalSocketListener {
 impl Listener for LocalSocketListener {
     async fn accept(&self) -> Result<Box<dyn Link>, Error> {
         loop {
-            match self.socket.accept().await {
-                Ok((stream, _)) => {
+            let accepted = self.socket.accept().await.map(|(stream, _)| stream);
+            if self.shortage.lock().unwrap_or_else(PoisonError::into_inner).is_felt(&accepted) {
+                drop(accepted);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+            match accepted {
+                Ok(stream) => {
                     if let Some(link) = self.admit(stream) {
                         return Ok(link);
                     }
                 }
-                Err(error) if is_lack(&error) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => return Err(failed(&self.path, "accepts no more", error)),
             }
@@ -294,13 +299,6 @@ fn widen(stream: &UnixStream) {
 fn peer_of(stream: &UnixStream) -> Peer {
     let pid = stream.peer_cred().ok().and_then(|cred| cred.pid()).and_then(|pid| u32::try_from(pid).ok());
     Peer::Process(process_id(pid.unwrap_or(0)))
-}
-
-/// Whether the machine is short of something that comes back.
-fn is_lack(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    lacks.iter().any(|lack| error.raw_os_error() == Some(lack.raw_os_error()))
 }
 
 fn is_the_clients(error: &io::Error) -> bool {

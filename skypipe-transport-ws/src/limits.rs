@@ -15,8 +15,6 @@ pub(crate) const HALF_OPEN_MAX: usize = 256;
 /// Connections in the handshake of one source: an IPv4 address, or an IPv6 network of 64 bits, which is what one customer has.
 /// One more is closed.
 pub(crate) const HALF_OPEN_PER_SOURCE_MAX: usize = 16;
-/// Pause after a lack of descriptors or memory: it passes when others close theirs.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Connections that wait in the kernel to be accepted.
 pub(crate) const BACKLOG: u32 = 1024;
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use skypipe_core::descriptors::{ACCEPT_PAUSE, Shortage};
 use skypipe_core::{Code, Duplex, Error, KeyPair, Link, Listener};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, mpsc};
@@ -15,7 +16,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::gate::{Gate, Place};
-use crate::limits::{ACCEPT_PAUSE, BACKLOG, FAREWELL, HALF_OPEN_MAX, HANDSHAKE};
+use crate::limits::{BACKLOG, FAREWELL, HALF_OPEN_MAX, HANDSHAKE};
 use crate::link::{Facts, WsLink};
 use crate::mux::Side;
 use crate::socket::{Counted, Heard, Socket, config, exporter};
@@ -121,17 +122,19 @@ struct Door {
 /// Accepts until nobody takes links any more.
 async fn accept_all(tcp: TcpListener, door: Arc<Door>, links: mpsc::Sender<(WsLink, Place)>) {
     let gate = Gate::new();
+    let mut shortage = Shortage::default();
     while let Some(permit) = gate.room().await {
-        let (stream, from) = match tcp.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Only a lack of descriptors or memory stays; the rest was that one client's.
-                if is_lack(&error) {
-                    sleep(ACCEPT_PAUSE).await;
-                }
-                continue;
-            }
+        let (accepted, from) = match tcp.accept().await {
+            Ok((stream, from)) => (Ok(stream), Some(from)),
+            Err(error) => (Err(error), None),
         };
+        if shortage.is_felt(&accepted) {
+            drop(accepted);
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        }
+        // Any other error was that one client's.
+        let (Ok(stream), Some(from)) = (accepted, from) else { continue };
         if let Some(place) = gate.enter(permit, from.ip()) {
             tokio::spawn(let_in(door.clone(), stream, from, place, links.clone()));
         }
@@ -205,11 +208,4 @@ fn not_bound(address: SocketAddr, error: io::Error) -> Error {
         _ => (Code::Config, error.to_string()),
     };
     Error::new(code, format!("cannot listen at TCP {address}: {what}")).because(error)
-}
-
-/// Whether the machine is short of something that comes back: descriptors (EMFILE, ENFILE) or memory (ENOBUFS, ENOMEM).
-fn is_lack(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    lacks.iter().any(|lack| error.raw_os_error() == Some(lack.raw_os_error()))
 }

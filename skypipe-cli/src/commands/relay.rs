@@ -1,6 +1,7 @@
 //! `skypipe relay`
 
 use std::ffi::OsStr;
+use std::future::pending;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -152,8 +153,16 @@ fn broker_options(args: &RelayArgs) -> LocalBrokerOptions {
     options
 }
 
+/// Done at the first signal, upon which the relay lets its clients go. The second one does not wait for that: what was
+/// acknowledged is on disk, and clients go on at the next relay.
 async fn stopped(mut watch: Watch) {
-    let _ = watch.idle(std::future::pending::<()>()).await;
+    let _ = watch.idle(pending::<()>()).await;
+    tokio::spawn(async move {
+        if let Err(stop) = watch.idle(pending::<()>()).await {
+            say("stopped at once");
+            std::process::exit(i32::from(stop.number()));
+        }
+    });
 }
 
 /// A detached relay's stdout is nowhere, its stderr is the log.

@@ -5,7 +5,12 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing, `pub` reads better than `pub(crate)`")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod each_call;
 #[allow(dead_code, unused_imports, reason = "much of it is for the other tests")]
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
 mod kills;
+mod order;
+mod trace;
+mod traced;
+mod workload;

@@ -14,6 +14,7 @@ use super::index::Place;
 use super::reclaim::Moving;
 use super::recover::OpenHead;
 use super::{Core, LogOwner, Queued, State, lock, storage};
+use crate::descriptors::is_lack;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Lsn, PipeId};
 
@@ -380,6 +381,10 @@ fn interleave<'a>(group: &'a [Queued], offsets: &[u64], headers: &'a [u8]) -> Ve
 }
 
 fn failure(what: &str, error: io::Error) -> WriteError {
+    if is_lack(&error) {
+        // Nothing was written, and descriptors come back: no reason to give the log up.
+        return WriteError::Full(Error::new(Code::NoSpace, format!("{what}: {error}")).because(error));
+    }
     if is_full(&error) { WriteError::Full(storage(what, error)) } else { failed(what, error) }
 }
 

@@ -391,8 +391,8 @@ struct OpenSegment {
     seed: u32,
 }
 
-/// Most segments open at a time for reading: a process has 1024 files by default, and clients need most of them.
-const OPEN_FILES_MAX: usize = 64;
+/// Most segments open at a time for reading: half of the descriptors that are kept for files.
+const OPEN_FILES_MAX: usize = 16;
 
 impl Core {
     /// Opens a segment for reading.
