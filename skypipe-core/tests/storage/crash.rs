@@ -98,7 +98,7 @@ fn run(seed: u64, disk: &RecordingDisk, log: &Arc<Log>, owed: Owed) -> Result<Ow
     if seed % 2 == 0 {
         disk.stop_at(Some(disk.len() + 20 + (seed * 37 % 200) as usize));
     }
-    let shape = Shape { steps: 40, length: 250 };
+    let shape = Shape { steps: 40, length: 250, reads_fail: false };
     let (workload, ended) = Workload::new(seed, shape, owed, move || calls.len(), move || beneath.set_bytes_max(None));
     let over = workload.run(log, &ended);
     log.close();
