@@ -9,7 +9,7 @@ use skypipe_core::Code;
 use skypipe_test::disk::{
     CallKind, FAULTS, FailingDisk, Fault, Faulty, Image, ImageDisk, Loss, RecordingDisk, Unsynced,
 };
-use skypipe_test::proof::{Length, Proof, seed};
+use skypipe_test::proof::{Proof, cases, seed};
 
 use crate::owed::{Owed, open};
 use crate::workload::{Over, Shape, Workload};
@@ -30,11 +30,9 @@ const PROCESSES: u64 = 3;
 fn proof_disk_errors() {
     let proof = Proof::begin("P10", "disk errors");
     let bed = Bed::new(seed());
-    let mut cases = bed.cases();
-    if Length::asked() == Length::Quick {
-        // One in so many: all kinds, all faults.
-        cases = cases.into_iter().step_by(61).collect();
-    }
+    let all = bed.cases();
+    let wanted = cases(all.len() as u64 / 61, all.len() as u64, all.len() as u64).max(1);
+    let cases: Vec<Faulty> = all.iter().copied().step_by((all.len() as u64 / wanted).max(1) as usize).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut failures = Vec::new();

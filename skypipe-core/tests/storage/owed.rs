@@ -126,8 +126,8 @@ pub(crate) fn read_item(log: &Log, pipe: PipeId, item: ItemNo) -> Result<Vec<Fou
     }
 }
 
-/// Bytes asked for at once: little, so that reading goes on in the middle.
-const READ_BYTES: usize = 2000;
+/// Bytes asked for at once: so few that reading goes on in the middle where an item is long.
+const READ_BYTES: usize = 10_000;
 
 impl Owed {
     /// Makes the next fact of a pipe.
