@@ -13,7 +13,7 @@ use super::format::{CONTENTS_SHARE, HEADER_BYTES, Header, Kind, PAYLOAD_BYTES_MA
 use super::index::Place;
 use super::reclaim::Moving;
 use super::recover::OpenHead;
-use super::{Core, LogOwner, Queued, State, lock, storage};
+use super::{Core, LogOwner, Queued, State, broken, lock, storage};
 use crate::descriptors::is_lack;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Lsn, PipeId};
@@ -283,7 +283,7 @@ impl Committer {
         Header { group: head.end, ..Header::closed() }.encode(head.seed, head.end, &mut mark);
         // Without room there is no mark, and no harm.
         if write_all_at(&*head.file, head.end, &mut [IoSlice::new(&mark)]).is_ok() {
-            head.file.sync().map_err(|e| Stop::Failed(storage("the log cannot be synced", e)))?;
+            head.file.sync().map_err(|e| Stop::Failed(broken("the log cannot be synced", e)))?;
         }
         Ok(())
     }
@@ -389,5 +389,5 @@ fn failure(what: &str, error: io::Error) -> WriteError {
 }
 
 fn failed(what: &str, error: io::Error) -> WriteError {
-    WriteError::Failed(Error::new(Code::Storage, format!("{what}: {error}")).because(error))
+    WriteError::Failed(broken(what, error))
 }

@@ -439,6 +439,11 @@ fn storage(what: &str, error: std::io::Error) -> Error {
     Error::new(code, format!("{what}: {error}")).because(error)
 }
 
+/// As [`storage`], of an error after which nothing is written any more: also on a full disk, since waiting for room mends nothing then.
+fn broken(what: &str, error: std::io::Error) -> Error {
+    Error::new(Code::Storage, format!("{what}: {error}")).because(error)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // The state is changed in steps that do not panic; whoever panicked with the lock held changed nothing of it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

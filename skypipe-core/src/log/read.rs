@@ -74,7 +74,12 @@ impl Reading<'_> {
                 later = later.min(header.first);
                 continue;
             }
-            match batch_of(&header, walker.payload(offset, &header)?) {
+            let payload = match walker.payload(offset, &header) {
+                // The file was cut.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => None,
+                read => Some(read?),
+            };
+            match payload.and_then(|payload| batch_of(&header, payload)) {
                 Some(batch) => {
                     if !self.take(batch) {
                         self.hint(&span, walker.pos());

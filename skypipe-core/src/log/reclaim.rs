@@ -7,7 +7,7 @@ use super::commit::{Committer, Stop};
 use super::format::{HEADER_BYTES, Header, Kind, QUARANTINE, segment_name};
 use super::index::Place;
 use super::walk::{Step, Walker};
-use super::{State, batch_of, lock, storage};
+use super::{State, batch_of, broken, lock};
 use crate::id::{Lsn, PipeId};
 
 /// Pipes asked for a snapshot in one round, and bytes moved: what a writer may have to wait for besides its own sync.
@@ -159,7 +159,7 @@ impl Committer {
             return Ok(());
         }
         let synced = self.core.disk.sync_folder();
-        synced.map_err(|e| Stop::Failed(storage("the data folder cannot be synced", e)))?;
+        synced.map_err(|e| Stop::Failed(broken("the data folder cannot be synced", e)))?;
         self.core.close_segment(number);
         lock(&self.core.state).index.drop_segment(number);
         Ok(())

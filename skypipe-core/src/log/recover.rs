@@ -168,13 +168,18 @@ impl Scan<'_> {
     fn by_contents(&mut self, number: u64, next: u64) -> io::Result<bool> {
         let Some(contents) = self.contents(number, next)? else { return Ok(false) };
         let file = self.disk.open(&segment_name(number))?;
-        if aligned(file.size()?) != contents.end {
+        let size = file.size()?;
+        if aligned(size) > contents.end {
             return Ok(false);
         }
         let seed = self.seed(&*file, number)?;
+        if aligned(size) < contents.end {
+            // Its end was cut off. What stood there is known from the contents, and read as a gap.
+            self.damage(number, size, contents.end);
+        }
         self.index.grow(number, contents.end);
         contents.spans.into_iter().for_each(|span| self.index.place_span(span));
-        let mut walker = Walker::new(&*file, seed, HEADER_BYTES as u64, contents.end);
+        let mut walker = Walker::new(&*file, seed, HEADER_BYTES as u64, size);
         for offset in contents.facts {
             walker.go_to(offset);
             let step = if walker.at_entry()? { walker.next()? } else { None };

@@ -73,6 +73,10 @@ impl<'a> Walker<'a> {
             if self.header_at(self.pos)?.is_some() {
                 return Ok(Some(Step::Damage(from, self.pos)));
             }
+            if self.buffer.is_empty() {
+                // The file is shorter than it was.
+                break;
+            }
         }
         self.pos = self.end;
         Ok(Some(Step::Damage(from, self.end)))

@@ -95,10 +95,11 @@ fn run(seed: u64, disk: &RecordingDisk, log: &Arc<Log>, owed: Owed) -> Result<Ow
     if seed % FULL_EVERY == 0 {
         beneath.set_bytes_max(Some(beneath.bytes() + 3000 + seed % 5000));
     }
-    if seed % 2 == 0 {
-        disk.stop_at(Some(disk.len() + 20 + (seed * 37 % 200) as usize));
+    let is_killed = seed % 3 != 0;
+    if is_killed {
+        disk.stop_at(Some(disk.len() + 3 + (seed * 37 % 100) as usize));
     }
-    let shape = Shape { steps: 40, length: 250 };
+    let shape = Shape { steps: 40, length: 250, reads_fail: false };
     let (workload, ended) = Workload::new(seed, shape, owed, move || calls.len(), move || beneath.set_bytes_max(None));
     let over = workload.run(log, &ended);
     log.close();
@@ -106,7 +107,7 @@ fn run(seed: u64, disk: &RecordingDisk, log: &Arc<Log>, owed: Owed) -> Result<Ow
     disk.disk().set_bytes_max(None);
     disk.stop_at(None);
     match over? {
-        Over::Failed(code) if seed % 2 == 1 => Err(format!("process {seed}: the log failed with {code:?}")),
+        Over::Failed(code) if !is_killed => Err(format!("process {seed}: the log failed with {code:?}")),
         _ => Ok(owed),
     }
 }

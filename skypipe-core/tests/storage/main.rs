@@ -5,7 +5,11 @@
 //! | `owed` | what a log owes, from what it was given and what it said |
 //! | `workload` | pipes, facts, batches, forgetting and reading at random, all from a seed |
 //! | `crash` | P1d: crash images |
+//! | `damage` | P9: bits that flip, and worse |
+//! | `errors` | P10: calls that fail |
 
 mod crash;
+mod damage;
+mod errors;
 mod owed;
 mod workload;

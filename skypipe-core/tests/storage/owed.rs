@@ -126,8 +126,8 @@ pub(crate) fn read_item(log: &Log, pipe: PipeId, item: ItemNo) -> Result<Vec<Fou
     }
 }
 
-/// Bytes asked for at once: little, so that reading goes on in the middle.
-const READ_BYTES: usize = 2000;
+/// Bytes asked for at once: so few that reading goes on in the middle where an item is long.
+const READ_BYTES: usize = 10_000;
 
 impl Owed {
     /// Makes the next fact of a pipe.
@@ -261,17 +261,12 @@ impl Owed {
 
     /// Every batch is one that was given, and what is stored and wanted is there.
     pub(crate) fn check_item(&self, pipe: PipeId, no: ItemNo, found: &[Found], at: At) -> Result<(), String> {
-        let unknown = || format!("{pipe:?} {no:?}: never given");
-        let of = self.pipes.get(&pipe).ok_or_else(unknown)?;
-        let item = of.items.get(&no).ok_or_else(unknown)?;
-        for batch in found {
-            let Found::Batch(bytes, numbers) = batch else { continue };
-            let known = item.batches.get(&numbers.start).filter(|b| b.given <= at && b.batch.encoded() == bytes);
-            known.ok_or_else(|| format!("{pipe:?} {no:?}: {numbers:?} are not the bytes that were given"))?;
-        }
+        self.check_bytes(pipe, no, found, at)?;
+        let of = &self.pipes[&pipe];
         if of.is_gone(at) {
             return Ok(());
         }
+        let item = &of.items[&no];
         let below = item.below(at);
         let read = |first: Seq| found.iter().any(|f| matches!(f, Found::Batch(_, numbers) if numbers.start == first));
         let owed = item.batches.values().filter(|b| b.stored.is_some_and(|stored| stored <= at));
@@ -279,6 +274,18 @@ impl Owed {
             Some(lost) => Err(format!("{pipe:?} {no:?}: {:?} was stored and is not there: {found:?}", lost.first())),
             None => Ok(()),
         }
+    }
+
+    /// Every batch is one that was given, byte for byte.
+    pub(crate) fn check_bytes(&self, pipe: PipeId, no: ItemNo, found: &[Found], at: At) -> Result<(), String> {
+        let item = self.pipes.get(&pipe).and_then(|of| of.items.get(&no));
+        let item = item.ok_or_else(|| format!("{pipe:?} {no:?}: never given"))?;
+        for batch in found {
+            let Found::Batch(bytes, numbers) = batch else { continue };
+            let known = item.batches.get(&numbers.start).filter(|b| b.given <= at && b.batch.encoded() == bytes);
+            known.ok_or_else(|| format!("{pipe:?} {no:?}: {numbers:?} are not the bytes that were given"))?;
+        }
+        Ok(())
     }
 
     /// What was owed when `at` calls had been made, and nothing of what came later.
