@@ -62,6 +62,7 @@ async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
             announce(all, urls, is_detached);
         })),
         stop: Some(Box::pin(stopped(watch))),
+        alert: Some(Box::new(say)),
         ..HostOptions::default()
     };
     if args.data.is_none() && !args.listen.is_empty() {
