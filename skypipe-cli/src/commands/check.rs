@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Serialize;
 use skypipe_core::wire::constants::PING_BYTES_MAX;
-use skypipe_core::{Env, Error, RemoteBroker};
+use skypipe_core::{Broker as _, Env, Error, RemoteBroker};
 
 use self::diagnosis::advice;
 use self::ways::{Way, WayLine};
@@ -64,6 +64,8 @@ struct Answered {
     /// Seconds by which the relay's clock is ahead of this machine's; a minus is behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_ahead_s: Option<i64>,
+    /// Nothing can be stored or taken until the relay starts again: its disk failed.
+    read_only: bool,
 }
 
 /// A relay that cannot be used.
@@ -121,6 +123,9 @@ fn show(checked: &Checked, json: bool, ways: &[Way]) -> Result<Exit, Error> {
     }
     let Some(answer) = &checked.answer else { return Ok(Exit::Done) };
     let printed = print(&text(checked, answer))?;
+    if answer.read_only {
+        say("the relay's disk failed: what it has can be read, nothing can be stored or taken until it starts again");
+    }
     diagnosis::worth_saying(&answer.path, ways).iter().for_each(|line| say(line));
     if let Some(ahead) = answer.clock_ahead_s.filter(|s| s.unsigned_abs() > CLOCKS_APART_MAX.as_secs()) {
         let way = if ahead > 0 { "ahead of" } else { "behind" };
@@ -151,6 +156,7 @@ async fn measure(relay: &RemoteBroker, clock_ahead_s: Option<i64>) -> Result<Ans
         bytes_per_second: rate(relay).await?,
         relay_version: pong.software.to_string(),
         clock_ahead_s,
+        read_only: relay.features().read_only,
     })
 }
 

@@ -65,6 +65,7 @@ async fn host(folder: LocalFolder, args: RelayArgs) -> Result<Exit, Error> {
         })),
         stop: Some(Box::pin(stopped(watch))),
         broker: broker_options(&args),
+        alert: Some(Box::new(say)),
         ..HostOptions::default()
     };
     if args.data.is_none() && !args.listen.is_empty() {

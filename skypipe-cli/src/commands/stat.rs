@@ -35,6 +35,10 @@ pub(crate) struct PipeLine {
     pub(crate) writers: u32,
     /// Readers attached or away.
     pub(crate) readers: u32,
+    /// Something of it could not be read back from the relay's disk.
+    pub(crate) damaged: bool,
+    /// Nothing can be stored in it or taken from it: the relay's disk failed.
+    pub(crate) read_only: bool,
 }
 
 impl PipeLine {
@@ -48,6 +52,8 @@ impl PipeLine {
             bytes: stat.bytes,
             writers: stat.writers,
             readers: stat.readers,
+            damaged: stat.damaged,
+            read_only: stat.read_only,
         }
     }
 
@@ -59,9 +65,11 @@ impl PipeLine {
     fn text(&self) -> String {
         let Self { mode, items, ended, bytes, writers, readers, .. } = self;
         let name = crate::escape::line(&self.name);
-        format!(
+        let text = format!(
             "name     {name}\nmode     {mode}\nitems    {items}, {ended} of them ended\nbytes    {bytes}\nwriters  {writers}\nreaders  {readers}\n"
-        )
+        );
+        text + if self.damaged { "damaged  a part cannot be read back, its readers are told which\n" } else { "" }
+            + if self.read_only { "log      read-only: the relay's disk failed\n" } else { "" }
     }
 }
 

@@ -115,8 +115,7 @@ impl Workload {
     async fn live(&self) -> Result<(), Error> {
         for item in 0..self.rounds.div_ceil(4) {
             let mut reader = self.pipe("live").reader().await?;
-            let (written, read) =
-                tokio::join!(self.write("live", item, AT_ONCE), self.read_all("live", &mut reader));
+            let (written, read) = tokio::join!(self.write("live", item, AT_ONCE), self.read_all("live", &mut reader));
             written.and(read)?;
         }
         Ok(())

@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub use folder::{LocalFolder, SOCKET_PATH_BYTES_MAX};
 pub use in_process::InProcess;
 pub use lock::{Holder, HostLock, HostState};
-pub use serve::{DRAIN_WITHIN, HostOptions, IDLE_AFTER, Ready, Stop, serve};
+pub use serve::{Alert, DRAIN_WITHIN, HostOptions, IDLE_AFTER, Ready, Stop, serve};
 pub use transport::{ANSWER_WITHIN, LocalTransport};
 
 use crate::broker::Broker;

@@ -52,7 +52,12 @@ pub struct HostOptions {
     pub ready: Option<Ready>,
     /// How its broker runs.
     pub broker: LocalBrokerOptions,
+    /// Told what its operator should know: what was found wrong with its data, and that its disk failed. A line each.
+    pub alert: Option<Alert>,
 }
+
+/// Told one line for the operator.
+pub type Alert = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Hosts the relay of `folder` until it is asked to stop: by [`HostOptions::stop`], by a newer client, or by having been
 /// idle. Then it drains for at most [`DRAIN_WITHIN`], frees the lock; the socket is gone by then.
@@ -93,13 +98,27 @@ pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: 
     if let Some(ready) = options.ready {
         ready(&urls);
     }
-    let ended = run(&relay, options.stop, options.idle).await;
+    let alerting = async {
+        alert_of(&broker, options.alert).await;
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        ended = run(&relay, options.stop, options.idle) => ended,
+        () = alerting => Ok(()),
+    };
     let said = lock.say(HostState::Stopping);
     let end = tokio::time::Instant::now() + DRAIN_WITHIN;
     relay.drain(DRAIN_WITHIN).await;
     // The next host opens the same log: this one must be closed before the lock is free, whoever still holds a part of it.
     broker.close(end.saturating_duration_since(tokio::time::Instant::now())).await;
     ended.and(said)
+}
+
+/// Says what was found when the log was opened, and when it fails.
+async fn alert_of(broker: &LocalBroker, alert: Option<Alert>) {
+    let Some(alert) = alert else { return };
+    broker.found().iter().for_each(|line| alert(line));
+    alert(&broker.failed().await.to_string());
 }
 
 /// Serves until one of the reasons to stop is there.

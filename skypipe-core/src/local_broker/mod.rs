@@ -120,6 +120,25 @@ impl LocalBroker {
         Ok(Arc::new(Self { shared: Shared::open(disk, env, &options)? }))
     }
 
+    /// What was found wrong with the data when they were opened, and what was done about it: a line for people each.
+    pub fn found(&self) -> Vec<String> {
+        self.shared.log.recovery().lines()
+    }
+
+    /// Resolves when the log fails, with the error that everybody is told from then on.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
+    pub async fn failed(&self) -> Error {
+        loop {
+            let notified = self.shared.failing.notified();
+            if let Some(error) = self.shared.failure() {
+                return error;
+            }
+            notified.await;
+        }
+    }
+
     /// Commits what is queued and closes the log. Sessions that are attached then go on with the next host of the data. What
     /// waits for room on a full disk is given up after `within`; its writers still have it.
     ///

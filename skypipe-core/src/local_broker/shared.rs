@@ -44,6 +44,8 @@ pub(super) struct Shared {
     stalled: Mutex<Option<(Code, Time)>>,
     /// The log failed: nothing can be promised any more.
     failed: OnceLock<(Code, String)>,
+    /// The log failed.
+    pub(super) failing: Notify,
     /// Something became durable.
     pub(super) stored: Notify,
 }
@@ -71,6 +73,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             stalled: Mutex::new(None),
             failed: OnceLock::new(),
+            failing: Notify::new(),
             stored: Notify::new(),
             env,
             log,
@@ -146,6 +149,10 @@ impl Shared {
         options: &LocalBrokerOptions,
     ) -> Option<SharedCell> {
         for item in self.log.items(id).into_iter().filter(|item| !pipe.has_item(*item)) {
+            // What tells of it may be what cannot be read: then its bytes are for a person to look at.
+            if self.log.recovery().has_damage() {
+                self.log.keep_aside(id, Some(item));
+            }
             self.log.forget(id, item, crate::id::Seq(u64::MAX));
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
@@ -159,7 +166,12 @@ impl Shared {
     /// Pipes of which only batches are left were removed before their batches were freed.
     fn drop_unknown(&self, known: &BTreeMap<PipeId, DefaultPipe>) {
         let unknown = |pipe: &PipeId| *pipe != BROKER && !known.contains_key(pipe);
-        self.log.pipes().into_iter().filter(unknown).for_each(|pipe| self.log.forget_pipe(pipe));
+        for pipe in self.log.pipes().into_iter().filter(unknown) {
+            if self.log.recovery().has_damage() {
+                self.log.keep_aside(pipe, None);
+            }
+            self.log.forget_pipe(pipe);
+        }
     }
 
     pub(super) fn to_all(&self, change: impl Fn(&mut DefaultPipe)) {
@@ -214,6 +226,7 @@ impl LogOwner for Shared {
         let error = Error::new(error.code(), text);
         // Said before the pipes are looked through: one that begins meanwhile begins read-only.
         let _ = self.failed.set((error.code(), error.text().to_owned()));
+        self.failing.notify_waiters();
         self.to_all(|pipe| pipe.turn_read_only(&error));
         self.stored.notify_waiters();
     }
@@ -232,7 +245,7 @@ impl Recovery {
         match Fact::decode(body) {
             Ok(fact) if id == BROKER => self.closed.replay(fact),
             Ok(Fact::Removed) => drop(self.pipes.remove(&id)),
-            Ok(fact) => self.pipes.entry(id).or_insert_with(nameless).replay(fact),
+            Ok(fact) => self.pipes.entry(id).or_insert_with(|| nameless(id)).replay(fact),
             Err(error) => {
                 let text = "the log holds facts of a newer version";
                 self.error = Some(Error::new(Code::Format, text).because(error));
@@ -241,10 +254,14 @@ impl Recovery {
     }
 }
 
-/// A pipe whose first fact is about to tell its name.
-fn nameless() -> DefaultPipe {
-    DefaultPipe::new(PipeRef { owner: Owner::SELF, path: PipePath::default() })
+/// A pipe whose first fact is about to tell its name. Where that cannot be read, what is left of it is found under this one.
+fn nameless(id: PipeId) -> DefaultPipe {
+    let path = PipePath::from_segments([LOST_AND_FOUND, id.0.to_string().as_bytes()]);
+    DefaultPipe::new(PipeRef { owner: Owner::SELF, path })
 }
+
+/// Above the numbers of pipes whose names were lost with damaged bytes of the log.
+const LOST_AND_FOUND: &[u8] = b"lost-and-found";
 
 /// Locks, also after a panic elsewhere: every state machine is valid between two calls.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -125,12 +125,17 @@ pub(crate) fn write_all_at(file: &dyn DiskFile, mut offset: u64, mut buffers: &m
 const WRITE_BUFFERS_MAX: usize = 1024;
 
 /// Reads a short file whole.
+#[cfg(test)]
 pub(crate) fn read_whole(disk: &dyn Disk, name: &str, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let file = disk.open(name)?;
+    read_short(&*disk.open(name)?, bytes_max)
+}
+
+/// Reads a short file whole, or its first `bytes_max` bytes.
+pub(crate) fn read_short(file: &dyn DiskFile, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut text = vec![0; bytes_max];
     let mut length = 0;
     while length < bytes_max {
-        match read_some(&*file, length as u64, &mut text[length..])? {
+        match read_some(file, length as u64, &mut text[length..])? {
             0 => break,
             n => length += n,
         }

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, DiskFile, Room};
@@ -119,7 +119,12 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         // On macOS the standard library asks for F_FULLFSYNC here, which is what "on disk" means there.
-        self.sync_data()
+        self.sync_data()?;
+        // What is synced into a file that has no name any more is lost all the same.
+        if self.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed"));
+        }
+        Ok(())
     }
 }
 
@@ -150,5 +155,11 @@ mod tests {
         assert_eq!(mode(&folder.join("quarantine/x")), 0o600);
         assert!(disk.list().unwrap().is_empty());
         assert!(disk.room().unwrap().free > 0);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(
+            file.sync().unwrap_err().kind(),
+            io::ErrorKind::NotFound,
+            "nothing is stored in a file that is gone"
+        );
     }
 }

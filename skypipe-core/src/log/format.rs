@@ -198,13 +198,18 @@ pub(crate) fn parse_format(text: &[u8]) -> Result<u64, Error> {
     let version = lines.next().and_then(|l| l.strip_prefix("skypipe log ")).ok_or_else(damaged)?;
     let version: u32 = version.parse().map_err(|_| damaged())?;
     if version > LOG_VERSION {
-        let text = format!(
-            "the data folder has log format {version}, this program knows up to {LOG_VERSION}: use a newer skypipe; nothing was changed"
-        );
-        return Err(Error::new(Code::Format, text));
+        return Err(newer(u64::from(version)));
     }
     let salt = lines.next().and_then(|l| l.strip_prefix("salt ")).ok_or_else(damaged)?;
     u64::from_str_radix(salt, 16).map_err(|_| damaged())
+}
+
+/// What somebody hears whose program is older than the log.
+pub(crate) fn newer(version: u64) -> Error {
+    let text = format!(
+        "the data folder has log format {version}, this program knows up to {LOG_VERSION}: use a newer skypipe; nothing was changed"
+    );
+    Error::new(Code::Format, text)
 }
 
 fn header_sum(seed: u32, offset: u64, rest: &[u8]) -> u32 {

@@ -390,6 +390,14 @@ impl Index {
         }
     }
 
+    /// The segments that hold something of this pipe, or of one item of it, are not to be removed.
+    pub(super) fn keep_aside(&mut self, pipe: PipeId, item: Option<ItemNo>) {
+        let items = self.pipes.get(&pipe).into_iter().flat_map(|pipe| &pipe.items);
+        let spans = items.filter(|(no, _)| item.is_none_or(|item| **no == item)).flat_map(|(_, i)| i.spans.values());
+        let segments: Vec<u64> = spans.map(|span| span.segment).collect();
+        segments.into_iter().for_each(|segment| self.damaged(segment));
+    }
+
     /// Whether something in this segment cannot be read.
     pub(super) fn is_damaged(&self, segment: u64) -> bool {
         self.segments.get(&segment).is_some_and(|s| s.damaged)

@@ -20,8 +20,12 @@ mod ram_disk;
 mod read;
 mod reclaim;
 mod recover;
+mod salvage;
+#[cfg(test)]
+mod salvage_tests;
 #[cfg(test)]
 mod tests;
+mod tolerant;
 mod walk;
 
 use std::collections::VecDeque;
@@ -46,6 +50,7 @@ use disk::read_some;
 use driver::{Driver, Wake};
 use format::{FLAG_START, Header, Kind};
 use index::{Index, Place};
+use tolerant::Tolerant;
 
 /// What is appended.
 #[derive(Clone, Debug)]
@@ -234,6 +239,12 @@ impl Log {
         self.core.wake.wake();
     }
 
+    /// Something of this pipe cannot be understood, of one item or of all: the segments that hold it are put aside when nothing
+    /// else in them is wanted, instead of being removed.
+    pub fn keep_aside(&self, pipe: PipeId, item: Option<ItemNo>) {
+        lock(&self.core.state).index.keep_aside(pipe, item);
+    }
+
     /// Bytes on disk of the batches of a pipe that are wanted.
     pub fn bytes(&self, pipe: PipeId) -> u64 {
         lock(&self.core.state).index.live(pipe, None)
@@ -403,7 +414,7 @@ impl Core {
             files.extend(found.clone());
             return found.map(|(_, file)| file).ok_or_else(|| std::io::ErrorKind::NotFound.into());
         }
-        let file: Arc<dyn DiskFile> = self.disk.open(&format::segment_name(number))?.into();
+        let file: Arc<dyn DiskFile> = Arc::new(Tolerant::new(self.disk.open(&format::segment_name(number))?));
         let salt = segment_salt(&*file)?.unwrap_or(self.salt);
         let open = OpenSegment { file, seed: format::seed_of(salt, number) };
         if files.len() >= OPEN_FILES_MAX {
@@ -421,6 +432,11 @@ impl Core {
 
 /// The salt in the first entry of a segment; `None` when that cannot be read.
 fn segment_salt(file: &dyn DiskFile) -> std::io::Result<Option<u64>> {
+    Ok(segment_header(file)?.map(|h| h.item.0))
+}
+
+/// The first entry of a segment; `None` when that cannot be read.
+fn segment_header(file: &dyn DiskFile) -> std::io::Result<Option<Header>> {
     let mut bytes = [0; HEADER_BYTES];
     let mut length = 0;
     while length < HEADER_BYTES {
@@ -429,8 +445,7 @@ fn segment_salt(file: &dyn DiskFile) -> std::io::Result<Option<u64>> {
             n => length += n,
         }
     }
-    let header = Header::decode(0, 0, &bytes).filter(|h| h.kind == Kind::Segment);
-    Ok(header.map(|h| h.item.0))
+    Ok(Header::decode(0, 0, &bytes).filter(|h| h.kind == Kind::Segment))
 }
 
 /// The disk failed at something.

@@ -9,6 +9,8 @@ use super::format::QUARANTINE;
 
 /// A disk writes sectors whole or not at all.
 const SECTOR: usize = 512;
+/// What the system says of a sector that cannot be read.
+const EIO: i32 = 5;
 
 /// A disk in memory: for brokers that keep nothing, for examples, and for tests of what happens when the power goes.
 #[derive(Clone, Default)]
@@ -45,6 +47,8 @@ struct Shared {
 struct Content {
     bytes: Vec<u8>,
     durable: Option<Vec<u8>>,
+    /// What cannot be read.
+    spoilt: Vec<std::ops::Range<u64>>,
 }
 
 struct RamFile {
@@ -101,6 +105,16 @@ impl RamDisk {
         Ok(())
     }
 
+    /// From now on the disk cannot read these bytes of a file (`EIO`).
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such file.
+    pub fn spoil(&self, name: &str, bytes: std::ops::Range<u64>) -> io::Result<()> {
+        let content = self.content(name)?;
+        lock(&content).spoilt.push(bytes);
+        Ok(())
+    }
+
     /// The names of all files, those in quarantine as well.
     pub fn names(&self) -> Vec<String> {
         lock(&self.shared).names.keys().cloned().collect()
@@ -135,7 +149,10 @@ impl RamDisk {
         for (name, content) in names {
             let bytes = lock(&content).survivors(|| keep(&mut dice));
             fresh.bytes += bytes.len() as u64;
-            fresh.names.insert(name, Arc::new(Mutex::new(Content { durable: Some(bytes.clone()), bytes })));
+            fresh.names.insert(
+                name,
+                Arc::new(Mutex::new(Content { durable: Some(bytes.clone()), bytes, spoilt: Vec::new() })),
+            );
         }
         fresh.durable_names = Some(fresh.names.clone());
         drop(fresh);
@@ -175,7 +192,7 @@ impl Disk for RamDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let durable = shared.durable_names.is_some().then(Vec::new);
-        let content = Arc::new(Mutex::new(Content { bytes: Vec::new(), durable }));
+        let content = Arc::new(Mutex::new(Content { bytes: Vec::new(), durable, spoilt: Vec::new() }));
         shared.names.insert(name.to_owned(), content.clone());
         drop(shared);
         Ok(self.file(content))
@@ -220,6 +237,10 @@ impl DiskFile for RamFile {
         let content = lock(&self.content);
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(content.bytes.len());
         let count = buffer.len().min(content.bytes.len() - from);
+        let wanted = offset..offset + count as u64;
+        if content.spoilt.iter().any(|s| s.start < wanted.end && wanted.start < s.end) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         buffer[..count].copy_from_slice(&content.bytes[from..from + count]);
         Ok(count)
     }

@@ -8,15 +8,14 @@ use bytes::Bytes;
 
 use super::commit::Head;
 use super::contents::Contents;
-use super::disk::{Disk, DiskFile, read_exact_at, read_whole, write_all_at};
-use super::format::{
-    FLAG_START, FORMAT_FILE, FORMAT_FILE_NEW, HEADER_BYTES, Header, Kind, QUARANTINE, aligned, format_text,
-    parse_format, seed_of, segment_name, segment_number,
-};
+use super::disk::{Disk, DiskFile, read_exact_at, write_all_at};
+use super::format::{FLAG_START, HEADER_BYTES, Header, Kind, QUARANTINE, aligned, seed_of, segment_name};
 use super::index::{Index, Place};
+use super::salvage::{self, Folder};
+use super::tolerant::Tolerant;
 use super::walk::{Step, Walker};
 use super::{LogOptions, batch_of, segment_salt, storage};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::id::PipeId;
 
 /// What was found when a log was opened.
@@ -29,7 +28,44 @@ pub struct Recovery {
     pub quarantined: Option<String>,
     /// Places in the middle where nothing could be read: segment, first byte, and the byte behind the last.
     pub damaged: Vec<(u64, u64, u64)>,
+    /// What else was odd, and what was done about it.
+    pub notes: Vec<String>,
+    /// Segments that are gone.
+    pub missing: Vec<u64>,
 }
+
+impl Recovery {
+    /// Whether something that was stored cannot be read.
+    pub fn has_damage(&self) -> bool {
+        !self.damaged.is_empty() || !self.missing.is_empty()
+    }
+
+    /// What was found, a line for people each.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = self.notes.clone();
+        if self.torn_bytes > 0 {
+            let kept = self.quarantined.as_ref().map_or(String::new(), |name| format!(", kept in {name}"));
+            lines.push(format!(
+                "{} bytes at the end of the log were never stored and are cut off{kept}",
+                self.torn_bytes
+            ));
+        }
+        let damage = |(segment, from, to): &(u64, u64, u64)| {
+            format!(
+                "{} cannot be read from byte {from} to {to}: readers are told what is missing",
+                segment_name(*segment)
+            )
+        };
+        lines.extend(self.damaged.iter().take(DAMAGE_LINES_MAX).map(damage));
+        if let Some(more) = self.damaged.len().checked_sub(DAMAGE_LINES_MAX).filter(|more| *more > 0) {
+            lines.push(format!("and {more} places more cannot be read"));
+        }
+        lines
+    }
+}
+
+/// More places than this tell nobody more.
+const DAMAGE_LINES_MAX: usize = 20;
 
 /// Everything a log needs to go on.
 pub(super) struct Recovered {
@@ -40,8 +76,6 @@ pub(super) struct Recovered {
     pub(super) recovery: Recovery,
 }
 
-/// Most of the `format` file that is read: it has two short lines.
-const FORMAT_BYTES_MAX: usize = 4096;
 /// How much of a torn tail is copied at a time.
 const COPY_BYTES: usize = 256 * 1024;
 
@@ -54,42 +88,16 @@ pub(super) fn recover(
     options: &LogOptions,
     replay: &mut dyn FnMut(PipeId, Bytes),
 ) -> Result<Recovered, Error> {
-    let names = disk.list().map_err(|e| storage("the data folder cannot be read", e))?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|n| segment_number(n)).collect();
-    numbers.sort_unstable();
-    let salt = match names.iter().any(|n| n == FORMAT_FILE) {
-        true => {
-            let text = read_whole(disk, FORMAT_FILE, FORMAT_BYTES_MAX);
-            parse_format(&text.map_err(|e| storage("the file `format` of the data folder cannot be read", e))?)?
-        }
-        false if numbers.is_empty() => begin(disk, &names, options.salt)?,
-        false => {
-            return Err(Error::new(Code::Storage, "the data folder has lost its file `format`; nothing was changed"));
-        }
-    };
+    let Folder { salt, segments, last, missing, notes } = salvage::look(disk, options)?;
+    let recovery = Recovery { missing, notes, ..Recovery::default() };
     let mut scan =
-        Scan { disk, salt, index: Index::default(), recovery: Recovery::default(), started: HashSet::new(), replay };
-    let head = scan.all(&numbers).map_err(|e| storage("the log cannot be read", e))?;
-    let last = numbers.last().copied().unwrap_or(0);
+        Scan { disk, salt, index: Index::default(), recovery, started: HashSet::new(), removed_last: false, replay };
+    let head = scan.all(&segments).map_err(|e| storage("the log cannot be read", e))?;
+    // Numbers have no hole: one would say that a segment is missing.
+    let last = if scan.removed_last { last - 1 } else { last };
     let head_number = head.as_ref().map_or(0, |h| h.number);
     let head = Head { last, open: head };
     Ok(Recovered { index: scan.index, salt, head, head_number, recovery: scan.recovery })
-}
-
-/// Writes the `format` file of a new log.
-fn begin(disk: &dyn Disk, names: &[String], salt: u64) -> Result<u64, Error> {
-    let write = || -> io::Result<()> {
-        if names.iter().any(|n| n == FORMAT_FILE_NEW) {
-            disk.remove(FORMAT_FILE_NEW)?;
-        }
-        let file = disk.create(FORMAT_FILE_NEW)?;
-        write_all_at(&*file, 0, &mut [IoSlice::new(format_text(salt).as_bytes())])?;
-        file.sync()?;
-        disk.rename(FORMAT_FILE_NEW, FORMAT_FILE)?;
-        disk.sync_folder()
-    };
-    write().map_err(|e| storage("no log can be begun in the data folder", e))?;
-    Ok(salt)
 }
 
 struct Scan<'a> {
@@ -99,6 +107,8 @@ struct Scan<'a> {
     recovery: Recovery,
     /// Pipes whose first needed fact was seen.
     started: HashSet<PipeId>,
+    /// The last segment was never used, and is gone.
+    removed_last: bool,
     replay: &'a mut dyn FnMut(PipeId, Bytes),
 }
 
@@ -122,18 +132,24 @@ impl Scan<'_> {
             if self.by_contents(number, next)? {
                 continue;
             }
-            let file = self.disk.open(&segment_name(number))?;
-            let seed = self.seed(&*file, number)?;
+            let file = self.open(number)?;
+            let seed = self.seed(&file, number)?;
             let size = file.size()?;
-            self.segment(&*file, number, seed, size)?;
+            self.segment(&file, number, seed, size)?;
         }
-        let file: Arc<dyn DiskFile> = self.disk.open(&segment_name(last))?.into();
+        let file = Arc::new(self.open(last)?);
         let seed = seed_of(segment_salt(&*file)?.unwrap_or(self.salt), last);
-        let end = self.settle_tail(&*file, last, seed)?;
+        let Some(end) = self.settle_tail(&file, last, seed)? else {
+            // What cannot be read may be what was stored last. Nothing is cut, nothing is written behind it.
+            self.seed(&*file, last)?;
+            self.segment(&*file, last, seed, file.size()?)?;
+            return Ok(None);
+        };
         if end == 0 {
             // Nothing was ever said to be stored in it.
             self.disk.remove(&segment_name(last))?;
             self.disk.sync_folder()?;
+            self.removed_last = true;
             return Ok(None);
         }
         self.seed(&*file, last)?;
@@ -147,6 +163,10 @@ impl Scan<'_> {
             start: HEADER_BYTES as u64,
             facts,
         }))
+    }
+
+    fn open(&self, number: u64) -> io::Result<Tolerant> {
+        Ok(Tolerant::new(self.disk.open(&segment_name(number))?))
     }
 
     /// The seed of a segment; a damaged first entry is noted.
@@ -167,19 +187,19 @@ impl Scan<'_> {
     /// Takes in a segment as the next one tells; false where that is not possible.
     fn by_contents(&mut self, number: u64, next: u64) -> io::Result<bool> {
         let Some(contents) = self.contents(number, next)? else { return Ok(false) };
-        let file = self.disk.open(&segment_name(number))?;
+        let file = self.open(number)?;
         let size = file.size()?;
         if aligned(size) > contents.end {
             return Ok(false);
         }
-        let seed = self.seed(&*file, number)?;
+        let seed = self.seed(&file, number)?;
         if aligned(size) < contents.end {
             // Its end was cut off. What stood there is known from the contents, and read as a gap.
             self.damage(number, size, contents.end);
         }
         self.index.grow(number, contents.end);
         contents.spans.into_iter().for_each(|span| self.index.place_span(span));
-        let mut walker = Walker::new(&*file, seed, HEADER_BYTES as u64, size);
+        let mut walker = Walker::new(&file, seed, HEADER_BYTES as u64, size);
         for offset in contents.facts {
             walker.go_to(offset);
             let step = if walker.at_entry()? { walker.next()? } else { None };
@@ -196,9 +216,9 @@ impl Scan<'_> {
 
     /// The contents of segment `number` out of segment `next`.
     fn contents(&self, number: u64, next: u64) -> io::Result<Option<Contents>> {
-        let file = self.disk.open(&segment_name(next))?;
-        let seed = seed_of(segment_salt(&*file)?.unwrap_or(self.salt), next);
-        let mut walker = Walker::new(&*file, seed, HEADER_BYTES as u64, file.size()?);
+        let file = self.open(next)?;
+        let seed = seed_of(segment_salt(&file)?.unwrap_or(self.salt), next);
+        let mut walker = Walker::new(&file, seed, HEADER_BYTES as u64, file.size()?);
         if !walker.at_entry()? {
             return Ok(None);
         }
@@ -236,7 +256,7 @@ impl Scan<'_> {
         let starts = header.flags & FLAG_START != 0;
         // What stands before the start was restated by it, and what came before may be gone. But where something is damaged,
         // that may be the start itself: then the owner gets all there is.
-        if !starts && !self.started.contains(&header.pipe) && self.recovery.damaged.is_empty() {
+        if !starts && !self.started.contains(&header.pipe) && !self.recovery.has_damage() {
             return;
         }
         self.started.insert(header.pipe);
@@ -244,10 +264,14 @@ impl Scan<'_> {
         (self.replay)(header.pipe, body);
     }
 
-    /// Cuts what was being written when the power went off the last segment, makes the rest durable, and returns where it ends.
-    fn settle_tail(&mut self, file: &dyn DiskFile, number: u64, seed: u32) -> io::Result<u64> {
+    /// Cuts what was being written when the power went off the last segment, makes the rest durable, and returns where it ends; none
+    /// where the disk cannot read it.
+    fn settle_tail(&mut self, file: &Tolerant, number: u64, seed: u32) -> io::Result<Option<u64>> {
         let size = file.size()?;
         let (end, group) = find_end(file, seed, size)?;
+        if file.met_unreadable() {
+            return Ok(None);
+        }
         if end < size {
             self.cut(file, number, end, size)?;
         }
@@ -259,7 +283,7 @@ impl Scan<'_> {
         }
         file.sync()?;
         self.disk.sync_folder()?;
-        Ok(end)
+        Ok(Some(end))
     }
 
     fn cut(&mut self, file: &dyn DiskFile, number: u64, end: u64, size: u64) -> io::Result<()> {

@@ -76,8 +76,8 @@ impl Owner {
 }
 
 /// One open log.
-struct Bed {
-    log: Arc<Log>,
+pub(super) struct Bed {
+    pub(super) log: Arc<Log>,
     owner: Arc<Owner>,
     facts: Vec<(u64, String)>,
 }
@@ -88,11 +88,11 @@ impl Drop for Bed {
     }
 }
 
-fn options(segment_bytes: u64) -> LogOptions {
+pub(super) fn options(segment_bytes: u64) -> LogOptions {
     LogOptions { segment_bytes, free_percent: 0, salt: 7 }
 }
 
-fn try_open(disk: &RamDisk, segment_bytes: u64) -> Result<Bed, Error> {
+pub(super) fn try_open(disk: &RamDisk, segment_bytes: u64) -> Result<Bed, Error> {
     let mut facts = Vec::new();
     let mut replay = |pipe: PipeId, body: Bytes| facts.push((pipe.0, String::from_utf8(body.to_vec()).unwrap()));
     let log = Log::open(Arc::new(disk.clone()), options(segment_bytes), &mut replay)?;
@@ -101,23 +101,23 @@ fn try_open(disk: &RamDisk, segment_bytes: u64) -> Result<Bed, Error> {
     Ok(Bed { log, owner, facts })
 }
 
-fn open(disk: &RamDisk) -> Bed {
+pub(super) fn open(disk: &RamDisk) -> Bed {
     try_open(disk, 1 << 20).unwrap()
 }
 
-fn start(disk: &RamDisk, segment_bytes: u64) -> Bed {
+pub(super) fn start(disk: &RamDisk, segment_bytes: u64) -> Bed {
     let bed = try_open(disk, segment_bytes).unwrap();
     bed.run();
     bed
 }
 
 impl Bed {
-    fn run(&self) {
+    pub(super) fn run(&self) {
         let owner: Arc<dyn LogOwner> = self.owner.clone();
         self.log.start(Arc::downgrade(&owner)).unwrap();
     }
 
-    fn store(&self, entry: Entry) {
+    pub(super) fn store(&self, entry: Entry) {
         let pipe = match &entry {
             Entry::Fact { pipe, .. } | Entry::Batch { pipe, .. } => pipe.0,
         };
@@ -126,7 +126,7 @@ impl Bed {
     }
 
     /// The numbers of an item that can be read, and those that are reported as gone.
-    fn read_all(&self, pipe: u64, item: u64) -> (Vec<u64>, Vec<Range<u64>>) {
+    pub(super) fn read_all(&self, pipe: u64, item: u64) -> (Vec<u64>, Vec<Range<u64>>) {
         let (mut at, mut numbers, mut gaps) = (Seq(0), Vec::new(), Vec::new());
         loop {
             match self.log.read(PipeId(pipe), ItemNo(item), at, 1000).unwrap() {
@@ -149,7 +149,7 @@ impl Bed {
     }
 }
 
-fn fact(pipe: u64, body: &str) -> Entry {
+pub(super) fn fact(pipe: u64, body: &str) -> Entry {
     Entry::Fact { pipe: PipeId(pipe), body: Bytes::copy_from_slice(body.as_bytes()) }
 }
 
@@ -157,7 +157,7 @@ fn body(seq: u64, length: usize) -> Vec<u8> {
     (0..length).map(|i| (seq as usize * 31 + i) as u8).collect()
 }
 
-fn batch(pipe: u64, item: u64, first: u64, count: u64, length: usize) -> Entry {
+pub(super) fn batch(pipe: u64, item: u64, first: u64, count: u64, length: usize) -> Entry {
     let mut builder = BatchBuilder::new(SessionId([pipe as u8; 16]), Epoch(1), Seq(first));
     for seq in first..first + count {
         assert!(builder.push(&body(seq, length), true, true));
@@ -165,12 +165,12 @@ fn batch(pipe: u64, item: u64, first: u64, count: u64, length: usize) -> Entry {
     Entry::Batch { pipe: PipeId(pipe), item: ItemNo(item), batch: builder.build(None) }
 }
 
-fn segments(disk: &RamDisk) -> Vec<u64> {
+pub(super) fn segments(disk: &RamDisk) -> Vec<u64> {
     disk.names().iter().filter_map(|n| segment_number(n)).collect()
 }
 
 /// Waits for what the log's thread does by itself.
-fn eventually(condition: impl Fn() -> bool) {
+pub(super) fn eventually(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < Duration::from_secs(20), "it never came");
@@ -178,7 +178,7 @@ fn eventually(condition: impl Fn() -> bool) {
     }
 }
 
-fn numbers(range: Range<u64>) -> Vec<u64> {
+pub(super) fn numbers(range: Range<u64>) -> Vec<u64> {
     range.collect()
 }
 

@@ -137,4 +137,3 @@ fn proof_p5c_writer_without_reader() {
     let failures = (growth > UNREAD_GROWTH_MAX).then(|| format!("the relay grew by {growth} bytes"));
     proof.end(bytes >> 20, failures.as_slice());
 }
-
