@@ -7,6 +7,7 @@
 //! | [`disk`] | disks that remember, break and fail |
 //! | [`net`] | three hosts with NATs between them, as network namespaces |
 //! | [`proof`] | what a proof of a promise prints, and how long it goes on |
+//! | [`property`] | properties as proofs: many cases, and the smallest failure |
 //!
 //! Everything here panics when it cannot go on: then the test has failed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -16,3 +17,4 @@ pub mod conformance;
 pub mod disk;
 pub mod net;
 pub mod proof;
+pub mod property;

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+use skypipe_test::proof::{Proof, cases};
+use skypipe_test::property;
 
 use super::reader::Holds;
 use super::*;
@@ -657,25 +658,22 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Two thousand cases take a second, and are the same at every run. `PROPTEST_CASES` asks for more of them, `PROPTEST_RNG_SEED` for others.
-fn config() -> ProptestConfig {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
-    let default = ProptestConfig { max_shrink_iters: 200_000, ..ProptestConfig::default() };
-    let rng_seed = match std::env::var_os("PROPTEST_RNG_SEED") {
-        Some(_) => default.rng_seed,
-        None => RngSeed::Fixed(2012),
-    };
-    ProptestConfig { cases: asked.unwrap_or(2000), rng_seed, ..default }
-}
-
-proptest! {
-    #![proptest_config(config())]
-    #[test]
-    fn nothing_settled_is_lost_and_nothing_comes_twice(ops in proptest::collection::vec(op(), 1..120)) {
-        let mut sim = Sim::new();
-        ops.into_iter().for_each(|op| sim.run(op));
-        sim.settle();
-        sim.everybody_goes();
-        sim.check();
-    }
+/// Any order of anything: nothing settled is lost, and nothing comes twice. 15,000 cases take a second.
+#[test]
+fn proof_default_mode_against_its_model() {
+    let proof = Proof::begin("P2", "default mode against its model");
+    let wanted = cases(2_000, 400_000, 50_000_000);
+    let failures = property::failures(
+        wanted,
+        || proptest::collection::vec(op(), 1..120),
+        |ops| {
+            let mut sim = Sim::new();
+            ops.into_iter().for_each(|op| sim.run(op));
+            sim.settle();
+            sim.everybody_goes();
+            sim.check();
+            Ok(())
+        },
+    );
+    proof.end(wanted, &failures);
 }

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use proptest::prelude::*;
+use proptest::{prop_assert, prop_assert_eq};
+use skypipe_test::proof::{Proof, cases};
+use skypipe_test::property;
 
 use super::toy::Toy;
 use super::*;
@@ -318,22 +320,31 @@ fn a_reader_given_up_goes_on_without_duplicates() {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Any order of steps and cuts: exactly once, in order.
-    #[test]
-    fn any_cuts_in_any_order(steps in proptest::collection::vec(0u8..24, 0..400), count in 0usize..30) {
+/// Any order of steps and cuts: exactly once, in order.
+#[test]
+fn proof_sessions_against_their_model() {
+    let proof = Proof::begin("P2", "sessions against their model");
+    let wanted = cases(3_000, 400_000, 50_000_000);
+    let any = || (proptest::collection::vec(0u8..24, 0..400), 0usize..30);
+    let failures = property::failures(wanted, any, |(steps, count)| {
         let mut world = World::new(count);
         for step in steps {
             match step {
                 0 => world.cut_writer(),
                 1 => world.cut_reader(),
                 2 => world.now = world.now.plus(Duration::from_millis(7)),
-                3..=8 => { world.write_one(); }
-                9..=13 => { world.writer_step(); }
-                14..=19 => { world.reader_step(); }
-                _ => { world.read_one(); }
+                3..=8 => {
+                    world.write_one();
+                }
+                9..=13 => {
+                    world.writer_step();
+                }
+                14..=19 => {
+                    world.reader_step();
+                }
+                _ => {
+                    world.read_one();
+                }
             }
         }
         world.run(|_| ());
@@ -341,7 +352,9 @@ proptest! {
         let outcome = world.reader.outcome();
         prop_assert!(!outcome.incomplete && !outcome.gap && outcome.items == 1);
         prop_assert_eq!(world.writer.progress().delivered, count as u64);
-    }
+        Ok(())
+    });
+    proof.end(wanted, &failures);
 }
 
 fn wants_no_wait() -> WriterWants {

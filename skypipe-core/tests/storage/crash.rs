@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use skypipe_core::log::{FORMAT_FILE_NEW, Log, QUARANTINE};
 use skypipe_core::{ItemNo, Lsn};
 use skypipe_test::disk::{Image, ImageDisk, Loss, Op, RecordingDisk, Unsynced};
@@ -24,7 +26,7 @@ struct Recording {
 /// Lives of one disk, each ended by a power cut.
 const LIVES: u64 = 4;
 /// Processes in a life, each ended in order or killed.
-const PROCESSES: u64 = 3;
+const PROCESSES: u64 = 4;
 
 #[test]
 fn proof_crash_images() {
@@ -92,14 +94,16 @@ fn record(seed: u64, begin: &Image, mut owed: Owed) -> Result<Recording, String>
 /// One process: some are killed between two calls, some run into a full disk.
 fn run(seed: u64, disk: &RecordingDisk, log: &Arc<Log>, owed: Owed) -> Result<Owed, String> {
     let (beneath, calls) = (disk.disk().clone(), disk.clone());
-    if seed % FULL_EVERY == 0 {
-        beneath.set_bytes_max(Some(beneath.bytes() + 3000 + seed % 5000));
+    let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut below = |below: u64| dice.next_u64() % below;
+    if below(FULL_EVERY) == 0 {
+        beneath.set_bytes_max(Some(beneath.bytes() + 3000 + below(5000)));
     }
-    let is_killed = seed % 3 != 0;
+    let is_killed = below(4) > 0;
     if is_killed {
-        disk.stop_at(Some(disk.len() + 3 + (seed * 37 % 100) as usize));
+        disk.stop_at(Some(disk.len() + 3 + below(80) as usize));
     }
-    let shape = Shape { steps: 40, length: 250, reads_fail: false };
+    let shape = Shape { steps: 30, length: 250, reads_fail: false };
     let (workload, ended) = Workload::new(seed, shape, owed, move || calls.len(), move || beneath.set_bytes_max(None));
     let over = workload.run(log, &ended);
     log.close();

@@ -190,7 +190,10 @@ impl Whole {
         if let Some(gone) = disk.image().lost_of(damaged, QUARANTINE) {
             return Err(gone);
         }
-        let kept = opened.recovery.quarantined.as_ref().map(|name| disk.image().bytes(name).to_vec());
+        // Only where the mark of an orderly close is gone, too, may what stands before it be a torn tail.
+        let mark = |(name, range): &(&str, Range<usize>)| *name == SEGMENTS[1] && range.end + HEADER_BYTES > end;
+        let kept = opened.recovery.quarantined.as_ref().filter(|_| changed.iter().any(mark));
+        let kept = kept.map(|name| disk.image().bytes(name).to_vec());
         for bytes in &lost {
             let (name, place) = &self.places[bytes];
             let hit =

@@ -7,9 +7,11 @@
 //! | `crash` | P1d: crash images |
 //! | `damage` | P9: bits that flip, and worse |
 //! | `errors` | P10: calls that fail |
+//! | `model` | any order of anything, on two threads, made small where it fails |
 
 mod crash;
 mod damage;
 mod errors;
+mod model;
 mod owed;
 mod workload;

@@ -292,7 +292,7 @@ impl Owed {
     pub(crate) fn cut(&self, at: At) -> Self {
         let mut cut = self.clone();
         for of in cut.pipes.values_mut() {
-            of.gone = of.gone.filter(|gone| *gone <= at);
+            of.gone = of.gone.filter(|gone| *gone <= at).map(|_| 0);
             of.facts.retain(|_, fact| fact.given <= at);
             for fact in of.facts.values_mut() {
                 (fact.given, fact.stored) = (0, fact.stored.filter(|stored| *stored <= at));
@@ -300,6 +300,7 @@ impl Owed {
             for item in of.items.values_mut() {
                 item.batches.retain(|_, batch| batch.given <= at);
                 item.forgotten.retain(|(when, _)| *when <= at);
+                item.forgotten.iter_mut().for_each(|(when, _)| *when = 0);
                 for batch in item.batches.values_mut() {
                     (batch.given, batch.stored) = (0, batch.stored.filter(|stored| *stored <= at));
                 }
