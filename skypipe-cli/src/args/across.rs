@@ -32,6 +32,9 @@ pub(crate) struct RelayArgs {
     /// A relay of its own in this folder, instead of your local one
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Use the folder of --data although it lies on a network file system: no other machine must use it
+    #[arg(long, requires = "data")]
+    pub(crate) network_disk: bool,
     /// Write its version and URLs to this file as well, once it accepts
     #[arg(long, value_name = "FILE")]
     pub(crate) urls: Option<PathBuf>,

@@ -10,6 +10,7 @@ mod across;
 mod bad_input;
 mod big;
 mod direction;
+mod disk;
 mod ending;
 mod exact;
 mod faults;
