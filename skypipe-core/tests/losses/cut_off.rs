@@ -23,6 +23,8 @@ use crate::dice::Dice;
 const STREAM_BYTES: usize = 1 << 20;
 /// Records of the item: enough for many batches, one of them of several pieces.
 const RECORDS: u64 = 60;
+/// A batch that holds nothing but the end mark is shorter than this, and any other here is longer.
+const END_MARK_BYTES_MAX: usize = 120;
 /// In front of each frame's payload: its length in four bytes, then what it is.
 const FRAME_HEADER_BYTES: usize = 8;
 
@@ -249,6 +251,10 @@ async fn proof_a_cut_off_item_is_never_a_whole_one() {
         for last in [batches.len() - 1, nth] {
             let lost = frames[*first].start..frames[batches[last]].end;
             let bytes = [&whole[..lost.start], &whole[lost.end..]].concat();
+            // The end mark may travel alone, and the relay says it as well: then no record is lost.
+            if first == batches.last().unwrap() && lost.len() < END_MARK_BYTES_MAX {
+                continue;
+            }
             check(format!("without the bytes {lost:?}"), bytes).await;
         }
     }
