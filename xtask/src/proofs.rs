@@ -18,4 +18,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         rows: &[("P2b", "links cut anywhere, quic"), ("P2b", "paths that fall silent, quic")],
         command: "cargo test --release -p skypipe-transport-quic --test conformance anywhere_in -- --nocapture",
     },
+    Command {
+        rows: &[("P16", "records and facts of old logs")],
+        command: "cargo test --release -p skypipe-core --test fixtures proof_ -- --nocapture --test-threads 1",
+    },
+    Command {
+        rows: &[("P11", "recovery of 100 GB")],
+        command: "cargo test --release -p skypipe-core --lib proof_opening_does_not_take_longer -- --nocapture --test-threads 1",
+    },
+    Command {
+        rows: &[("P3", "arrivals cut off"), ("P4", "lag, retention and damage")],
+        command: "cargo test --release -p skypipe-core --test losses proof_ -- --nocapture --test-threads 1",
+    },
 ];

@@ -36,6 +36,9 @@ pub(crate) struct RelayArgs {
     /// Take at most so much memory, such as 512M or 2G; past it what is new waits or is refused [default: 512M]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub(crate) memory: Option<u64>,
+    /// Use the folder of --data although it lies on a network file system: no other machine must use it
+    #[arg(long, requires = "data")]
+    pub(crate) network_disk: bool,
     /// Write its version and URLs to this file as well, once it accepts
     #[arg(long, value_name = "FILE")]
     pub(crate) urls: Option<PathBuf>,

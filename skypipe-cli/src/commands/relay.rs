@@ -33,6 +33,9 @@ pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
         Some(data) => LocalFolder::at(std::path::absolute(data).unwrap_or_else(|_| data.clone()))?,
         None => LocalFolder::find()?,
     };
+    if args.data.is_some() && !args.network_disk && folder.is_on_network() {
+        return Err(on_network(&folder));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime = runtime.map_err(|e| Error::new(Code::Internal, "no runtime").because(e))?;
     let is_detached = args.detached;
@@ -177,6 +180,15 @@ fn announce(all: &[String], public: Vec<String>, is_detached: bool) {
     let lines: String = here.chain(public).map(|url| format!("{url}\n")).collect();
     // Whoever started it and does not read where it listens knows already.
     let _ = print(&lines);
+}
+
+/// The kernel's lock there is another one on each machine, or none.
+fn on_network(folder: &LocalFolder) -> Error {
+    let text = format!(
+        "{} lies on a network file system, where two relays would not see each other; use a disk of this machine, or --network-disk if no other machine uses the folder",
+        folder.path().display()
+    );
+    Error::new(Code::SocketPath, text)
 }
 
 fn explain(error: Error) -> Error {

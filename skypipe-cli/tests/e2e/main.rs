@@ -11,6 +11,7 @@ mod bad_input;
 mod big;
 mod bounds;
 mod direction;
+mod disk;
 mod ending;
 mod exact;
 mod faults;

@@ -52,6 +52,11 @@ impl LocalFolder {
         Ok(Self { path })
     }
 
+    /// Whether other machines may see the same folder: then its lock keeps no relay of theirs out, and what is flushed may not be on a disk.
+    pub fn is_on_network(&self) -> bool {
+        is_on_network(&self.path)
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path

@@ -355,7 +355,7 @@ fn encode(group: &[Queued], head: &OpenHead, out: &mut Vec<u8>) -> (Vec<u64>, u6
 
 /// The first bytes of a segment: its own entry, the header and the payload of the contents of the one before, and where the next
 /// entry stands.
-fn first_entries(number: u64, salt: u64, seed: u32, contents: Option<Contents>) -> (Vec<u8>, Bytes, u64) {
+pub(super) fn first_entries(number: u64, salt: u64, seed: u32, contents: Option<Contents>) -> (Vec<u8>, Bytes, u64) {
     let mut headers = Vec::with_capacity(2 * HEADER_BYTES);
     Header::of_segment(number, salt).encode(0, 0, &mut headers);
     let at = HEADER_BYTES as u64;

@@ -235,6 +235,8 @@ impl Index {
                 spans.extend(here.map(|(&first, &span)| ItemSpan { pipe, item, first, span }));
             }
         }
+        // The same calls write the same bytes.
+        spans.sort_unstable_by_key(|span| (span.pipe, span.item, span.first));
         spans
     }
 

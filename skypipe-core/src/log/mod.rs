@@ -24,6 +24,8 @@ mod salvage;
 #[cfg(test)]
 mod salvage_tests;
 #[cfg(test)]
+mod size_tests;
+#[cfg(test)]
 mod tests;
 mod tolerant;
 mod walk;

@@ -1,0 +1,6 @@
+//! What readers are told of what was lost: by a link, by a quota, by a disk.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod cut_off;
+mod dice;
+mod gaps;
