@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use skypipe_core::{Code, EndKind, SessionId};
+use skypipe_core::{Code, EndKind, Seq, SessionId};
 
 use crate::history::{Event, ItemId, ReadKind, ReaderId, RecordId, numbers};
 
@@ -70,8 +70,8 @@ fn records_are_exact(history: &[Event], broken: &mut Vec<String>) {
 #[derive(Default)]
 struct Place {
     next: u64,
-    /// A hole up to this number was told.
-    told: u64,
+    /// Holes up to these numbers were told; they may be told ahead of the records before them.
+    told: BTreeSet<u64>,
     /// Any hole may come: the reader was given up and knows that.
     may_skip: bool,
 }
@@ -83,15 +83,13 @@ fn in_order(history: &[Event], broken: &mut Vec<String>) {
     for event in history {
         match *event {
             Event::Middle(reader, session, from) => {
-                let place = places.entry((reader, session)).or_default();
-                place.told = place.told.max(from.0);
+                places.entry((reader, session)).or_default().told.insert(from.0);
             }
             Event::Gap(reader, session, from, to) => {
                 if !renewed.contains(&reader) {
                     broken.push(format!("{reader:?} is told that {from:?}..{to:?} of {session:?} are gone"));
                 }
-                let place = places.entry((reader, session)).or_default();
-                place.told = place.told.max(to.0);
+                places.entry((reader, session)).or_default().told.insert(to.0);
             }
             Event::NewReader(reader) => {
                 renewed.insert(reader);
@@ -103,10 +101,10 @@ fn in_order(history: &[Event], broken: &mut Vec<String>) {
                     broken.push(format!("{reader:?} got {record:?} twice"));
                 } else if seq.0 < place.next {
                     broken.push(format!("{reader:?} got {record:?} ({seq:?}) out of order"));
-                } else if seq.0 > place.next && seq.0 != place.told && !place.may_skip {
+                } else if seq.0 > place.next && !place.told.contains(&seq.0) && !place.may_skip {
                     broken.push(format!("{reader:?} got {record:?} ({seq:?}) after {}, and was not told", place.next));
                 }
-                *place = Place { next: seq.0 + numbers(len), told: place.told, may_skip: false };
+                (place.next, place.may_skip) = (seq.0 + numbers(len), false);
             }
             _ => {}
         }
@@ -119,7 +117,8 @@ fn ends_are_exact(history: &[Event], broken: &mut Vec<String>) {
     let mut sent: BTreeMap<ItemId, u32> = BTreeMap::new();
     let mut ends: BTreeMap<ItemId, EndKind> = BTreeMap::new();
     let mut ended: BTreeSet<ItemId> = BTreeSet::new();
-    let mut got: BTreeMap<(ReaderId, SessionId), u32> = BTreeMap::new();
+    let mut got: BTreeMap<(ReaderId, SessionId), (Seq, u32)> = BTreeMap::new();
+    let mut told: BTreeMap<(ReaderId, SessionId), Seq> = BTreeMap::new();
     for event in history {
         match *event {
             Event::Sends(record, _) => drop(sent.insert(record.item, record.n)),
@@ -129,8 +128,11 @@ fn ends_are_exact(history: &[Event], broken: &mut Vec<String>) {
             }
             Event::Ends(item, kind) => drop(ends.insert(item, kind)),
             Event::Ended(item) => drop(ended.insert(item)),
-            Event::Got(reader, session, _, Some(record), _) => drop(got.insert((reader, session), record.n)),
-            Event::Middle(reader, session, _) | Event::Gap(reader, session, ..) => drop(got.remove(&(reader, session))),
+            Event::Got(reader, session, seq, Some(record), _) => drop(got.insert((reader, session), (seq, record.n))),
+            Event::Middle(reader, session, to) | Event::Gap(reader, session, _, to) => {
+                let most = told.entry((reader, session)).or_default();
+                *most = to.max(*most);
+            }
             Event::ItemEnd(reader, session, kind, _) => {
                 let Some(item) = item_of.get(&session) else {
                     // Its writer died before it knew that it was attached.
@@ -140,7 +142,9 @@ fn ends_are_exact(history: &[Event], broken: &mut Vec<String>) {
                     continue;
                 };
                 let last = got.get(&(reader, session)).copied();
-                let whole = last.is_none_or(|last| Some(&last) == sent.get(item));
+                let told = told.get(&(reader, session));
+                let whole =
+                    last.is_none_or(|(seq, last)| Some(&last) == sent.get(item) || told.is_some_and(|to| *to > seq));
                 if kind == EndKind::Aborted {
                     let is_last = last_session.get(item) == Some(&session);
                     if is_last && ended.contains(item) {
@@ -268,6 +272,8 @@ fn delivered_is_gone(history: &[Event], broken: &mut Vec<String>) {
                 let most = delivered.entry(item).or_default();
                 *most = count.max(*most);
             }
+            // What was delivered and not logged as taken, the log gives to the next reader if the one who had it never comes back.
+            Event::RelayStarts => delivered.clear(),
             Event::Reads(reader, _) => drop(at_start.insert(reader, delivered.clone())),
             Event::Got(reader, _, _, Some(record), _) => {
                 let before = at_start.get(&reader).and_then(|items| items.get(&record.item));

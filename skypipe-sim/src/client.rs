@@ -64,6 +64,18 @@ pub struct Client {
     calls: u32,
 }
 
+/// How a reader behaves.
+struct Whims {
+    /// It leaves after so many records, with what it has.
+    most: u32,
+    /// Longest pause after a record, in milliseconds.
+    slow: u64,
+    /// It stops after a record, so many times of a hundred.
+    stops: u64,
+    /// It stops when nothing comes for so long.
+    patience: Duration,
+}
+
 /// The key of a client.
 fn key(host: Host) -> KeyPair {
     let mut seed = [7; 32];
@@ -92,7 +104,8 @@ impl Client {
         let mut options = ReaderOptions::default();
         (options.no_wait, options.keep) = (true, true);
         let Some(reader) = self.reader(pipe, ReadKind::NoWait, options).await else { return };
-        self.take(reader, u32::MAX, 0).await;
+        let whims = Whims { most: u32::MAX, slow: 0, stops: 0, patience: END_WITHIN };
+        self.take(reader, whims).await;
     }
 
     /// Whether the pipe is gone: nothing is stored, nobody is attached.
@@ -240,10 +253,14 @@ impl Client {
         options.no_wait = kind == ReadKind::NoWait;
         options.take = if kind == ReadKind::Item { Take::Item } else { Take::Any };
         let at = self.dice.below(self.pipes.len() as u64) as usize;
-        let most = if kind == ReadKind::Part { self.dice.within(1..=5) as u32 } else { u32::MAX };
-        let slow = if self.dice.chance(30) { 1500 } else { 0 };
+        let whims = Whims {
+            most: if kind == ReadKind::Part { self.dice.within(1..=5) as u32 } else { u32::MAX },
+            slow: if self.dice.chance(30) { 1500 } else { 0 },
+            stops: if kind == ReadKind::Part { 0 } else { 2 },
+            patience: self.dice.millis(2_000..=60_000),
+        };
         if let Some(reader) = self.reader(at, kind, options).await {
-            self.take(reader, most, slow).await;
+            self.take(reader, whims).await;
         }
     }
 
@@ -270,9 +287,9 @@ impl Client {
         None
     }
 
-    /// Takes records until the end, `most` of them, or until its patience is over.
-    async fn take(&mut self, (id, mut reader): (ReaderId, Reader), most: u32, slow: u64) {
-        let patience = self.dice.millis(2_000..=60_000);
+    /// Takes records until the end, or as its whims are.
+    async fn take(&mut self, (id, mut reader): (ReaderId, Reader), whims: Whims) {
+        let Whims { most, slow, stops, patience } = whims;
         let mut count = 0;
         loop {
             self.call();
@@ -299,7 +316,7 @@ impl Client {
             if slow > 0 {
                 self.pause(0..=slow).await;
             }
-            if self.dice.chance(2) && most == u32::MAX {
+            if self.dice.chance(stops) {
                 return self.stop(id, reader).await;
             }
         }

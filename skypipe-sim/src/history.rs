@@ -88,6 +88,8 @@ pub enum Event {
     Left(ReaderId),
     /// The reader is dropped, or dies.
     Stops(ReaderId),
+    /// The relay runs again.
+    RelayStarts,
     /// All is healed and everybody gone: what is read from here on is what was left.
     Drains,
     /// Something that must not be, seen outside the clients.

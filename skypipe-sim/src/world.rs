@@ -217,7 +217,10 @@ impl World {
     async fn start(&self) {
         while !self.relay.is_up() {
             match self.relay.start() {
-                Ok(()) => self.trace.say("world", "the relay runs"),
+                Ok(()) => {
+                    self.trace.say("world", "the relay runs");
+                    self.common.history.note(Event::RelayStarts);
+                }
                 Err(error) if error.code() == Code::NoSpace => tokio::time::sleep(Duration::from_secs(1)).await,
                 // The power went again while it opened its data.
                 Err(error) if error.text().contains("the machine is dead") => {}

@@ -89,7 +89,7 @@ impl DefaultPipe {
     }
 
     /// What a reader hears that does not get an item from its start.
-    fn middle(&self, no: ItemNo, cursor: &Cursor) -> Option<Notice> {
+    pub(super) fn middle(&self, no: ItemNo, cursor: &Cursor) -> Option<Notice> {
         let item = self.items.get(&no)?;
         (cursor.start > Seq(0) && !cursor.wants_start)
             .then_some(Notice::Middle { writer: item.session, from: cursor.start })

@@ -4,7 +4,7 @@ use super::default::expired;
 use super::limits::*;
 use super::*;
 use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
-use crate::broker::{Ack, ReaderAttach, ReaderCursor, ReaderDown, Take, WriterDown, WriterResume};
+use crate::broker::{Ack, Notice, ReaderAttach, ReaderCursor, ReaderDown, Take, WriterDown, WriterResume};
 use crate::caller::{Holder, ProcessId};
 use crate::error::Code;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
@@ -38,6 +38,11 @@ impl Rig {
             match effect {
                 Effect::Fact(fact) => self.facts.push(fact),
                 Effect::Batch(item, batch) => self.batches.push((item, batch)),
+                // The worst that a log may do: what it may forget is gone at once, and is not there after a crash.
+                Effect::Forget(item, below) => {
+                    self.batches.retain(|(of, batch)| *of != item || batch.next() > below);
+                    continue;
+                }
                 _ => continue,
             }
             self.unsynced += 1;
@@ -413,4 +418,59 @@ fn after_a_crash_an_older_attach_of_a_session_does_not_win() {
     assert_eq!(late.unwrap_err().code(), Code::Fenced);
     let late = rig.pipe.attach_reader(&returning_reader(), Holder::Unknown);
     assert_eq!(late.unwrap_err().code(), Code::Fenced);
+}
+
+/// Seen in a simulation: the log had given back the room of what a live reader had taken, and a relay that started again refused the
+/// writer with `E_RESUME_AHEAD`, and told the next reader of a gap.
+#[test]
+fn a_relay_that_starts_again_knows_what_the_log_forgot() {
+    for count in [1, 5, FORGET_STEP, 3 * FORGET_STEP + 7] {
+        let mut rig = Rig::new();
+        rig.write(WRITER);
+        rig.read(1, None);
+        for n in 0..count {
+            rig.send(WRITER, 1, batch(WRITER, n, 1, false));
+            rig.pipe.flush();
+            rig.sync();
+            while let Next::Message(_) = rig.next(1) {}
+            rig.acknowledge(1, n + 1);
+            rig.sync();
+        }
+        assert!((rig.batches.len() as u64) < 2 * FORGET_STEP, "the log may forget what is delivered");
+        rig.crash();
+        let resume = WriterResume { settled: Seq(count), stored: Seq(count) };
+        rig.pipe.attach_writer(WRITER, Epoch(2), Some(resume), Holder::Unknown).unwrap();
+        rig.sync();
+        let welcome = rig.pipe.writer_welcome(WRITER, Epoch(2)).unwrap().unwrap();
+        assert_eq!(welcome.next, Seq(count));
+        // The reader does not come back: whoever is next is owed nothing that is gone.
+        rig.pipe.lost(READER);
+        rig.sync();
+        rig.read(1, None);
+        while let Next::Message(message) = rig.next(1) {
+            assert!(!matches!(message, ReaderDown::Gap { .. }), "{count}: {message:?}");
+        }
+    }
+}
+
+/// Seen in a simulation: the notice went down with the link, and was never said again.
+#[test]
+fn that_it_starts_in_the_middle_is_told_again_over_the_next_link() {
+    const OTHER: SessionId = SessionId([3; 16]);
+    let mut rig = Rig::new();
+    rig.write(WRITER);
+    let other = ReaderAttach { session: OTHER, epoch: Epoch(1), resume: None, ..returning_reader() };
+    rig.pipe.attach_reader(&other, Holder::Unknown).unwrap();
+    rig.sync();
+    rig.send(WRITER, 1, batch(WRITER, 0, 1, false));
+    rig.sync();
+    rig.read(1, None);
+    let middle = Next::Message(ReaderDown::Notice(Notice::Middle { writer: WRITER, from: Seq(1) }));
+    assert_eq!(rig.next(1), middle);
+    rig.read(2, Some(Vec::new()));
+    assert_eq!(rig.next(2), middle);
+    assert_eq!(rig.next(2), Next::Wait);
+    // One that names the writer has heard it.
+    rig.read(3, Some(vec![ReaderCursor { writer: WRITER, next: Seq(1) }]));
+    assert_eq!(rig.next(3), Next::Wait);
 }

@@ -27,7 +27,7 @@ use crate::time::Time;
 
 use super::fact::Fact;
 use super::item::{Item, Link};
-use super::limits::{AWAY_LOST, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN, WRITER_CREDIT_BYTES};
+use super::limits::{AWAY_LOST, FORGET_STEP, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN, WRITER_CREDIT_BYTES};
 use super::read_only::{NEVER, ReadOnly};
 use super::reader::{Holds, Reader, Readers};
 use super::room::Full;
@@ -126,6 +126,8 @@ pub(super) enum Pending {
     Took(ItemNo, Range<Seq>),
     /// Tell this reader that its taking of this writer's item is durable.
     Taken(SessionId, SessionId),
+    /// The log may forget this item's numbers below: a fact there says that they were delivered.
+    Forget(ItemNo, Seq),
 }
 
 /// Numbers for people.
@@ -298,6 +300,7 @@ impl DefaultPipe {
                 Pending::Left(session) => self.left(session),
                 Pending::Took(item, numbers) => self.took(item, numbers),
                 Pending::Taken(reader, writer) => self.say_taken(reader, writer),
+                Pending::Forget(item, below) => self.forget(item, below),
             }
         }
     }
@@ -457,7 +460,7 @@ impl DefaultPipe {
         let (durable, window) = (self.durable, self.window());
         let others = self.window_bytes - self.items[&no].window_bytes();
         let keep_bytes = if self.is_prompt(no) { LIVE_WINDOW_BYTES.saturating_sub(others) } else { 0 };
-        let (session, before) = (self.items[&no].session, self.items[&no].delivered);
+        let session = self.items[&no].session;
         let news = self.with_item(no, |item| {
             item.delivered = item.delivered.max(delivered);
             item.settle(durable, keep_bytes, window)
@@ -465,11 +468,37 @@ impl DefaultPipe {
         if news == Some(true) {
             self.wake(session);
         }
-        if delivered > before && self.items[&no].logged > before {
-            self.effects.push(Effect::Forget(no, delivered));
-        }
+        self.log_delivered(no);
         self.log_end(no);
         self.finish_item(no);
+    }
+
+    /// Says in the log what of it was delivered, some at a time: only then may it forget that. Else a relay that starts again knew neither
+    /// how far the writer was nor that nobody is owed these numbers. Who waits for room cannot wait for the fact as well.
+    fn log_delivered(&mut self, no: ItemNo) {
+        let waits = self.waits();
+        let Some(item) = self.items.get_mut(&no).filter(|item| !item.over) else { return };
+        let (from, to) = (item.forgotten, item.delivered.min(item.logged));
+        // What is delivered to its end is forgotten as a whole.
+        let is_whole = item.end.is_some_and(|end| item.delivered >= end.next);
+        let is_due = to > from && !is_whole && (waits || (!item.is_forgetting && to.0 - from.0 >= FORGET_STEP));
+        if !is_due {
+            return;
+        }
+        (item.forgotten, item.is_forgetting) = (to, true);
+        item.holes.insert(from..to);
+        let append = self.append(Fact::Took { reader: EVERYBODY, item: no, from, to });
+        self.pending.push_back((append, Pending::Forget(no, to)));
+        if waits {
+            self.effects.push(Effect::Forget(no, to));
+        }
+    }
+
+    fn forget(&mut self, no: ItemNo, below: Seq) {
+        let Some(item) = self.items.get_mut(&no).filter(|item| !item.over) else { return };
+        item.is_forgetting = false;
+        self.effects.push(Effect::Forget(no, below));
+        self.log_delivered(no);
     }
 
     /// How far everybody has acknowledged the item, and somebody has.

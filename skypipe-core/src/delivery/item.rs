@@ -86,6 +86,10 @@ pub(super) struct Item {
     window_bytes: usize,
     /// All below is appended to the log, or a fact there says that it was delivered.
     pub(super) logged: Seq,
+    /// A fact in the log says that all below was delivered, or is about to.
+    pub(super) forgotten: Seq,
+    /// That fact is not durable yet.
+    pub(super) is_forgetting: bool,
     /// Whether the last batch ended within a record.
     pub(super) open_record: bool,
     /// The writer was told that it is not the only one.
@@ -123,6 +127,8 @@ impl Item {
             unlogged_bytes: 0,
             window_bytes: 0,
             logged: Seq(0),
+            forgotten: Seq(0),
+            is_forgetting: false,
             open_record: false,
             second_writer_told: false,
             over: false,

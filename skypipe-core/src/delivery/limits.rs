@@ -15,6 +15,9 @@ pub const WRITER_CREDIT_BYTES: u64 = 2 * 1024 * 1024;
 pub const WRITER_CREDIT_BYTES_MIN: u64 = 64 * 1024;
 /// Credit is given back in so many parts at most: a message per batch would cost a wake-up each.
 pub const CREDIT_STEPS: u64 = 8;
+/// The log is told in steps of so many numbers what of an item was delivered, which takes one fact, and forgets that then: few enough to
+/// hold little room, 64 MiB of the longest pieces; enough that a reader of lines costs no write for each batch.
+pub const FORGET_STEP: u64 = 256;
 /// A session whose link broke is lost after this time.
 pub const AWAY_LOST: Duration = Duration::from_secs(60);
 /// An unfinished item that no reader waits for stays open this long while its writer is away.

@@ -1,6 +1,6 @@
 //! What readers do to a default pipe.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 use crate::batch::EndKind;
@@ -210,6 +210,7 @@ impl DefaultPipe {
             |cursor: &&ReaderCursor| self.writers.get(&cursor.writer).is_none_or(|no| reader.cursor(*no).is_none());
         let taken: Vec<SessionId> = cursors.iter().filter(gone).map(|cursor| cursor.writer).collect();
         taken.into_iter().for_each(|writer| reader.say(ReaderDown::Taken { writer }));
+        self.say_middles(attach.session, &numbers);
         self.wake(attach.session);
         self.log_return(attach.session, attach.epoch);
         self.end_or_restart(attach.session);
@@ -225,6 +226,23 @@ impl DefaultPipe {
         self.when_durable(returned, Pending::Wake(session));
         if let Some(reader) = self.readers.get_mut(&session) {
             reader.joined = returned;
+        }
+    }
+
+    /// That it gets an item from its middle may have gone down with the link: it is told again of what it does not name.
+    fn say_middles(&mut self, session: SessionId, named: &[(ItemNo, Seq)]) {
+        let Some(reader) = self.readers.get(&session) else { return };
+        let held: Vec<(ItemNo, &Cursor)> = match &reader.holds {
+            Holds::Alone(no, cursor) => vec![(*no, cursor)],
+            Holds::Live(live) => live.cursors.iter().map(|(no, cursor)| (*no, cursor)).collect(),
+            Holds::Waiting | Holds::Peek(_) => Vec::new(),
+        };
+        let named: BTreeSet<ItemNo> = named.iter().map(|(no, _)| *no).collect();
+        let unnamed = held.into_iter().filter(|(no, _)| !named.contains(no));
+        let notices = unnamed.filter_map(|(no, cursor)| self.middle(no, cursor)).map(ReaderDown::Notice);
+        let untold: Vec<ReaderDown> = notices.filter(|notice| !reader.outbox.contains(notice)).collect();
+        if let Some(reader) = self.readers.get_mut(&session) {
+            untold.into_iter().for_each(|notice| reader.say(notice));
         }
     }
 
