@@ -40,9 +40,11 @@ pub struct Part {
     pub intake: Budget,
     /// As [`Memory::reads`].
     pub reads: Budget,
+    /// As [`Memory::sessions`], for the pipes that the key owns, with all that is in them.
+    pub pipes: Budget,
 }
 
-/// A key has at most this part of what comes in and of what is read: whoever fills it holds up itself.
+/// A key has at most this part of each: whoever fills it holds up itself. Of half a gigabyte it is enough for 30,000 pipes.
 const PART: u64 = 4;
 
 impl Memory {
@@ -56,7 +58,8 @@ impl Memory {
     /// What a caller with this key may have, or one without a key, on this machine.
     pub fn part_of(&self, key: Option<PublicKey>) -> Arc<Part> {
         let Some(key) = key else {
-            return Arc::new(Part { intake: self.intake.clone(), reads: self.reads.clone() });
+            let (intake, reads, pipes) = (self.intake.clone(), self.reads.clone(), self.sessions.clone());
+            return Arc::new(Part { intake, reads, pipes });
         };
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(part) = parts.get(&key).and_then(Weak::upgrade) {
@@ -66,7 +69,7 @@ impl Memory {
             parts.retain(|_, part| part.strong_count() > 0);
         }
         let of = |budget: &Budget| budget.part(budget.bytes_max() / PART);
-        let part = Arc::new(Part { intake: of(&self.intake), reads: of(&self.reads) });
+        let part = Arc::new(Part { intake: of(&self.intake), reads: of(&self.reads), pipes: of(&self.sessions) });
         parts.insert(key, Arc::downgrade(&part));
         part
     }

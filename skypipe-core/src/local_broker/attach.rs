@@ -9,6 +9,7 @@ use crate::caller::{Caller, Holder, Peer};
 use crate::delivery::{Closed, DefaultPipe};
 use crate::error::{Code, Error};
 use crate::id::SessionId;
+use crate::identity::PublicKey;
 use crate::memory::{PARTY_BYTES, PIPE_BYTES};
 use crate::name::PipeRef;
 
@@ -31,7 +32,7 @@ pub(super) async fn writer(
     {
         return Ok(halves::of_closed_writer(welcome_of(closed)));
     }
-    let _room = room(shared, attach.resume.is_none())?;
+    let _room = room(shared, pipe, attach.resume.is_none())?;
     let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
     let welcome = poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await?;
@@ -52,7 +53,7 @@ pub(super) async fn reader(
         return Ok(halves::of_closed_reader());
     }
     let (session, epoch) = (attach.session, attach.epoch);
-    let _room = room(shared, attach.resume.is_none())?;
+    let _room = room(shared, pipe, attach.resume.is_none())?;
     let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, holder))?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Reader, session, epoch));
     poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await?;
@@ -79,10 +80,17 @@ fn check(shared: &Shared, right: bool, mode: Option<Mode>, pipe: &PipeRef) -> Re
 }
 
 /// Memory for one more, looked for before it is there. Who comes back has had it all the time.
-fn room(shared: &Shared, is_new: bool) -> Result<Option<Reservation>, Error> {
-    let busy = || Error::new(Code::Busy, "the relay holds as many pipes and sessions as its memory allows; try later");
-    let taken = is_new.then(|| shared.memory.sessions.take(PIPE_BYTES + PARTY_BYTES).ok_or_else(busy));
-    taken.transpose()
+fn room(shared: &Shared, pipe: &PipeRef, is_new: bool) -> Result<Option<Reservation>, Error> {
+    if !is_new {
+        return Ok(None);
+    }
+    let bytes = PIPE_BYTES + PARTY_BYTES;
+    let taken = shared.memory.part_of(pipe.owner.0.map(PublicKey)).pipes.take(bytes);
+    let refused = || match shared.memory.sessions.take(bytes) {
+        Some(_) => Error::new(Code::Quota, "the owner of this pipe has as many pipes and items as it may"),
+        None => Error::new(Code::Busy, "the relay holds as many pipes and sessions as its memory allows; try later"),
+    };
+    taken.map(Some).ok_or_else(refused)
 }
 
 /// Only who may begin pipes attaches to one that does not exist. One that ceases to exist right behind this look is begun anew:

@@ -9,8 +9,9 @@ use crate::budget::Reservation;
 use crate::delivery::{Closed, DefaultPipe, Effect};
 use crate::error::Error;
 use crate::id::{Lsn, PipeId, SessionId};
+use crate::identity::PublicKey;
 use crate::log::Entry;
-use crate::memory::{Memory, PARTY_BYTES, PIPE_BYTES};
+use crate::memory::{Memory, PARTY_BYTES, PIPE_BYTES, Part};
 use crate::name::PipeRef;
 use crate::time::Time;
 
@@ -31,8 +32,10 @@ struct State {
     wakers: BTreeMap<SessionId, Waker>,
     /// When the timers will wake the pipe.
     timer: Option<Time>,
-    /// The memory of all this.
+    /// The memory of all this, of its owner's part.
     reserved: Reservation,
+    /// Keeps the part, which all pipes of one owner share.
+    _part: Arc<Part>,
     /// Items and readers that are paid for.
     parties: usize,
 }
@@ -40,12 +43,14 @@ struct State {
 impl Cell {
     pub(super) fn new(id: PipeId, machine: DefaultPipe, memory: &Memory) -> Self {
         let pipe = machine.pipe().clone();
+        let part = memory.part_of(pipe.owner.0.map(PublicKey));
         let mut state = State {
             machine,
             pending: VecDeque::new(),
             wakers: BTreeMap::new(),
             timer: None,
-            reserved: memory.sessions.hold(PIPE_BYTES),
+            reserved: part.pipes.hold(PIPE_BYTES),
+            _part: part,
             parties: 0,
         };
         state.reserve();

@@ -11,7 +11,10 @@ use super::{LocalBroker, LocalBrokerOptions};
 use crate::broker::{Broker, Notice, ReaderCursor, ReaderDown, ReaderHalves, ReaderUp};
 use crate::broker::{WriterDown, WriterHalves, WriterUp};
 use crate::id::Seq;
-use crate::{BrokerPipe, Caller, Code, Env, Pipe, PipeName, Until, WriterOptions, log::RamDisk};
+use crate::{
+    BrokerPipe, Caller, Code, Env, Epoch, Memory, Owner, Pipe, PipeName, PipeRef, Until, WriterAttach, WriterOptions,
+    log::RamDisk,
+};
 
 static RECORD: [u8; 64 * 1024] = [7; 64 * 1024];
 /// Four times the quota and more than all windows together.
@@ -134,4 +137,41 @@ async fn who_joined_on_a_full_disk_goes_on_as_somebody_new_after_a_crash() {
     assert_eq!(again.err().unwrap().code(), Code::SessionExpired);
     let mut reader = read(&broker, 1, None).await;
     assert_eq!(take(&mut reader, 3).await[..3], [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn an_owner_with_a_million_pipes_fills_its_own_part() {
+    let options = LocalBrokerOptions { memory: Memory::of_process(1 << 20), ..LocalBrokerOptions::default() };
+    let broker = LocalBroker::on_disk(Arc::new(RamDisk::new()), Env::system(), options).unwrap();
+    let caller = |seed: u8| Caller { namespace: Owner(Some([seed; 32])), ..Caller::in_process() };
+    let pipe = |seed: u8, number: usize| {
+        let path = PipeName::new(&format!("p{number}")).unwrap().path();
+        PipeRef { owner: Owner(Some([seed; 32])), path }
+    };
+    let write = async |seed: u8, number: usize| {
+        let attach = WriterAttach { session: Env::system().session(), epoch: Epoch(1), mode: None, resume: None };
+        broker.attach_writer(&caller(seed), &pipe(seed, number), attach).await
+    };
+    let mut held = Vec::new();
+    let refused = loop {
+        match write(1, held.len()).await {
+            Ok(halves) => held.push(halves),
+            Err(error) => break error,
+        }
+        assert!(held.len() < 1000, "nothing bounds it");
+    };
+    assert!(refused.code() == Code::Quota && held.len() > 10, "{refused} after {}", held.len());
+    held.push(write(2, 0).await.expect("another owner is not concerned"));
+    // When all is used up, it is the relay that is at its limit.
+    let busy = loop {
+        match write(100 + held.len() as u8, 0).await {
+            Ok(halves) => held.push(halves),
+            Err(error) => break error,
+        }
+        assert!(held.len() < 1000, "nothing bounds it");
+    };
+    assert_eq!(busy.code(), Code::Busy);
+    held.clear();
+    broker.remove(&caller(1), &pipe(1, 0)).await.unwrap();
+    assert!(write(1, 0).await.is_ok(), "what went has made room");
 }

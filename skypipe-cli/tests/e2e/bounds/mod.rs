@@ -1,6 +1,8 @@
 //! Memory stays bounded whatever peers do (P5). In release: `cargo test --release -p skypipe-cli --test e2e proof_p5`.
 
 mod adversaries;
+mod canaries;
+mod strangers;
 mod world;
 
 use std::sync::Arc;
