@@ -143,12 +143,13 @@ async fn who_joined_on_a_full_disk_goes_on_as_somebody_new_after_a_crash() {
 async fn an_owner_with_a_million_pipes_fills_its_own_part() {
     let options = LocalBrokerOptions { memory: Memory::of_process(1 << 20), ..LocalBrokerOptions::default() };
     let broker = LocalBroker::on_disk(Arc::new(RamDisk::new()), Env::system(), options).unwrap();
-    let caller = |seed: u8| Caller { namespace: Owner(Some([seed; 32])), ..Caller::in_process() };
-    let pipe = |seed: u8, number: usize| {
+    let owner = |seed: u16| Owner(Some([seed.to_le_bytes(); 16].concat().try_into().unwrap()));
+    let caller = |seed: u16| Caller { namespace: owner(seed), ..Caller::in_process() };
+    let pipe = |seed: u16, number: usize| {
         let path = PipeName::new(&format!("p{number}")).unwrap().path();
-        PipeRef { owner: Owner(Some([seed; 32])), path }
+        PipeRef { owner: owner(seed), path }
     };
-    let write = async |seed: u8, number: usize| {
+    let write = async |seed: u16, number: usize| {
         let attach = WriterAttach { session: Env::system().session(), epoch: Epoch(1), mode: None, resume: None };
         broker.attach_writer(&caller(seed), &pipe(seed, number), attach).await
     };
@@ -164,7 +165,7 @@ async fn an_owner_with_a_million_pipes_fills_its_own_part() {
     held.push(write(2, 0).await.expect("another owner is not concerned"));
     // When all is used up, it is the relay that is at its limit.
     let busy = loop {
-        match write(100 + held.len() as u8, 0).await {
+        match write(100 + held.len() as u16, 0).await {
             Ok(halves) => held.push(halves),
             Err(error) => break error,
         }
