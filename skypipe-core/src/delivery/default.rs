@@ -421,7 +421,7 @@ impl DefaultPipe {
             self.wake(session);
         }
         if delivered > before && self.items[&no].logged > before {
-            self.effects.push(Effect::Forget(no, delivered));
+            self.effects.push(Effect::Forget(no, self.items[&no].unneeded_below(durable)));
         }
         self.log_end(no);
         self.finish_item(no);
