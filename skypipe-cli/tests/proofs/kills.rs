@@ -130,14 +130,14 @@ fn live(home: &Home, work: &Work, data: &Data, readers: u64) {
         (stat.code == Some(0) && stat.json()["readers"] == readers).then_some(())
     });
     let writer = home.skypipe(["write", "live"]).stdin(In::Data(data.clone())).start();
-    let done = counted(first, &work.bytes_out, data.len(), Running::received);
+    let first = counted(first, &work.bytes_out, data.len(), Running::received);
+    let done: Vec<Done> = others.into_iter().map(|reader| patiently(reader, |_| ())).chain([first]).collect();
+    // What the writer says comes first: it may be why a reader does not end well.
+    let writer = patiently(writer, |_| ());
+    writer.exits(0);
     let digest = data.digest();
-    done.exits(0).gave_digest(&digest);
+    done.into_iter().for_each(|reader| drop(reader.exits(0).gave_digest(&digest)));
     work.bytes_in.fetch_add(data.len(), Ordering::Relaxed);
-    for running in others {
-        patiently(running, |_| ()).exits(0).gave_digest(&digest);
-    }
-    patiently(writer, |_| ()).exits(0);
 }
 
 /// Waits for its end, and adds to `counter` how far it comes, `length` in all.

@@ -7,7 +7,7 @@
 //!   writev(socket)     an acknowledgement: are they?
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use skypipe_core::{Pipe as _, Until};
 use skypipe_test::proof::{self, Proof};
@@ -112,7 +112,6 @@ struct File {
 struct Entry {
     kind: u8,
     pipe: u64,
-    item: u64,
     first: u64,
     count: u64,
     payload: Vec<u8>,
@@ -284,8 +283,8 @@ impl Entry {
         let count = u64::from(u32::from_le_bytes(header[20..24].try_into().unwrap()));
         let end = at + HEADER_BYTES + length;
         let payload = bytes.get(at + HEADER_BYTES..end)?.to_vec();
-        let [pipe, item, first] = [24, 32, 40].map(|at| number(header, at));
-        Some((Self { kind: header[4], pipe, item, first, count, payload }, end))
+        let [pipe, first] = [24, 40].map(|at| number(header, at));
+        Some((Self { kind: header[4], pipe, first, count, payload }, end))
     }
 }
 

@@ -51,7 +51,8 @@ impl Call {
     fn end(&mut self, rest: &str, line: usize, time: f64, whole: bool) {
         let (arguments, result) = rest.rsplit_once(" = ").unwrap_or((rest, ""));
         self.arguments.push_str(arguments.trim_end().trim_end_matches(')'));
-        self.returned = result.split_whitespace().next().and_then(|word| word.parse().ok());
+        // Behind the number of a new descriptor stands what it is for.
+        self.returned = result.split([' ', '<']).next().and_then(|word| word.parse().ok());
         let took = result.rsplit_once('<').and_then(|(_, took)| took.trim_end_matches('>').parse::<f64>().ok());
         self.ended_at = if whole { time + took.unwrap_or_default() } else { time };
         self.lines.1 = line;

@@ -487,10 +487,11 @@ impl DefaultPipe {
         }
         (item.forgotten, item.is_forgetting) = (to, true);
         item.holes.insert(from..to);
+        let at_once = to.min(item.unneeded_below(self.durable));
         let append = self.append(Fact::Took { reader: EVERYBODY, item: no, from, to });
         self.pending.push_back((append, Pending::Forget(no, to)));
         if waits {
-            self.effects.push(Effect::Forget(no, to));
+            self.effects.push(Effect::Forget(no, at_once));
         }
     }
 

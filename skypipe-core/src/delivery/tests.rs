@@ -91,6 +91,8 @@ struct Sim {
     now: Time,
     log: Vec<Logged>,
     synced: usize,
+    /// What the log may have let go of, of each item.
+    forgotten: BTreeMap<ItemNo, Seq>,
     writers: BTreeMap<SessionId, WriterModel>,
     readers: BTreeMap<SessionId, ReaderModel>,
     closed: BTreeMap<SessionId, bool>,
@@ -110,6 +112,7 @@ impl Sim {
             now: Time(0),
             log: Vec::new(),
             synced: 0,
+            forgotten: BTreeMap::new(),
             writers: BTreeMap::new(),
             readers: BTreeMap::new(),
             closed: BTreeMap::new(),
@@ -129,12 +132,14 @@ impl Sim {
                 Effect::Fact(fact) => self.log.push(Logged::Fact(fact)),
                 Effect::Batch(item, batch) => self.log.push(Logged::Batch(item, batch)),
                 Effect::Closed { session, ended, .. } => drop(self.closed.insert(session, ended)),
-                Effect::Forget(..) | Effect::Wake(_) => {}
+                Effect::Forget(item, below) => drop(self.forgotten.insert(item, below)),
+                Effect::Wake(_) => {}
                 Effect::Gone => {
                     // Nothing is left: what the log still says is of the past.
                     self.pipe = new_pipe();
                     self.log.clear();
                     self.synced = 0;
+                    self.forgotten.clear();
                     return;
                 }
             }
@@ -150,11 +155,14 @@ impl Sim {
         self.hear();
     }
 
-    fn extent(log: &[Logged], no: ItemNo) -> Extent {
+    /// What a log has that lets go of what it may.
+    fn extent(&self, no: ItemNo) -> Extent {
+        let below = self.forgotten.get(&no).copied().unwrap_or_default();
         let mut ranges = Ranges::default();
-        for entry in log {
+        for entry in &self.log {
             if let Logged::Batch(item, batch) = entry
                 && *item == no
+                && batch.next() > below
             {
                 ranges.insert(batch.first()..batch.next());
             }
@@ -174,7 +182,9 @@ impl Sim {
                 self.pipe.replay(fact);
             }
         }
-        self.pipe.recovered(self.now, |no| Self::extent(&self.log, no));
+        let mut pipe = std::mem::replace(&mut self.pipe, new_pipe());
+        pipe.recovered(self.now, |no| self.extent(no));
+        self.pipe = pipe;
         for writer in self.writers.values_mut() {
             writer.attached = false;
         }
