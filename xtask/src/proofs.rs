@@ -9,4 +9,19 @@ pub(crate) struct Command {
 }
 
 /// All of them, quickest first.
-pub(crate) const COMMANDS: &[Command] = &[];
+pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        rows: &[("P2", "default mode against its model"), ("P2", "sessions against their model")],
+        command: "cargo test --release -p skypipe-core --lib _model -- --nocapture --test-threads 1",
+    },
+    Command {
+        rows: &[
+            ("P1", "log against its model"),
+            ("P1d", "crash images"),
+            ("P9", "bit flips"),
+            ("P9", "damage at random"),
+            ("P10", "disk errors"),
+        ],
+        command: "cargo test --release -p skypipe-core --test storage proof_ -- --nocapture --test-threads 1",
+    },
+];
