@@ -30,4 +30,18 @@ pub(crate) const COMMANDS: &[Command] = &[
         rows: &[("P3", "arrivals cut off"), ("P4", "lag, retention and damage")],
         command: "cargo test --release -p skypipe-core --test losses proof_ -- --nocapture --test-threads 1",
     },
+    Command {
+        rows: &[("P2", "default mode against its model"), ("P2", "sessions against their model")],
+        command: "cargo test --release -p skypipe-core --lib _model -- --nocapture --test-threads 1",
+    },
+    Command {
+        rows: &[
+            ("P1", "log against its model"),
+            ("P1d", "crash images"),
+            ("P9", "bit flips"),
+            ("P9", "damage at random"),
+            ("P10", "disk errors"),
+        ],
+        command: "cargo test --release -p skypipe-core --test storage proof_ -- --nocapture --test-threads 1",
+    },
 ];

@@ -672,7 +672,7 @@ fn op() -> impl Strategy<Value = Op> {
 #[test]
 fn proof_default_mode_against_its_model() {
     let proof = Proof::begin("P2", "default mode against its model");
-    let wanted = cases(2_000, 400_000, 50_000_000);
+    let wanted = cases(2_000, 100_000, 50_000_000);
     let failures = property::failures(
         wanted,
         || proptest::collection::vec(op(), 1..120),

@@ -324,7 +324,7 @@ fn a_reader_given_up_goes_on_without_duplicates() {
 #[test]
 fn proof_sessions_against_their_model() {
     let proof = Proof::begin("P2", "sessions against their model");
-    let wanted = cases(3_000, 400_000, 50_000_000);
+    let wanted = cases(3_000, 200_000, 50_000_000);
     let any = || (proptest::collection::vec(0u8..24, 0..400), 0usize..30);
     let failures = property::failures(wanted, any, |(steps, count)| {
         let mut world = World::new(count);

@@ -31,7 +31,7 @@ const PROCESSES: u64 = 4;
 #[test]
 fn proof_crash_images() {
     let proof = Proof::begin("P1d", "crash images");
-    let wanted = cases(1_500, 100_000, 10_000_000);
+    let wanted = cases(800, 100_000, 10_000_000);
     let tried = AtomicU64::new(0);
     let failures = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..2)

@@ -35,7 +35,7 @@ fn proof_bit_flips() {
             (0..bits).map(move |bit| (*name, bit))
         })
         .collect();
-    let wanted = cases(6_000, bits.len() as u64, 10 * bits.len() as u64);
+    let wanted = cases(400, bits.len() as u64, 10 * bits.len() as u64);
     let step = (bits.len() as u64 / wanted).max(1) as usize;
     let try_one = |whole: &Whole, n: u64| {
         // Beyond one round, the same bits of other logs.
@@ -55,7 +55,7 @@ fn proof_bit_flips() {
 #[test]
 fn proof_damage_at_random() {
     let proof = Proof::begin("P9", "damage at random");
-    let wanted = cases(2_000, 100_000, 10_000_000);
+    let wanted = cases(300, 100_000, 10_000_000);
     let try_one = |whole: &Whole, n: u64| {
         let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed() ^ n << 8);
         let (kind, damaged, changed) = damage(&whole.image, &mut dice);

@@ -31,7 +31,7 @@ fn proof_disk_errors() {
     let proof = Proof::begin("P10", "disk errors");
     let bed = Bed::new(seed());
     let all = bed.cases();
-    let wanted = cases(all.len() as u64 / 61, all.len() as u64, all.len() as u64).max(1);
+    let wanted = cases(all.len() as u64 / 240, all.len() as u64, all.len() as u64).max(1);
     let cases: Vec<Faulty> = all.iter().copied().step_by((all.len() as u64 / wanted).max(1) as usize).collect();
     let next = AtomicUsize::new(0);
     let work = || {

@@ -23,7 +23,7 @@ const HANGS_AFTER: Duration = Duration::from_secs(20);
 #[test]
 fn proof_log_against_its_model() {
     let proof = Proof::begin("P1", "log against its model");
-    let wanted = cases(100, 20_000, 2_000_000);
+    let wanted = cases(60, 20_000, 2_000_000);
     let failures = property::failures(
         wanted,
         || proptest::collection::vec(step(), 1..80),
