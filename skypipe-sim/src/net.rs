@@ -63,6 +63,8 @@ struct Shared {
     next_link: u64,
     listener: Option<mpsc::Sender<SimLink>>,
     handshakes: Vec<(Instant, Host)>,
+    /// Addresses that all hosts share; none: each has its own.
+    sources: Option<u32>,
 }
 
 struct HostState {
@@ -93,7 +95,7 @@ struct LinkState {
     accepting: Option<Waker>,
     /// Not accepted yet, with when they get there.
     coming: VecDeque<SimStream>,
-    /// The client's end is dropped: no more streams.
+    /// One end is dropped: no more streams.
     closed: bool,
 }
 
@@ -108,6 +110,7 @@ impl Net {
             next_link: 0,
             listener: None,
             handshakes: Vec::new(),
+            sources: None,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
@@ -116,6 +119,11 @@ impl Net {
     pub fn add(&self, host: Host, via: Via, latency: u64) {
         let state = HostState { via, latency, held: [false; 2], process: 0, gone: false };
         self.lock().hosts.insert(host, state);
+    }
+
+    /// All hosts stand behind so many addresses.
+    pub fn set_sources(&self, sources: u32) {
+        self.lock().sources = Some(sources);
     }
 
     /// How a client there reaches the relay.
@@ -239,8 +247,9 @@ impl Shared {
         let number = self.next_link;
         self.trace.say("net", format_args!("link {number} of {host:?}"));
         self.handshakes.push((Instant::now(), host));
+        let source = self.sources.map_or(host.0, |sources| host.0 % sources);
         let peer = match state.via {
-            Via::Network => Peer::Network(format!("10.{}.{}.{}:1", host.0 >> 16, (host.0 >> 8) & 255, host.0 & 255)),
+            Via::Network => Peer::Network(format!("10.{}.{}.{}:1", source >> 16, (source >> 8) & 255, source & 255)),
             Via::Socket => Peer::Process(ProcessId { pid: host.0, started: u64::from(state.process), boot: 1 }),
         };
         let shared = Arc::new(LinkShared { number, state: Mutex::default() });
@@ -283,7 +292,7 @@ impl Link for SimLink {
         let (near, far) = SimStream::pair(&self.net, self.host, self.shared.number);
         let held = self.net.lock().hosts.get(&self.host).map_or([false; 2], |host| host.held);
         let mut state = self.shared.lock();
-        if state.broken {
+        if state.broken || state.closed {
             return Err(Error::new(Code::Disconnected, "the link broke"));
         }
         near.conn.hold(held);
@@ -326,13 +335,14 @@ impl Link for SimLink {
 
 impl Drop for SimLink {
     fn drop(&mut self) {
-        if self.is_client {
-            let mut state = self.shared.lock();
-            state.closed = true;
-            let accepting = state.accepting.take();
-            drop(state);
-            accepting.into_iter().for_each(Waker::wake);
-        }
+        let mut state = self.shared.lock();
+        state.closed = true;
+        // What the relay has not accepted ends; what it has goes on.
+        let refused = if self.is_client { VecDeque::new() } else { std::mem::take(&mut state.coming) };
+        let accepting = state.accepting.take();
+        drop(state);
+        drop(refused);
+        accepting.into_iter().for_each(Waker::wake);
     }
 }
 
