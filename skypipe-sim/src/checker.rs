@@ -308,7 +308,10 @@ fn alone_is_alone(history: &[Event], broken: &mut Vec<String>) {
 fn nothing_fails(history: &[Event], broken: &mut Vec<String>) {
     // What an application may see although nothing is wrong with the relay: it was away for too long, or there is nothing to take.
     let may_be = |code| {
-        matches!(code, Code::Unknown | Code::Unreachable | Code::Empty | Code::SessionExpired | Code::Busy | Code::GoingAway)
+        matches!(
+            code,
+            Code::Unknown | Code::Unreachable | Code::Empty | Code::SessionExpired | Code::Busy | Code::GoingAway
+        )
     };
     for event in history {
         match event {

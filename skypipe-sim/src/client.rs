@@ -355,8 +355,7 @@ pub(crate) fn env(common: &Common, host: Host) -> Env {
     let mut env = common.env.clone();
     let process = common.net.process(host).started;
     let serial = common.number();
-    env.random =
-        Arc::new(crate::dice::SharedDice::new(common.seed, &format!("session {serial} {} {process}", host.0)));
+    env.random = Arc::new(crate::dice::SharedDice::new(common.seed, &format!("session {serial} {} {process}", host.0)));
     env
 }
 

@@ -62,7 +62,9 @@ struct Shared {
     links: BTreeMap<u64, LinkEntry>,
     next_link: u64,
     listener: Option<mpsc::Sender<SimLink>>,
-    handshakes: Vec<(Instant, Host)>,
+    /// Links that were asked for, and those that the relay took.
+    tries: Vec<(Instant, Host)>,
+    taken: Vec<(Instant, Host)>,
     /// Addresses that all hosts share; none: each has its own.
     sources: Option<u32>,
 }
@@ -95,6 +97,8 @@ struct LinkState {
     accepting: Option<Waker>,
     /// Not accepted yet, with when they get there.
     coming: VecDeque<SimStream>,
+    /// The relay took its first stream.
+    taken: bool,
     /// One end is dropped: no more streams.
     closed: bool,
 }
@@ -109,7 +113,8 @@ impl Net {
             links: BTreeMap::new(),
             next_link: 0,
             listener: None,
-            handshakes: Vec::new(),
+            tries: Vec::new(),
+            taken: Vec::new(),
             sources: None,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
@@ -197,9 +202,14 @@ impl Net {
         self.process(Host(process.pid)) == process
     }
 
-    /// When links came about, and whose.
-    pub fn handshakes(&self) -> Vec<(Instant, Host)> {
-        self.lock().handshakes.clone()
+    /// When links were asked for, and by whom.
+    pub fn tries(&self) -> Vec<(Instant, Host)> {
+        self.lock().tries.clone()
+    }
+
+    /// When the relay began to deal with a link, and whose; one that it drops at once is none.
+    pub fn taken(&self) -> Vec<(Instant, Host)> {
+        self.lock().taken.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -224,6 +234,7 @@ impl Transport for SimTransport {
     async fn connect(&self, _: &str) -> Result<Box<dyn Link>, Error> {
         let nobody = || Error::new(Code::Unreachable, "nobody listens");
         let trip = self.net.latency(self.host);
+        self.net.lock().tries.push((Instant::now(), self.host));
         tokio::time::sleep(trip * 2).await;
         let held = self.net.lock().hosts.get(&self.host).is_none_or(|host| host.held != [false; 2]);
         if held {
@@ -246,7 +257,6 @@ impl Shared {
         self.next_link += 1;
         let number = self.next_link;
         self.trace.say("net", format_args!("link {number} of {host:?}"));
-        self.handshakes.push((Instant::now(), host));
         let source = self.sources.map_or(host.0, |sources| host.0 % sources);
         let peer = match state.via {
             Via::Network => Peer::Network(format!("10.{}.{}.{}:1", source >> 16, (source >> 8) & 255, source & 255)),
@@ -313,7 +323,12 @@ impl Link for SimLink {
                 return Poll::Ready(Err(Error::new(Code::Disconnected, "the link broke")));
             }
             match state.coming.pop_front() {
-                Some(stream) => Poll::Ready(Ok(Some(LinkStream::bytes(stream)))),
+                Some(stream) => {
+                    if !std::mem::replace(&mut state.taken, true) {
+                        self.net.lock().taken.push((Instant::now(), self.host));
+                    }
+                    Poll::Ready(Ok(Some(LinkStream::bytes(stream))))
+                }
                 None if state.closed => Poll::Ready(Ok(None)),
                 None => {
                     state.accepting = Some(cx.waker().clone());

@@ -6,11 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skypipe_core::{
-    BrokerPipe, Caller, EndKind, Event as Told, Pipe, PipeName, ReaderOptions, SessionId, Until,
-    WriterOptions,
-};
 use skypipe_core::session::Patience;
+use skypipe_core::{
+    BrokerPipe, Caller, EndKind, Event as Told, Pipe, PipeName, ReaderOptions, SessionId, Until, WriterOptions,
+};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,7 +17,7 @@ use crate::client::{broker, env};
 use crate::disk::Death;
 use crate::history::{Event, ItemId, ReadKind, ReaderId, RecordId, body, identify};
 use crate::net::{Host, Via, Way};
-use crate::world::{Plan, World, in_virtual_time};
+use crate::world::{Fault, Plan, World, in_virtual_time};
 
 /// More than any of these takes by its own clock.
 const HANGS_AFTER: Duration = Duration::from_secs(5 * 24 * 60 * 60);
@@ -101,7 +100,8 @@ async fn absence(world: &Rc<World>, hours: u64) -> Result<(), String> {
 /// writer, each writer's in the same order. Gives what is wrong, and how many deaths there were.
 pub fn crowd(seed: u64, readers: u32, writers: u32, records: u32) -> (Vec<String>, u64) {
     in_virtual_time(async move {
-        let world = Rc::new(World::new(seed, &Plan::default()));
+        let faults = vec![Fault::Kill, Fault::PowerCut, Fault::Restart, Fault::Cut, Fault::Hold];
+        let world = Rc::new(World::new(seed, &Plan { faults, fault_every: 1000..=6000, ..Plan::default() }));
         let text = match timeout(HANGS_AFTER, gather(&world, readers, writers, records)).await {
             Ok(text) => text,
             Err(_) => vec!["it hangs".to_owned()],
@@ -210,8 +210,12 @@ async fn write_some(
 pub struct Return {
     /// From the moment at which the relay was back, for all but one of a hundred.
     pub p99: Duration,
-    /// Most handshakes of one source within a second.
+    /// Most links that the relay dealt with of one source within a second.
     pub peak: usize,
+    /// Most tries of one source within a second, once the relay was back.
+    pub peak_tries: usize,
+    /// Most tries of one client within a second.
+    pub tries: usize,
     /// Clients that were not back after ten minutes.
     pub missing: usize,
 }
@@ -249,21 +253,30 @@ pub fn come_back(seed: u64, clients: u32, sources: u32, away: Duration) -> Retur
         }
         let mut times = connected.borrow().clone();
         times.sort_unstable();
-        let handshakes = world.net.handshakes().into_iter().filter(|(at, _)| *at >= back);
-        let handshakes: Vec<(Instant, u32)> = handshakes.map(|(at, host)| (at, host.0 % sources)).collect();
+        let (taken, tries) = (world.net.taken(), world.net.tries());
+        let since_back =
+            |all: &[(Instant, Host)]| all.iter().copied().filter(|(at, _)| *at >= back).collect::<Vec<_>>();
+        let by_source = |host: Host| host.0 % sources;
         Return {
             p99: times.get(times.len() * 99 / 100).copied().unwrap_or(Duration::MAX),
-            peak: peak(&handshakes),
+            peak: peak(&since_back(&taken), by_source),
+            peak_tries: peak(&since_back(&tries), by_source),
+            tries: peak(&tries, |host| host.0),
             missing: clients as usize - times.len(),
         }
     })
 }
 
-/// Most handshakes of one source in any second.
-fn peak(handshakes: &[(Instant, u32)]) -> usize {
-    let in_second = |(at, source): &(Instant, u32)| {
-        let within = |(other, of): &&(Instant, u32)| of == source && *other >= *at && *other - *at < Duration::from_secs(1);
-        handshakes.iter().filter(within).count()
+/// Most of those that `of` tells alike within any second. They are in order of time.
+fn peak(events: &[(Instant, Host)], of: impl Fn(Host) -> u32) -> usize {
+    let mut times: BTreeMap<u32, Vec<Instant>> = BTreeMap::new();
+    events.iter().for_each(|(at, host)| times.entry(of(*host)).or_default().push(*at));
+    let most = |times: &Vec<Instant>| {
+        let within = |(n, at): (usize, &Instant)| {
+            let end = *at + Duration::from_secs(1);
+            times[n..].partition_point(|other| *other < end)
+        };
+        times.iter().enumerate().map(within).max().unwrap_or(0)
     };
-    handshakes.iter().map(in_second).max().unwrap_or(0)
+    times.values().map(most).max().unwrap_or(0)
 }
