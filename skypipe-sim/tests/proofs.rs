@@ -148,7 +148,7 @@ fn proof_clients_come_back_soon_and_not_at_once() {
     let proof = Proof::begin("P11", "1,000 clients come back");
     let away = [300, 3000, 30_000, 120_000].map(Duration::from_millis);
     let count = cases(1, 4, 100);
-    let (clients, sources) = (if count == 1 { 100 } else { 1000 }, 10);
+    let (clients, sources) = if count == 1 { (300, 3) } else { (1000, 10) };
     let failures = play(
         |at| at >= count,
         |seed| {
