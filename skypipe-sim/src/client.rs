@@ -1,5 +1,6 @@
 //! A client of the simulation: it writes and reads as its dice say, and notes what it saw.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use skypipe_core::{
 };
 use tokio::time::timeout;
 
+use crate::clock::SimClock;
 use crate::dice::Dice;
 use crate::history::{Event, History, ItemId, ReadKind, ReaderId, RecordId, body, identify};
 use crate::net::{Host, Net};
@@ -91,10 +93,10 @@ impl Client {
         Self { common: common.clone(), host, dice, pipes: pipes.to_vec(), broker, calls }
     }
 
-    /// Writes and reads until its calls are used up.
-    pub async fn run(mut self) {
-        while self.calls > 0 {
-            self.pause(0..=3000).await;
+    /// Writes and reads until its calls are used up and the time is over, with such pauses between.
+    pub async fn run(mut self, lull: RangeInclusive<u64>, clock: Arc<SimClock>, lasts: Duration) {
+        while self.calls > 0 || clock.elapsed() < lasts {
+            self.pause(lull.clone()).await;
             if self.dice.chance(60) { self.write().await } else { self.read().await }
         }
     }
@@ -125,7 +127,7 @@ impl Client {
         self.calls = self.calls.saturating_sub(1);
     }
 
-    async fn pause(&mut self, millis: std::ops::RangeInclusive<u64>) {
+    async fn pause(&mut self, millis: RangeInclusive<u64>) {
         let pause = self.dice.millis(millis);
         tokio::time::sleep(pause).await;
     }
@@ -349,7 +351,7 @@ impl Client {
 }
 
 /// The clocks of all, and the randomness of one.
-fn env(common: &Common, host: Host) -> Env {
+pub(crate) fn env(common: &Common, host: Host) -> Env {
     let mut env = common.env.clone();
     let process = common.net.process(host).started;
     let serial = common.number();
@@ -357,7 +359,7 @@ fn env(common: &Common, host: Host) -> Env {
     env
 }
 
-fn broker(common: &Common, host: Host) -> Arc<RemoteBroker> {
+pub(crate) fn broker(common: &Common, host: Host) -> Arc<RemoteBroker> {
     let broker = RemoteBroker::new(common.net.transport(host), "sim:");
     Arc::new(broker.with_env(env(common, host)).with_signer(Arc::new(key(host))))
 }

@@ -23,6 +23,7 @@ pub mod disk;
 pub mod history;
 pub mod net;
 pub mod relay;
+pub mod scenes;
 pub mod trace;
 pub mod world;
 

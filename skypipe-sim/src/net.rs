@@ -62,7 +62,11 @@ struct Shared {
     links: BTreeMap<u64, LinkEntry>,
     next_link: u64,
     listener: Option<mpsc::Sender<SimLink>>,
-    handshakes: Vec<(Instant, Host)>,
+    /// Links that were asked for, and those that the relay took.
+    tries: Vec<(Instant, Host)>,
+    taken: Vec<(Instant, Host)>,
+    /// Addresses that all hosts share; none: each has its own.
+    sources: Option<u32>,
 }
 
 struct HostState {
@@ -93,7 +97,9 @@ struct LinkState {
     accepting: Option<Waker>,
     /// Not accepted yet, with when they get there.
     coming: VecDeque<SimStream>,
-    /// The client's end is dropped: no more streams.
+    /// The relay took its first stream.
+    taken: bool,
+    /// One end is dropped: no more streams.
     closed: bool,
 }
 
@@ -107,7 +113,9 @@ impl Net {
             links: BTreeMap::new(),
             next_link: 0,
             listener: None,
-            handshakes: Vec::new(),
+            tries: Vec::new(),
+            taken: Vec::new(),
+            sources: None,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
@@ -116,6 +124,11 @@ impl Net {
     pub fn add(&self, host: Host, via: Via, latency: u64) {
         let state = HostState { via, latency, held: [false; 2], process: 0, gone: false };
         self.lock().hosts.insert(host, state);
+    }
+
+    /// All hosts stand behind so many addresses.
+    pub fn set_sources(&self, sources: u32) {
+        self.lock().sources = Some(sources);
     }
 
     /// How a client there reaches the relay.
@@ -189,9 +202,14 @@ impl Net {
         self.process(Host(process.pid)) == process
     }
 
-    /// When links came about, and whose.
-    pub fn handshakes(&self) -> Vec<(Instant, Host)> {
-        self.lock().handshakes.clone()
+    /// When links were asked for, and by whom.
+    pub fn tries(&self) -> Vec<(Instant, Host)> {
+        self.lock().tries.clone()
+    }
+
+    /// When the relay began to deal with a link, and whose; one that it drops at once is none.
+    pub fn taken(&self) -> Vec<(Instant, Host)> {
+        self.lock().taken.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -216,6 +234,7 @@ impl Transport for SimTransport {
     async fn connect(&self, _: &str) -> Result<Box<dyn Link>, Error> {
         let nobody = || Error::new(Code::Unreachable, "nobody listens");
         let trip = self.net.latency(self.host);
+        self.net.lock().tries.push((Instant::now(), self.host));
         tokio::time::sleep(trip * 2).await;
         let held = self.net.lock().hosts.get(&self.host).is_none_or(|host| host.held != [false; 2]);
         if held {
@@ -238,9 +257,9 @@ impl Shared {
         self.next_link += 1;
         let number = self.next_link;
         self.trace.say("net", format_args!("link {number} of {host:?}"));
-        self.handshakes.push((Instant::now(), host));
+        let source = self.sources.map_or(host.0, |sources| host.0 % sources);
         let peer = match state.via {
-            Via::Network => Peer::Network(format!("10.{}.{}.{}:1", host.0 >> 16, (host.0 >> 8) & 255, host.0 & 255)),
+            Via::Network => Peer::Network(format!("10.{}.{}.{}:1", source >> 16, (source >> 8) & 255, source & 255)),
             Via::Socket => Peer::Process(ProcessId { pid: host.0, started: u64::from(state.process), boot: 1 }),
         };
         let shared = Arc::new(LinkShared { number, state: Mutex::default() });
@@ -283,7 +302,7 @@ impl Link for SimLink {
         let (near, far) = SimStream::pair(&self.net, self.host, self.shared.number);
         let held = self.net.lock().hosts.get(&self.host).map_or([false; 2], |host| host.held);
         let mut state = self.shared.lock();
-        if state.broken {
+        if state.broken || state.closed {
             return Err(Error::new(Code::Disconnected, "the link broke"));
         }
         near.conn.hold(held);
@@ -304,7 +323,12 @@ impl Link for SimLink {
                 return Poll::Ready(Err(Error::new(Code::Disconnected, "the link broke")));
             }
             match state.coming.pop_front() {
-                Some(stream) => Poll::Ready(Ok(Some(LinkStream::bytes(stream)))),
+                Some(stream) => {
+                    if !std::mem::replace(&mut state.taken, true) {
+                        self.net.lock().taken.push((Instant::now(), self.host));
+                    }
+                    Poll::Ready(Ok(Some(LinkStream::bytes(stream))))
+                }
                 None if state.closed => Poll::Ready(Ok(None)),
                 None => {
                     state.accepting = Some(cx.waker().clone());
@@ -326,13 +350,14 @@ impl Link for SimLink {
 
 impl Drop for SimLink {
     fn drop(&mut self) {
-        if self.is_client {
-            let mut state = self.shared.lock();
-            state.closed = true;
-            let accepting = state.accepting.take();
-            drop(state);
-            accepting.into_iter().for_each(Waker::wake);
-        }
+        let mut state = self.shared.lock();
+        state.closed = true;
+        // What the relay has not accepted ends; what it has goes on.
+        let refused = if self.is_client { VecDeque::new() } else { std::mem::take(&mut state.coming) };
+        let accepting = state.accepting.take();
+        drop(state);
+        drop(refused);
+        accepting.into_iter().for_each(Waker::wake);
     }
 }
 

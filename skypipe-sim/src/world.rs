@@ -30,6 +30,10 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Time between two faults, in milliseconds.
     pub fault_every: std::ops::RangeInclusive<u64>,
+    /// Pause of a client between two items, in milliseconds.
+    pub lull: std::ops::RangeInclusive<u64>,
+    /// The clients go on for at least so long.
+    pub lasts: Duration,
     /// How much of the trace is kept.
     pub keep: Keep,
 }
@@ -82,6 +86,8 @@ impl Default for Plan {
             pipes: 2,
             faults: Fault::ALL.to_vec(),
             fault_every: 500..=15_000,
+            lull: 0..=3000,
+            lasts: Duration::ZERO,
             keep: Keep::Sum,
         }
     }
@@ -116,11 +122,7 @@ const TEN_YEARS_MILLIS: i64 = 10 * 365 * 24 * 60 * 60 * 1000;
 
 /// Runs one simulation.
 pub fn run(seed: u64, plan: &Plan) -> Report {
-    #[expect(clippy::expect_used, reason = "a runtime without sockets and threads needs nothing of the system")]
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
+    in_virtual_time(async {
         let world = Rc::new(World::new(seed, plan));
         if timeout(HANGS_AFTER, world.clone().live()).await.is_err() {
             world.fault("the simulation hangs");
@@ -129,21 +131,30 @@ pub fn run(seed: u64, plan: &Plan) -> Report {
     })
 }
 
-struct World {
+/// Runs something in one thread, where time passes when nobody has anything to do.
+pub(crate) fn in_virtual_time<T>(what: impl Future<Output = T>) -> T {
+    #[expect(clippy::expect_used, reason = "a runtime without sockets and threads needs nothing of the system")]
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, what)
+}
+
+/// All of one simulation.
+pub(crate) struct World {
     plan: Plan,
     clock: Arc<SimClock>,
     trace: Arc<Trace>,
-    net: Net,
-    disk: SimDisk,
-    relay: RelayHost,
-    common: Arc<Common>,
+    pub(crate) net: Net,
+    pub(crate) disk: SimDisk,
+    pub(crate) relay: RelayHost,
+    pub(crate) common: Arc<Common>,
     pipes: Vec<String>,
     deaths: std::cell::Cell<[u64; 2]>,
-    dice: std::cell::RefCell<Dice>,
+    pub(crate) dice: std::cell::RefCell<Dice>,
 }
 
 impl World {
-    fn new(seed: u64, plan: &Plan) -> Self {
+    pub(crate) fn new(seed: u64, plan: &Plan) -> Self {
         let clock = Arc::new(SimClock::start());
         let trace = Arc::new(Trace::new(clock.clone(), plan.keep));
         let net = Net::new(Dice::new(seed, "net"), trace.clone());
@@ -174,9 +185,10 @@ impl World {
                 (if dice.chance(30) { Via::Socket } else { Via::Network }, dice.within(0..=80))
             };
             self.net.add(host, via, latency);
-            clients.spawn_local(Client::new(&self.common, host, &self.pipes, self.plan.calls).run());
+            let client = Client::new(&self.common, host, &self.pipes, self.plan.calls);
+            clients.spawn_local(client.run(self.plan.lull.clone(), self.clock.clone(), self.plan.lasts));
         }
-        let faults = tokio::task::spawn_local(self.clone().faults());
+        let faults = tokio::task::spawn_local(self.clone().faults_of(self.plan.clients));
         while let Some(done) = clients.join_next().await {
             if done.is_err() {
                 self.fault("a client panicked");
@@ -184,12 +196,22 @@ impl World {
         }
         faults.abort();
         let _ = faults.await;
-        self.judge().await;
+        self.judge(self.plan.clients).await;
+    }
+
+    /// The promises that were not kept, in words.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        check(&self.common.history.events()).iter().map(ToString::to_string).collect()
+    }
+
+    /// How often the relay's machine died.
+    pub(crate) fn died(&self) -> u64 {
+        self.deaths.get().iter().sum()
     }
 
     /// All is healed, everybody gone: what is left is what was not taken.
-    async fn judge(&self) {
-        for n in 0..self.plan.clients {
+    pub(crate) async fn judge(&self, clients: u32) {
+        for n in 0..clients {
             let host = Host(n + 1);
             [Way::Up, Way::Down].into_iter().for_each(|way| self.net.hold(host, way, false));
             self.net.client_dies(host);
@@ -200,7 +222,7 @@ impl World {
         self.clock.set_wall_off(0);
         self.start().await;
         tokio::time::sleep(ALL_LOST).await;
-        let host = Host(self.plan.clients + 1);
+        let host = Host(clients + 1);
         self.net.add(host, Via::Network, 1);
         self.common.note(host, Event::Drains);
         let mut last = Client::new(&self.common, host, &self.pipes, 0);
@@ -214,7 +236,7 @@ impl World {
     }
 
     /// Starts the relay if it does not run.
-    async fn start(&self) {
+    pub(crate) async fn start(&self) {
         while !self.relay.is_up() {
             match self.relay.start() {
                 Ok(()) => {
@@ -232,7 +254,8 @@ impl World {
         }
     }
 
-    async fn faults(self: Rc<Self>) {
+    /// Lets faults befall the relay and so many clients, until it is aborted.
+    pub(crate) async fn faults_of(self: Rc<Self>, clients: u32) {
         loop {
             let (pause, fault) = {
                 let mut dice = self.dice.borrow_mut();
@@ -245,15 +268,15 @@ impl World {
             self.start().await;
             if let Some(fault) = fault {
                 self.trace.say("world", format_args!("{fault:?}"));
-                self.befall(fault).await;
+                self.befall(fault, clients).await;
             }
         }
     }
 
-    async fn befall(self: &Rc<Self>, fault: Fault) {
+    async fn befall(self: &Rc<Self>, fault: Fault, clients: u32) {
         let (host, way, brief, long, number) = {
             let mut dice = self.dice.borrow_mut();
-            let host = Host(1 + dice.below(u64::from(self.plan.clients)) as u32);
+            let host = Host(1 + dice.below(u64::from(clients)) as u32);
             let way = if dice.chance(50) { Way::Up } else { Way::Down };
             let long = if dice.chance(80) { 1..=20_000 } else { 61_000..=200_000 };
             (host, way, dice.millis(0..=3000), dice.millis(long), dice.below(1000))

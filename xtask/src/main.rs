@@ -1,5 +1,6 @@
 //! `cargo xtask prove [short|long] [PROMISE]...` tries to break every promise and prints one table.
 //! `cargo xtask teeth [MUTANT]...` breaks the code in named ways and shows that the proofs notice.
+//! `cargo xtask sim --seed N` plays one simulation and prints what happened.
 
 mod proofs;
 mod prove;
@@ -7,13 +8,14 @@ mod teeth;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask prove [short|long] [PROMISE]...\n       cargo xtask teeth [check] [MUTANT]...";
+const USAGE: &str = "usage: cargo xtask prove [short|long] [PROMISE]...\n       cargo xtask teeth [check] [MUTANT]...\n       cargo xtask sim --seed N";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match arguments.next().as_deref() {
         Some("prove") => prove::run(arguments.collect()),
         Some("teeth") => teeth::run(arguments.collect()),
+        Some("sim") => sim(arguments.collect()),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -23,4 +25,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Plays one seed.
+fn sim(arguments: Vec<String>) -> Result<(), String> {
+    let mut cargo = std::process::Command::new("cargo");
+    cargo.args(["run", "--quiet", "--release", "--package", "skypipe-sim", "--"]).args(arguments);
+    let status = cargo.status().map_err(|e| format!("cargo: {e}"))?;
+    if status.success() { Ok(()) } else { Err("it does not hold".to_owned()) }
 }
