@@ -29,6 +29,8 @@
 //! | tickets | [`Ticket`] |
 //! | all of a relay's | [`KeyFolder`] |
 
+#![forbid(unsafe_code)]
+
 // Who this user is.
 mod openssh;
 pub use openssh::{LINE_BYTES_MAX, fingerprint, parse_public, public_line};
@@ -66,3 +68,7 @@ mod ticket_book;
 // All of a relay's.
 mod key_folder;
 pub use key_folder::KeyFolder;
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -8,6 +8,7 @@
 //! | [`proof`] | what a proof of a promise prints, and how long it goes on |
 //!
 //! Everything here panics when it cannot go on: then the test has failed.
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 pub mod chaos;

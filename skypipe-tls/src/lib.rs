@@ -12,6 +12,8 @@
 //! tickets: a resumed session would pass over the check of the relay's key, and secrets would live longer than their connection.
 //! What that costs is one signature for each connection.
 
+#![forbid(unsafe_code)]
+
 // Both ends of TLS.
 mod server;
 pub use server::{server_config, server_config_of_quic};
