@@ -160,8 +160,7 @@ fn handshake() {
     let payload = |hello: &Hello| Bytes::copy_from_slice(&bytes_of(hello.clone())[8..]);
     let knows = Some(RelayIdentity::Pinned(relay.public()));
     let (proof, said) = ClientProof::begin(hello(), client.public(), [3; 32], knows, None);
-    let (_, answer) =
-        RelayProof::answer(payload(&said), &said, hello(), &relay, [4; 32], None).expect("a good hello");
+    let (_, answer) = RelayProof::answer(payload(&said), &said, hello(), &relay, [4; 32], None).expect("a good hello");
     let (message, mut prove) =
         proof.relay_said(&payload(&answer), &answer, Bytes::from_static(b"ticket")).expect("a good relay");
     prove.signature = client.sign_now(&message);
@@ -246,7 +245,8 @@ fn texts() {
     }
     put("names", "target", format!("@{key}/logs/web").as_bytes());
     put("names", "key", key.to_string().as_bytes());
-    for (at, url) in ["quic://K@192.0.2.1:7473", "wss://K@[2001:db8::1]:7474", "ws://h:8080/a/b?c=d"].iter().enumerate() {
+    for (at, url) in ["quic://K@192.0.2.1:7473", "wss://K@[2001:db8::1]:7474", "ws://h:8080/a/b?c=d"].iter().enumerate()
+    {
         put("names", &format!("url-{at}"), url.replace('K', &key.to_string()).as_bytes());
     }
     put("names", "path", pipe().path.encoded());
@@ -269,7 +269,8 @@ fn texts() {
 fn authorized_keys(key: PublicKey) {
     let mut list = AllowList::default();
     list.put(Entry { admin: true, ..Entry::new(key, "me@here") }).expect("a line");
-    let other = Entry { write: false, expires: Some(WallTime(1_900_000_000_000)), ..Entry::new(PublicKey([1; 32]), "") };
+    let other =
+        Entry { write: false, expires: Some(WallTime(1_900_000_000_000)), ..Entry::new(PublicKey([1; 32]), "") };
     let _ = list.put(other);
     put("authorized_keys", "two", format!("# mine\n\n{list}").as_bytes());
     let line = skypipe_keys::public_line(key, "me");

@@ -21,21 +21,77 @@ const READER: u8 = 128;
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    AttachWriter { writer: u8, epoch: u8, resume: Option<(Number, Number)> },
+    AttachWriter {
+        writer: u8,
+        epoch: u8,
+        resume: Option<(Number, Number)>,
+    },
     /// The next batch, as an honest writer would send it.
-    Send { writer: u8, epoch: u8, length: u16, last: bool, end: bool },
-    Batch { writer: u8, as_writer: u8, epoch: u8, first: Number, count: u8, end: Option<bool> },
-    Abort { writer: u8, epoch: u8 },
-    WriterAway { writer: u8, epoch: u8 },
-    AttachReader { reader: u8, epoch: u8, take: u8, flags: u8, credit: Number, resume: Option<Vec<(u8, Number)>> },
-    Credit { reader: u8, epoch: u8, bytes: Number },
-    Acknowledge { reader: u8, epoch: u8, writer: u8, next: Number },
+    Send {
+        writer: u8,
+        epoch: u8,
+        length: u16,
+        last: bool,
+        end: bool,
+    },
+    Batch {
+        writer: u8,
+        as_writer: u8,
+        epoch: u8,
+        first: Number,
+        count: u8,
+        end: Option<bool>,
+    },
+    Abort {
+        writer: u8,
+        epoch: u8,
+    },
+    WriterAway {
+        writer: u8,
+        epoch: u8,
+    },
+    AttachReader {
+        reader: u8,
+        epoch: u8,
+        take: u8,
+        flags: u8,
+        credit: Number,
+        resume: Option<Vec<(u8, Number)>>,
+    },
+    Credit {
+        reader: u8,
+        epoch: u8,
+        bytes: Number,
+    },
+    Acknowledge {
+        reader: u8,
+        epoch: u8,
+        writer: u8,
+        next: Number,
+    },
     /// What it was sent last.
-    AcknowledgeAll { reader: u8, epoch: u8 },
-    Leave { reader: u8, epoch: u8, part: bool },
-    ReaderAway { reader: u8, epoch: u8 },
-    Receive { reader: u8, epoch: u8, damaged: bool },
-    Hear { writer: u8, epoch: u8 },
+    AcknowledgeAll {
+        reader: u8,
+        epoch: u8,
+    },
+    Leave {
+        reader: u8,
+        epoch: u8,
+        part: bool,
+    },
+    ReaderAway {
+        reader: u8,
+        epoch: u8,
+    },
+    Receive {
+        reader: u8,
+        epoch: u8,
+        damaged: bool,
+    },
+    Hear {
+        writer: u8,
+        epoch: u8,
+    },
     Tick(u32),
     Stored(u8),
     Lost(u8),
@@ -102,7 +158,9 @@ impl Run {
                 let resume =
                     resume.map(|(settled, stored)| WriterResume { settled: settled.seq(), stored: stored.seq() });
                 let attached = self.pipe.attach_writer(session(writer), epoch(number), resume, Holder::Unknown);
-                if attached.is_ok() && let Some(Ok(welcome)) = self.pipe.writer_welcome(session(writer), epoch(number)) {
+                if attached.is_ok()
+                    && let Some(Ok(welcome)) = self.pipe.writer_welcome(session(writer), epoch(number))
+                {
                     self.sent.entry(session(writer)).or_default().0 = welcome.next;
                 }
             }
@@ -124,7 +182,9 @@ impl Run {
                 self.pipe.tick(self.now);
             }
             Step::Stored(count) => self.sync(usize::from(count)),
-            Step::Lost(number) => self.pipe.lost(if number & 1 == 0 { session(number) } else { reader_session(number) }),
+            Step::Lost(number) => {
+                self.pipe.lost(if number & 1 == 0 { session(number) } else { reader_session(number) })
+            }
             Step::Uses(bytes, most) => self.pipe.uses(bytes.get(), most.get(), self.now),
             Step::Full(disk) => {
                 self.pipe.waits_for_room(if disk { Code::NoSpace } else { Code::Quota }, self.now);

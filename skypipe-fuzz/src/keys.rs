@@ -42,7 +42,9 @@ pub(crate) fn authorized_keys(bytes: &[u8]) {
         let _ = (list.owner(entry.key), list.admitted(entry.key, WallTime(1)), fingerprint(entry.key));
         // A pattern that cannot stand in a line says so.
         if let Ok(line) = entry.to_line() {
-            assert_eq!(Entry::parse(&line).as_ref(), Ok(entry), "a line survives its text");
+            let comment: String = entry.comment.chars().filter(|c| !c.is_control()).collect();
+            let clean = Entry { comment: comment.trim().to_owned(), ..entry.clone() };
+            assert_eq!(Entry::parse(&line), Ok(clean), "a line survives its text, but for control characters");
             assert!(copy.put(entry.clone()).is_ok());
         }
     }

@@ -23,7 +23,9 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     if let Some(target) = checked(Target::for_readers(&text)) {
         survives(&target, |text| Target::for_readers(text));
-        assert!(Target::for_writers(&text).is_ok_and(|writers| writers == target) || target.name.as_str().ends_with("dead"));
+        assert!(
+            Target::for_writers(&text).is_ok_and(|writers| writers == target) || target.name.as_str().ends_with("dead")
+        );
     }
     if let Some(pattern) = checked(Pattern::parse(&text)) {
         assert!(Pattern::all().matches(&PipeName::default().path()));

@@ -133,8 +133,7 @@ impl WriterRun {
             WriterStep::Close => self.session.close(),
             WriterStep::Begin if self.session.connection().is_due(self.now) => drop(self.session.begin(self.now)),
             WriterStep::Attached { next, ack: numbers, credit } if self.session.connection().is_attaching() => {
-                let welcome =
-                    WriterWelcome { next: next.seq(), ack: ack(numbers), credit: credit.get(), readers: 0 };
+                let welcome = WriterWelcome { next: next.seq(), ack: ack(numbers), credit: credit.get(), readers: 0 };
                 self.session.attached(&welcome, self.now);
                 self.next = None;
             }
@@ -187,11 +186,32 @@ impl WriterRun {
 enum ReaderStep {
     Begin,
     Attached,
-    Batch { writer: u8, first: Number, from: Option<Number>, lengths: [u8; 3], count: u8, end: Option<bool>, sum: bool },
+    Batch {
+        writer: u8,
+        first: Number,
+        from: Option<Number>,
+        lengths: [u8; 3],
+        count: u8,
+        end: Option<bool>,
+        sum: bool,
+    },
     /// The next batch of a writer, as an honest broker would send it.
-    Next { writer: u8, length: u8, end: bool },
-    ItemEnd { writer: u8, kind: u8, next: Number, alone: bool },
-    Gap { writer: u8, from: Number, to: Number },
+    Next {
+        writer: u8,
+        length: u8,
+        end: bool,
+    },
+    ItemEnd {
+        writer: u8,
+        kind: u8,
+        next: Number,
+        alone: bool,
+    },
+    Gap {
+        writer: u8,
+        from: Number,
+        to: Number,
+    },
     Taken(u8),
     Notice(u8),
     Finished,

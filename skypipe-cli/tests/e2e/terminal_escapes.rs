@@ -59,7 +59,8 @@ fn payloads() -> Vec<Vec<u8>> {
 fn is_harmless(shown: &[u8], what: &str) {
     let text = std::str::from_utf8(shown).unwrap_or_else(|e| panic!("{what}: {e}: {shown:?}")).replace("\r\n", "\n");
     let acts = |c: char| {
-        (c.is_control() && c != '\n') || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let found: Vec<char> = text.chars().filter(|c| acts(*c)).collect();
     assert!(found.is_empty(), "{what}: {found:?} in {text:?}");
@@ -162,7 +163,10 @@ impl Relay {
     fn has_pipes_named(&self, names: Vec<Vec<u8>>, is_stat: bool) {
         let stat = |name: &Vec<u8>| PipeStat::empty(PipePath::from_segments([&name[..]]), Mode::Default);
         let answer = match is_stat {
-            true => Answer::Stat(PipeStat::empty(PipePath::from_segments(names.iter().take(20).map(|n| &n[..])), Mode::Default)),
+            true => Answer::Stat(PipeStat::empty(
+                PipePath::from_segments(names.iter().take(20).map(|n| &n[..])),
+                Mode::Default,
+            )),
             false => Answer::Page(ListPage { pipes: names.iter().map(stat).collect(), more: false }),
         };
         self.answers.send(bytes_of(answer)).unwrap();

@@ -298,7 +298,8 @@ impl Mux {
         self.turns.clear();
         self.waiting.clear();
         self.wakes.extend([Wake::Accept, Wake::Open]);
-        self.streams.retain(|_, stream| stream.held);
+        let left: Vec<StreamId> = self.streams.iter().filter(|(_, stream)| !stream.held).map(|(&id, _)| id).collect();
+        left.into_iter().for_each(|id| self.forget(id));
         for (&id, stream) in &mut self.streams {
             self.unsent -= stream.outgoing.clear();
             self.wakes.extend([Wake::Read(id), Wake::Write(id)]);
