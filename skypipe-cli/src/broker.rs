@@ -12,6 +12,8 @@ use skypipe_core::{
 };
 
 use crate::config::{self, Config};
+use crate::escape;
+use crate::exit::say;
 use crate::starter::Detached;
 use crate::ticket_source;
 
@@ -112,12 +114,20 @@ fn choose(option: Option<&str>, variable: Option<&OsStr>, config: Option<&str>) 
 
 /// A pipe to write to.
 pub(crate) fn to_write(text: &OsStr) -> Result<Target, Error> {
-    Target::for_writers(utf8(text)?)
+    Target::for_writers(utf8(text)?).inspect(tell_what_does_not_show)
 }
 
 /// A pipe to read from.
 pub(crate) fn to_read(text: &OsStr) -> Result<Target, Error> {
-    Target::for_readers(utf8(text)?)
+    Target::for_readers(utf8(text)?).inspect(tell_what_does_not_show)
+}
+
+/// A name that looks like another one is still a name; but who copied it should know.
+fn tell_what_does_not_show(target: &Target) {
+    let name = target.name.as_str();
+    if escape::has_hidden(name) {
+        say(&format!("the name of the pipe has characters that do not show: {}", escape::all_hidden(name)));
+    }
 }
 
 /// A word of the command line as text.

@@ -20,6 +20,37 @@ pub(crate) fn line(text: &str) -> String {
     out
 }
 
+/// JSON that a terminal may show: what JSON lets stand in its texts and a terminal acts upon becomes `\u…`, which means the same.
+pub(crate) fn json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // All of them are in the first plane, where one escape is one character.
+        if c.is_control() || is_bidi(c) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Whether some of it is not seen, or reorders what is: two texts that look the same may not be.
+pub(crate) fn has_hidden(text: &str) -> bool {
+    text.chars().any(|c| is_bidi(c) || is_invisible(c))
+}
+
+/// The same with those characters written out.
+pub(crate) fn all_hidden(text: &str) -> String {
+    let shown = |c: char| if is_bidi(c) || is_invisible(c) { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+/// Characters without width.
+fn is_invisible(c: char) -> bool {
+    // The joiners U+200C and U+200D are left out: names in some scripts, and of some emoji, need them.
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// Characters that reorder what stands around them.
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -81,6 +112,14 @@ mod tests {
     fn controls_are_written_out() {
         assert_eq!(line("a\u{1b}]52;x\u{7}\nb\u{202e}\u{9b}\r"), "a\\u{1b}]52;x\\u{7}\\nb\\u{202e}\\u{9b}\\r");
         assert_eq!(Escaper::default().push(b"tab\there\n\xff\x1b[2J"), "tab\there\n\\xff\\u{1b}[2J");
+    }
+
+    #[test]
+    fn json_means_the_same() {
+        let text = "a\u{1b}\n\u{7f}\u{9b}\u{202e}ü\u{1f427}";
+        let shown = json(&serde_json::to_string(text).unwrap());
+        assert!(!shown.chars().any(|c| c.is_control() || is_bidi(c)), "{shown}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
     }
 
     #[test]

@@ -110,6 +110,7 @@
 //! `host`, on by default, is everything that needs sockets, tasks, a clock or files. Without it the state machines and the codec
 //! remain, and tokio is not needed.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![forbid(unsafe_code)]
 
 // Names and numbers.
 mod name;

@@ -29,6 +29,7 @@
 //! | tickets | [`Ticket`] |
 //! | all of a relay's | [`KeyFolder`] |
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![forbid(unsafe_code)]
 
 // Who this user is.
 mod openssh;
@@ -67,3 +68,7 @@ mod ticket_book;
 // All of a relay's.
 mod key_folder;
 pub use key_folder::KeyFolder;
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;

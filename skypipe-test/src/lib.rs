@@ -10,6 +10,7 @@
 //! | [`property`] | properties as proofs: many cases, and the smallest failure |
 //!
 //! Everything here panics when it cannot go on: then the test has failed.
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 pub mod chaos;

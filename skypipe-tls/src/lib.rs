@@ -12,6 +12,7 @@
 //! tickets: a resumed session would pass over the check of the relay's key, and secrets would live longer than their connection.
 //! What that costs is one signature for each connection.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![forbid(unsafe_code)]
 
 // Both ends of TLS.
 mod server;

@@ -16,6 +16,7 @@
 //! * Until a client has proved who it is, it has few streams and 64 KiB of the relay's memory.
 //! * A program that ends should wait for [`goodbye`], or the relay learns only by silence that it went.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![forbid(unsafe_code)]
 
 mod config;
 pub use config::{CONNECT_LIMIT, HANDSHAKE_LIMIT, IDLE_LIMIT, KEEP_ALIVE};

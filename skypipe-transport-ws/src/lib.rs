@@ -20,6 +20,7 @@
 //! A relay listens with [`WsListener`]: plain behind a proxy that ends TLS, or with a certificate of its own that clients know by
 //! the relay's key. The bytes are described in `docs/wire.md`, "Over WebSocket".
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
@@ -49,6 +50,10 @@ mod upgrade;
 
 mod listener;
 pub use listener::{WsListener, WsOptions};
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 
 /// The scheme of plain WebSocket.
 pub const SCHEME: &str = "ws";

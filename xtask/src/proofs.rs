@@ -44,19 +44,43 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         command: "cargo test --release -p skypipe-core --test storage proof_ -- --nocapture --test-threads 1",
     },
-];
+    Command {
+        rows: &[
+            ("P2", "same seed, same trace"),
+            ("P1c", "power cuts"),
+            ("P2d", "histories of 5 clients with 200 calls"),
+            ("P2c", "writers away for 20 and for 25 hours"),
+            ("P8", "100 live readers, relay deaths"),
+            ("P1", "24 simulated hours of clients and faults"),
+            ("P2", "wall clock jumps of up to ten years"),
+            ("P11", "1,000 clients come back"),
+        ],
+        command: "cargo test --release -p skypipe-sim --test proofs -- --nocapture --test-threads 1",
     },
     Command {
-pub(crate) const COMMANDS: &[Command] = &[Command {
-    rows: &[
-        ("P2", "same seed, same trace"),
-        ("P1c", "power cuts"),
-        ("P2d", "histories of 5 clients with 200 calls"),
-        ("P2c", "writers away for 20 and for 25 hours"),
-        ("P8", "100 live readers, relay deaths"),
-        ("P1", "24 simulated hours of clients and faults"),
-        ("P2", "wall clock jumps of up to ten years"),
-        ("P11", "1,000 clients come back"),
-    ],
-    command: "cargo test --release -p skypipe-sim --test proofs -- --nocapture --test-threads 1",
-}];
+        rows: &[("P15", "changed bytes")],
+        command: "cargo test --release -p skypipe-fuzz --test corpus proof_ -- --nocapture --test-threads 1",
+    },
+    Command {
+        rows: &[
+            ("P15", "fuzz answers"),
+            ("P15", "fuzz attached"),
+            ("P15", "fuzz authorized_keys"),
+            ("P15", "fuzz batch"),
+            ("P15", "fuzz delivery"),
+            ("P15", "fuzz facts"),
+            ("P15", "fuzz frames"),
+            ("P15", "fuzz log"),
+            ("P15", "fuzz mux"),
+            ("P15", "fuzz names"),
+            ("P15", "fuzz proof"),
+            ("P15", "fuzz reader_session"),
+            ("P15", "fuzz requests"),
+            ("P15", "fuzz tickets"),
+            ("P15", "fuzz tokens"),
+            ("P15", "fuzz upgrade"),
+            ("P15", "fuzz writer_session"),
+        ],
+        command: "cargo xtask fuzz",
+    },
+];

@@ -76,5 +76,6 @@ impl PipeLine {
 /// One JSON object on a line.
 pub(crate) fn json_line(object: &impl Serialize) -> String {
     // Structs of text and numbers have no way to fail.
-    serde_json::to_string(object).unwrap_or_default() + "\n"
+    let json = serde_json::to_string(object).unwrap_or_default();
+    crate::escape::json(&json) + "\n"
 }

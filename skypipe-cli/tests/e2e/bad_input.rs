@@ -1,9 +1,39 @@
 //! Bad input: one clear line on stderr, the documented exit code, nothing lost.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use crate::harness::{Home, In};
+
+/// Each test that the table in `docs/promises.md` names exists.
+#[test]
+fn the_page_names_tests_that_exist() {
+    let page = include_str!("../../../docs/promises.md");
+    let table = page.split("| bad input | answer | tests |").nth(1).unwrap().split("\n## ").next().unwrap();
+    let named: Vec<(&str, &str)> = table.split('`').filter_map(|word| word.split_once(".rs::")).collect();
+    assert!(named.len() > 50, "only {} tests are named", named.len());
+    let mut sources = Vec::new();
+    rust_files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")), &mut sources);
+    for (file, test) in named {
+        let (ending, head) = (format!("{file}.rs"), format!("fn {test}("));
+        let mut here = sources.iter().filter(|path| path.to_str().is_some_and(|path| path.ends_with(&ending)));
+        assert!(here.any(|path| fs::read_to_string(path).unwrap().contains(&head)), "{ending} has no test {test}");
+    }
+}
+
+/// The Rust files of the crates below `folder`.
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name().into_string().unwrap_or_default());
+        if path.is_dir() && !name.starts_with('.') && !name.starts_with("target") {
+            rust_files(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
 
 /// The command fails before it asks any relay, and takes or stores nothing.
 #[track_caller]
@@ -66,6 +96,16 @@ fn two_spellings_are_one_pipe() {
     let home = Home::new();
     home.store("cafe\u{301}", "one\n");
     home.skypipe(["read", "caf\u{e9}"]).ok().gave("one\n");
+}
+
+#[test]
+fn a_name_that_looks_like_another_is_told() {
+    let home = Home::new();
+    for (name, shown) in [("logs\u{202e}bew", "logs\\u{202e}bew"), ("lo\u{200b}gs", "lo\\u{200b}gs")] {
+        home.skypipe(["write", name, "one"]).ok().says("do not show").says(shown);
+        home.skypipe(["read", name]).ok().gave("one\n").says(shown);
+    }
+    home.skypipe(["write", "lögs \u{1f427}", "one"]).ok().quietly();
 }
 
 #[test]

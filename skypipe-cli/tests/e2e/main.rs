@@ -19,5 +19,6 @@ mod faults;
 mod harness;
 mod local_relay;
 mod main_job;
+mod terminal_escapes;
 mod up;
 mod verbs;

@@ -474,3 +474,72 @@ fn that_it_starts_in_the_middle_is_told_again_over_the_next_link() {
     rig.read(3, Some(vec![ReaderCursor { writer: WRITER, next: Seq(1) }]));
     assert_eq!(rig.next(3), Next::Wait);
 }
+
+#[test]
+fn a_session_that_is_not_known_cannot_be_resumed() {
+    let mut rig = Rig::new();
+    rig.write(WRITER);
+    for resume in [WriterResume::default(), WriterResume { settled: Seq(u64::MAX), stored: Seq(u64::MAX) }] {
+        let attached = rig.pipe.attach_writer(SessionId([99; 16]), Epoch(2), Some(resume), Holder::Unknown);
+        assert_eq!(attached.unwrap_err().code(), Code::SessionExpired);
+    }
+    assert_eq!(rig.pipe.attach_reader(&returning_reader(), Holder::Unknown).unwrap_err().code(), Code::SessionExpired);
+    assert_eq!(rig.pipe.counts().writers, 1, "the pipe is as it was");
+}
+
+#[test]
+fn what_was_never_stored_here_cannot_be_claimed_as_stored() {
+    let mut rig = Rig::new();
+    rig.write(WRITER);
+    rig.send(WRITER, 1, batch(WRITER, 0, 10, false));
+    rig.sync();
+    let claim = |stored| Some(WriterResume { settled: Seq(stored), stored: Seq(stored) });
+    let refused = rig.pipe.attach_writer(WRITER, Epoch(2), claim(2), Holder::Unknown).unwrap_err();
+    assert_eq!(refused.code(), Code::ResumeAhead);
+    rig.pipe.attach_writer(WRITER, Epoch(2), claim(1), Holder::Unknown).unwrap();
+    assert_eq!(rig.pipe.writer_welcome(WRITER, Epoch(2)).unwrap().unwrap().next, Seq(1), "nothing was invented");
+}
+
+#[test]
+fn of_two_attaches_of_a_session_the_newer_writes() {
+    let mut rig = Rig::new();
+    rig.write(WRITER);
+    rig.pipe.attach_writer(WRITER, Epoch(3), Some(WriterResume::default()), Holder::Unknown).unwrap();
+    for old in [1, 2] {
+        let refused = rig.pipe.batch(WRITER, Epoch(old), batch(WRITER, 0, 10, false), NOW).unwrap_err();
+        assert_eq!(refused.code(), Code::Fenced);
+        let again = rig.pipe.attach_writer(WRITER, Epoch(old), Some(WriterResume::default()), Holder::Unknown);
+        assert_eq!(again.unwrap_err().code(), Code::Fenced);
+    }
+    rig.send(WRITER, 3, batch(WRITER, 0, 10, false));
+}
+
+#[test]
+fn the_same_numbers_again_are_a_duplicate_and_with_other_bytes_a_conflict() {
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    rig.write(WRITER);
+    let first = batch(WRITER, 0, 10, false);
+    rig.send(WRITER, 1, first.clone());
+    rig.send(WRITER, 1, first);
+    let forged = rig.pipe.batch(WRITER, Epoch(1), batch(WRITER, 0, 11, false), NOW).unwrap_err();
+    assert_eq!(forged.code(), Code::Conflict);
+    assert!(matches!(rig.next(1), Next::Message(ReaderDown::Batch { .. })));
+    assert!(matches!(rig.next(1), Next::Wait), "nothing comes twice");
+}
+
+#[test]
+fn what_was_never_sent_cannot_be_acknowledged() {
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    rig.write(WRITER);
+    rig.send(WRITER, 1, batch(WRITER, 0, 10, false));
+    let ack = |next| ReaderCursor { writer: WRITER, next: Seq(next) };
+    for next in [1, 2, u64::MAX] {
+        let refused = rig.pipe.acknowledge(READER, Epoch(1), ack(next), NOW).unwrap_err();
+        assert_eq!(refused.code(), Code::Protocol);
+    }
+    // Of a writer that this reader has nothing of, it says nothing.
+    rig.pipe.acknowledge(READER, Epoch(1), ReaderCursor { writer: READER, next: Seq(9) }, NOW).unwrap();
+    assert_eq!(rig.pipe.counts().items, 1);
+}

@@ -409,4 +409,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_snapshot_within_a_snapshot_is_none() {
+        let removed = Fact::Snapshot(vec![Fact::Removed]).encode();
+        assert!(Fact::decode(Fact::Snapshot(vec![Fact::Snapshot(vec![])]).encode()).is_err());
+        // As many as an entry holds would be more than any stack.
+        let deep = [&[9, 1, 0, 0, 0].repeat(1_000_000)[..], &removed].concat();
+        assert!(Fact::decode(deep.into()).is_err());
+    }
 }

@@ -19,6 +19,8 @@ impl DefaultPipe {
         self.opened = true;
         match fact {
             Fact::Opened { pipe, .. } => self.pipe = pipe,
+            // A session has one item, and an item one writer: whatever says otherwise would leave an item that nobody can end.
+            Fact::WriterJoined { session, item, .. } if self.writers.contains_key(&session) || self.has_item(item) => {}
             Fact::WriterJoined { session, epoch, item, holder } => {
                 self.begin_item(item, Item::new(session, epoch, holder, 0));
             }
@@ -236,7 +238,7 @@ impl Item {
         let taken = self.holes.iter().last().map(|range| range.end).unwrap_or_default();
         self.accepted = on_disk.max(taken).max(self.end.map(|end| end.next).unwrap_or_default());
         if let Some(end) = self.end.filter(|end| end.kind == EndKind::Aborted) {
-            self.accepted = Seq(end.next.0 - 1);
+            self.accepted = Seq(end.next.0.saturating_sub(1));
         }
         // Whether it stopped within a record is not known; who comes now is safe to wait for the next one's start.
         self.open_record = self.end.is_none() && self.accepted > Seq(0);

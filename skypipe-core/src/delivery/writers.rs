@@ -167,7 +167,7 @@ impl DefaultPipe {
         }
         self.writers.insert(item.session, no);
         self.items.insert(no, item);
-        self.next_item = ItemNo(no.0 + 1);
+        self.next_item = ItemNo(no.0.saturating_add(1));
     }
 
     /// A known writer returns.

@@ -422,3 +422,45 @@ async fn the_same_numbers_with_other_bytes_are_a_conflict_when_the_first_ones_ar
     settled(&mut writer, 4).await;
     assert_eq!(take_all(&mut read(&broker, 1, None).await).await, [0, 1, 2]);
 }
+
+/// The wall clock of a machine whose time is set, over and over.
+struct Jumping {
+    system: Env,
+    wall: std::sync::atomic::AtomicU64,
+}
+
+impl crate::Clock for Jumping {
+    fn now(&self) -> crate::Time {
+        self.system.now()
+    }
+
+    fn wall(&self) -> crate::WallTime {
+        crate::WallTime(self.wall.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_jumps_by_ten_years_loses_no_session() {
+    const TEN_YEARS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
+    const TODAY: u64 = 1_800_000_000_000;
+    let clock = Arc::new(Jumping { system: Env::system(), wall: TODAY.into() });
+    let broker = LocalBroker::in_memory(Env { clock: clock.clone(), ..Env::system() }).unwrap();
+    let mut reader = read(&broker, 1, None).await;
+    let mut writer = write(&broker, 1, None).await;
+    for (epoch, wall) in [TODAY + TEN_YEARS, TODAY - TEN_YEARS, 0, u64::MAX, TODAY].into_iter().enumerate() {
+        let number = epoch as u64;
+        clock.wall.store(wall, std::sync::atomic::Ordering::Relaxed);
+        drop(writer);
+        let resume = WriterResume { settled: Seq(number), stored: Seq(0) };
+        writer = write(&broker, 2 + epoch as u32, Some(resume)).await;
+        writer.up.send(WriterUp::Batch(batch(number, 1, number == 4))).await.unwrap();
+        if number < 4 {
+            let message = next(&mut reader.down).await;
+            assert!(matches!(message, ReaderDown::Batch { from, .. } if from == Seq(number)), "{message:?}");
+            let ack = ReaderCursor { writer: WRITER, next: Seq(number + 1) };
+            reader.up.send(ReaderUp::Ack(ack)).await.unwrap();
+            settled(&mut writer, number + 1).await;
+        }
+    }
+    assert_eq!(take_all(&mut reader).await, [4]);
+}

@@ -388,9 +388,11 @@ fn parts(entry: Entry) -> (Header, Bytes) {
     (Header { kind, length, checksum, count, pipe, item, first, ..Header::closed() }, payload)
 }
 
-/// The batch in this payload, if it is what was written.
+/// The batch in this payload, if it is what was written. A header that names other numbers than its batch would be read again and again.
 fn batch_of(header: &Header, payload: Bytes) -> Option<Batch> {
-    Batch::decode(payload).ok().filter(|b| b.checksum() == header.checksum)
+    let is_named =
+        |b: &Batch| b.checksum() == header.checksum && (b.first(), b.next()) == (header.first, header.next());
+    Batch::decode(payload).ok().filter(is_named)
 }
 
 /// Files of segments that were read lately.

@@ -90,7 +90,7 @@ impl Incoming {
         std::mem::take(&mut self.unread)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn unread(&self) -> usize {
         self.unread
     }

@@ -298,7 +298,8 @@ impl Mux {
         self.turns.clear();
         self.waiting.clear();
         self.wakes.extend([Wake::Accept, Wake::Open]);
-        self.streams.retain(|_, stream| stream.held);
+        let left: Vec<StreamId> = self.streams.iter().filter(|(_, stream)| !stream.held).map(|(&id, _)| id).collect();
+        left.into_iter().for_each(|id| self.forget(id));
         for (&id, stream) in &mut self.streams {
             self.unsent -= stream.outgoing.clear();
             self.wakes.extend([Wake::Read(id), Wake::Write(id)]);
@@ -353,5 +354,18 @@ impl Mux {
 
     fn is_own(&self, id: StreamId) -> bool {
         (id % 2 == 1) == (self.side == Side::Client)
+    }
+
+    /// What holds whatever a peer does.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn assert_bounds(&self) {
+        assert!(self.unsent <= UNSENT_BYTES_MAX);
+        let unsent: usize = self.streams.values().map(|s| s.outgoing.unsent()).sum();
+        let unread: usize = self.streams.values().map(|s| s.incoming.unread()).sum();
+        let grown: u32 = self.streams.values().map(|s| s.incoming.grown()).sum();
+        assert_eq!((unsent, unread), (self.unsent, self.unread), "the sums are right");
+        assert_eq!(grown + self.growth, GROWTH_BYTES_MAX);
+        let windows: usize = self.streams.len() * WINDOW_BYTES as usize + grown as usize;
+        assert!(self.unread <= windows);
     }
 }

@@ -131,7 +131,7 @@ impl Outgoing {
         std::mem::take(&mut self.unsent)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn unsent(&self) -> usize {
         self.unsent
     }

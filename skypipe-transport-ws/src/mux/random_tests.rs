@@ -136,16 +136,7 @@ impl Run {
     }
 
     fn bounds(&self) {
-        for end in &self.pair.ends {
-            assert!(end.unsent <= UNSENT_BYTES_MAX);
-            let unsent: usize = end.streams.values().map(|s| s.outgoing.unsent()).sum();
-            let unread: usize = end.streams.values().map(|s| s.incoming.unread()).sum();
-            let grown: u32 = end.streams.values().map(|s| s.incoming.grown()).sum();
-            assert_eq!((unsent, unread), (end.unsent, end.unread), "the sums are right");
-            assert_eq!(grown + end.growth, GROWTH_BYTES_MAX);
-            let windows: usize = end.streams.len() * WINDOW_BYTES as usize + grown as usize;
-            assert!(end.unread <= windows);
-        }
+        self.pair.ends.iter().for_each(Mux::assert_bounds);
     }
 
     /// All that was written arrives, and what was finished ends, once everybody reads.
