@@ -89,7 +89,13 @@ pub(super) fn of_writer(attached: Arc<Attached>, welcome: WriterWelcome) -> Writ
 }
 
 pub(super) fn of_reader(attached: Arc<Attached>) -> ReaderHalves {
-    let down = ReaderStream { attached: attached.clone(), fetched: VecDeque::new(), fetching: None, waiting: None, over: false };
+    let down = ReaderStream {
+        attached: attached.clone(),
+        fetched: VecDeque::new(),
+        fetching: None,
+        waiting: None,
+        over: false,
+    };
     ReaderHalves { up: Box::pin(UpHalf(attached)), down: Box::pin(down) }
 }
 
@@ -277,7 +283,8 @@ impl ReaderStream {
         let Some((_, _, read)) = &mut self.fetching else { return Poll::Ready(Ok(None)) };
         let read = ready!(Pin::new(read).poll(cx));
         self.fetching = None;
-        let (read, mut reserved) = read.map_err(|e| Error::new(Code::Storage, "reading the log was cut short").because(e))?;
+        let (read, mut reserved) =
+            read.map_err(|e| Error::new(Code::Storage, "reading the log was cut short").because(e))?;
         match read? {
             Read::Batches(batches) => {
                 let paid = batches.into_iter().map(|batch| batch.paid_from(&mut reserved));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{LocalBroker, LocalBrokerOptions};
 use crate::{
-    Broker, BrokerPipe, Caller, Code, Env, Epoch, Memory, Owner, Pipe, PipeName, PipeRef, Until, WriterAttach, WriterOptions,
-    log::RamDisk,
+    Broker, BrokerPipe, Caller, Code, Env, Epoch, Memory, Owner, Pipe, PipeName, PipeRef, Until, WriterAttach,
+    WriterOptions, log::RamDisk,
 };
 
 static RECORD: [u8; 64 * 1024] = [7; 64 * 1024];

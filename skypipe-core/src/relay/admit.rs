@@ -35,7 +35,9 @@ pub(super) async fn admit(relay: &Relay, link: &dyn Link, stream: LinkStream) ->
             let proving = prove(relay, gatekeeper, link, &mut sink, &mut source, reserved);
             tokio::time::timeout(relay.limits.handshake, proving).await
         }
-        (Some(_), None) => Ok(Err(Error::new(Code::Busy, "the relay has as many links as its memory holds; try later"))),
+        (Some(_), None) => {
+            Ok(Err(Error::new(Code::Busy, "the relay has as many links as its memory holds; try later")))
+        }
         (None, _) => Ok(Err(Error::new(Code::Access, "this relay serves its own machine only"))),
     };
     let admitted = admitted.unwrap_or_else(|_| Err(Error::new(Code::Timeout, "no proof came in time")));

@@ -13,8 +13,8 @@ use super::paced::Paced;
 use super::pump::{Stopped, pump};
 use super::state::{Counted, Phase, State};
 use super::stream::{bounded, farewell, going_away};
-use crate::budget::Reservation;
 use crate::broker::{DownStream, UpSink};
+use crate::budget::Reservation;
 use crate::error::{Code, Error};
 use crate::wire::{FrameSink, FrameSource, Message, MessageSink, MessageStream, error_frame};
 

@@ -72,7 +72,8 @@ async fn healthy(url: &str, time: Duration) -> Duration {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         slowest = slowest.max(sending.elapsed());
-        while let Some(Some(Ok(message))) = futures::FutureExt::now_or_never(futures::StreamExt::next(&mut writer.down)) {
+        while let Some(Some(Ok(message))) = futures::FutureExt::now_or_never(futures::StreamExt::next(&mut writer.down))
+        {
             if let skypipe_core::WriterDown::Credit(more) = message {
                 credit += more as i64;
             }

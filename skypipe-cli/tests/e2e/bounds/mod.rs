@@ -6,7 +6,7 @@ mod strangers;
 mod world;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -139,4 +139,3 @@ fn proof_p5c_writer_without_reader() {
     let failures = (growth > UNREAD_GROWTH_MAX).then(|| format!("the relay grew by {growth} bytes"));
     proof.end(bytes >> 20, failures.as_slice());
 }
-

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use skypipe_core::{Broker as _, Caller, Code, Env, Epoch, Error, KeyPair, ListQuery, Owner, Pattern, RemoteBroker, registry};
+use skypipe_core::{
+    Broker as _, Caller, Code, Env, Epoch, Error, KeyPair, ListQuery, Owner, Pattern, RemoteBroker, registry,
+};
 use skypipe_core::{Invite, ReaderAttach, Rights, Take, WriterAttach};
 use skypipe_test::proof::{Proof, cases};
 
