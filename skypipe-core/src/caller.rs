@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use crate::identity::PublicKey;
 use crate::name::{Owner, Pattern, PipeRef};
-use crate::time::Time;
 
-/// Who makes a call, as far as that was proven, and how long the caller will wait. Every broker call carries one.
+/// Who makes a call, as far as that was proven. Every broker call carries one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Caller {
@@ -20,8 +19,6 @@ pub struct Caller {
     pub grants: Option<Arc<[Grant]>>,
     /// Whether the caller may invite, and list, add and revoke keys.
     pub admin: bool,
-    /// When the caller stops waiting, by the broker's clock.
-    pub deadline: Option<Time>,
     /// What is at the other end, which decides how a broken link is understood.
     pub peer: Peer,
 }
@@ -35,7 +32,6 @@ impl Caller {
             rights: Rights::ALL,
             grants: None,
             admin: true,
-            deadline: None,
             peer: Peer::InProcess,
         }
     }

@@ -49,10 +49,10 @@ const PART: u64 = 4;
 
 impl Memory {
     /// Shares out what a process may take in all. Ten thousand sessions of 32 KiB fit half a gigabyte with 96 MiB for what comes in, 48 full
-    /// windows of writers, and half of that for what is read; 3/32 are left to the program itself.
+    /// windows of writers, and a third of that for what is read; an eighth is left to the program itself.
     pub fn of_process(bytes_max: u64) -> Self {
         let part = |of_32: u64| Budget::new(bytes_max / 32 * of_32);
-        Self { sessions: part(20), intake: part(6), reads: part(3), parts: Arc::default() }
+        Self { sessions: part(20), intake: part(6), reads: part(2), parts: Arc::default() }
     }
 
     /// What a caller with this key may have, or one without a key, on this machine.

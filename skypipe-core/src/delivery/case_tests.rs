@@ -245,6 +245,51 @@ fn many_writers_share_one_live_window() {
 }
 
 #[test]
+fn a_reader_without_credit_is_sent_nothing() {
+    let mut rig = Rig::new();
+    let attach = ReaderAttach { epoch: Epoch(1), resume: None, credit: 0, ..returning_reader() };
+    rig.pipe.attach_reader(&attach, Holder::Unknown).unwrap();
+    rig.sync();
+    rig.write(WRITER);
+    rig.pipe.take_effects();
+    (0..4).for_each(|n| rig.pipe.batch(WRITER, Epoch(1), batch(WRITER, n, 1000, false), NOW).unwrap());
+    let effects = rig.pipe.take_effects();
+    assert!(!effects.contains(&Effect::Wake(READER)), "nor is it looked at for each batch: {effects:?}");
+    assert_eq!(rig.pipe.next_for_reader(READER, Epoch(1)), Next::Wait);
+    rig.pipe.credit(READER, Epoch(1), 1).unwrap();
+    assert!(rig.pipe.take_effects().contains(&Effect::Wake(READER)));
+    assert!(matches!(rig.next(1), Next::Message(ReaderDown::Batch { .. })), "one may overdraw it");
+    assert_eq!(rig.next(1), Next::Wait);
+    // Nor from the log.
+    rig.pipe.tick(Time::default().plus(PROMPT));
+    rig.sync();
+    assert_eq!(rig.pipe.next_for_reader(READER, Epoch(1)), Next::Wait);
+}
+
+#[test]
+fn who_stands_still_does_not_send_others_to_the_log() {
+    let mut rig = Rig::new();
+    let stands = ReaderAttach { session: SessionId([3; 16]), epoch: Epoch(1), resume: None, ..returning_reader() };
+    rig.pipe.attach_reader(&stands, Holder::Unknown).unwrap();
+    rig.read(1, None);
+    rig.write(WRITER);
+    for n in 0..64 {
+        rig.send(WRITER, 1, batch(WRITER, n, 256 * 1024, false));
+        // It takes each, somewhat later than a prompt reader does.
+        rig.pipe.tick(Time::default().plus(PROMPT));
+        rig.sync();
+        let next = rig.pipe.next_for_reader(READER, Epoch(1));
+        assert!(matches!(next, Next::Message(ReaderDown::Batch { .. })), "record {n}: {next:?}");
+        rig.acknowledge(1, n + 1);
+        rig.credit(WRITER, 1);
+        assert!(rig.pipe.window_bytes <= LIVE_WINDOW_BYTES + WRITER_CREDIT_BYTES as usize);
+    }
+    assert!(rig.pipe.window_bytes > 0);
+    rig.pipe.writers_may(WRITER_CREDIT_BYTES_MIN);
+    assert_eq!(rig.pipe.window_bytes, 0, "while memory is short the log is enough");
+}
+
+#[test]
 fn a_writer_sends_no_more_than_it_has_credit_for() {
     let mut rig = Rig::new();
     rig.write(WRITER);

@@ -215,6 +215,11 @@ impl DefaultPipe {
         if grows {
             let writers: Vec<SessionId> = self.writers.keys().copied().collect();
             writers.into_iter().for_each(|session| self.wake(session));
+        } else {
+            // What stands in memory for readers, and is on disk, makes room.
+            let items: Vec<ItemNo> = self.items.keys().copied().collect();
+            items.into_iter().for_each(|item| self.refresh(item));
+            self.vanish_if_empty();
         }
     }
 
@@ -417,6 +422,19 @@ impl DefaultPipe {
         cursors.peek().is_some() && cursors.all(|cursor| !cursor.lagging)
     }
 
+    /// Whether a reader takes what is in the item's window, so that it should not have to come from the log: others that stand still must not
+    /// cost it that. Not while memory is short.
+    fn serves_from_window(&self, no: ItemNo) -> bool {
+        let front = self.items.get(&no).and_then(|item| item.window.front()).map(|slot| slot.batch.first());
+        let takes = |reader: &Reader, front| {
+            reader.credit > 0
+                && reader.link == Link::Attached
+                && reader.has_live(no).is_some_and(|cursor| cursor.acked >= front)
+        };
+        self.writer_window == WRITER_CREDIT_BYTES
+            && front.is_some_and(|front| self.readers.values().any(|reader| takes(reader, front)))
+    }
+
     /// Appends the item's window to the log.
     pub(super) fn log_item(&mut self, no: ItemNo) {
         let Some(item) = self.items.get(&no).filter(|_| self.read_only.is_none()) else { return };
@@ -459,7 +477,8 @@ impl DefaultPipe {
         let Some(delivered) = self.delivered(no) else { return };
         let (durable, window) = (self.durable, self.window());
         let others = self.window_bytes - self.items[&no].window_bytes();
-        let keep_bytes = if self.is_prompt(no) { LIVE_WINDOW_BYTES.saturating_sub(others) } else { 0 };
+        let keeps = self.is_prompt(no) || self.serves_from_window(no);
+        let keep_bytes = if keeps { LIVE_WINDOW_BYTES.saturating_sub(others) } else { 0 };
         let session = self.items[&no].session;
         let news = self.with_item(no, |item| {
             item.delivered = item.delivered.max(delivered);

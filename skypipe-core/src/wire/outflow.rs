@@ -12,7 +12,7 @@ use crate::memory::Memory;
 /// A peer elsewhere that takes no byte for so long while memory is short loses its link. Its session resumes when it is there again.
 pub(crate) const TAKES_NOTHING: Duration = Duration::from_secs(10);
 /// The same for a process of this machine, which a person may have stopped for a moment: its closed link is the end of its session.
-pub(crate) const LOCAL_TAKES_NOTHING: Duration = Duration::from_secs(60);
+pub(crate) const LOCAL_TAKES_NOTHING: Duration = Duration::from_secs(30);
 
 /// Watches one stream's way out.
 pub(crate) struct Outflow {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use data_encoding::{BASE32_NOPAD, BASE64, HEXLOWER};
 use skypipe_test::proof::{Proof, cases};
 
 use crate::across::sky::{Sky, join};
@@ -57,8 +58,8 @@ fn round() -> Vec<String> {
     let mut secrets = vec![ticket[4..].to_owned()];
     let mut failures = Vec::new();
     for home in homes {
-        secrets.extend(key_lines(&home.config_home().join("skypipe/id_ed25519")));
-        secrets.extend(key_lines(&home.skypipe_home().join("relay_key")));
+        secrets.extend(seed_texts(&home.config_home().join("skypipe/id_ed25519")));
+        secrets.extend(seed_texts(&home.skypipe_home().join("relay_key")));
         failures.extend(open_to_others(&home.skypipe_home()));
         failures.extend(open_to_others(&home.config_home().join("skypipe")));
         for name in ["authorized_keys", "tickets", "relay.log", "relay.lock"] {
@@ -71,7 +72,7 @@ fn round() -> Vec<String> {
     drop(reader);
     let (_owner, log) = sky.end();
     seen.push(log);
-    assert!(secrets.len() > 4 && seen.iter().any(|text| !text.is_empty()), "there is something to look for");
+    assert!(secrets.len() > 24 && seen.iter().any(|text| !text.is_empty()), "there is something to look for");
     for secret in &secrets {
         let windows = secret.as_bytes().windows(WINDOW).filter_map(|window| std::str::from_utf8(window).ok());
         let hits = windows.filter(|window| seen.iter().any(|text| text.contains(window))).count();
@@ -82,12 +83,19 @@ fn round() -> Vec<String> {
     failures
 }
 
-/// The lines of a private key that are secret: in OpenSSH's format the first and a part of the second say what kind it is, and the public
-/// key stands in them; what is behind the middle is the secret.
-fn key_lines(path: &Path) -> Vec<String> {
-    let text = fs::read_to_string(path).unwrap_or_default();
+/// The secret of a private key in OpenSSH's format, in the ways it might be written: it stands before the last place of the public key, 32
+/// bytes each, and in base64 it looks different at each third byte.
+fn seed_texts(path: &Path) -> Vec<String> {
+    let Ok(text) = fs::read_to_string(path) else { return Vec::new() };
     let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
-    if body.is_empty() { Vec::new() } else { vec![body[body.len() / 2..].trim_end_matches('=').to_owned()] }
+    let bytes = BASE64.decode(body.as_bytes()).unwrap();
+    let kind = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
+    let public = bytes.windows(kind.len()).position(|window| window == kind).unwrap() + kind.len();
+    let public = &bytes[public..public + 32];
+    let behind = bytes.windows(32).rposition(|window| window == public).unwrap();
+    let seed = &bytes[behind - 32..behind];
+    let base64 = (0..3).map(|at| BASE64.encode(&seed[at..at + 27]));
+    base64.chain([HEXLOWER.encode(seed), BASE32_NOPAD.encode(seed).to_lowercase(), format!("{seed:?}")]).collect()
 }
 
 /// The files here that others than their owner may read or write; a public key may be read.
