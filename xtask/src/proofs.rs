@@ -27,7 +27,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         command: "cargo test --release -p skypipe-core --lib proof_opening_does_not_take_longer -- --nocapture --test-threads 1",
     },
     Command {
-        rows: &[("P3", "arrivals cut off"), ("P4", "lag, retention and damage")],
+        rows: &[
+            ("P3", "arrivals cut off"),
+            ("P4", "lag, retention and damage"),
+            ("P16", "words of old clients and relays"),
+        ],
         command: "cargo test --release -p skypipe-core --test losses proof_ -- --nocapture --test-threads 1",
     },
     Command {

@@ -1,26 +1,20 @@
 //! An item whose arrival is cut off, at every place: its reader never takes it for a whole one.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use skypipe_core::session::Patience;
 use skypipe_core::wire::constants::kind;
 use skypipe_core::{
-    BrokerPipe, Caller, Code, Env, Error, Link, LinkStream, Listener, LocalBroker, Peer, Pipe as _, PipeName,
-    ReaderOptions, Relay, RemoteBroker, Transport, Until,
+    BrokerPipe, Caller, Env, Error, LocalBroker, Pipe as _, PipeName, ReaderOptions, Relay, RemoteBroker, Transport,
+    Until,
 };
 use skypipe_test::proof::{Proof, cases, seed};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 
 use crate::dice::Dice;
+use crate::links::{Heard, Links, Recording, Replayed};
 
-/// What a stream holds at most; more than any of the arrivals here.
-const STREAM_BYTES: usize = 1 << 20;
 /// Records of the item: enough for many batches, one of them of several pieces.
 const RECORDS: u64 = 60;
 /// A batch that holds nothing but the end mark is shorter than this, and any other here is longer.
@@ -31,136 +25,6 @@ const FRAME_HEADER_BYTES: usize = 8;
 fn record(n: u64) -> Vec<u8> {
     let length = if n == 30 { 600 * 1024 } else { 20 + n * 37 % 900 };
     vec![n as u8; length as usize]
-}
-
-/// Links in memory that carry bytes. What comes down is remembered.
-struct Recording {
-    relay: mpsc::Sender<Box<dyn Link>>,
-    came: Arc<Mutex<Vec<u8>>>,
-}
-
-/// A link of one stream each.
-struct Near {
-    far: mpsc::Sender<DuplexStream>,
-    came: Arc<Mutex<Vec<u8>>>,
-}
-
-struct Far(tokio::sync::Mutex<mpsc::Receiver<DuplexStream>>);
-
-#[async_trait]
-impl Transport for Recording {
-    async fn connect(&self, _: &str) -> Result<Box<dyn Link>, Error> {
-        let (far, streams) = mpsc::channel(1);
-        self.relay.send(Box::new(Far(tokio::sync::Mutex::new(streams)))).await.map_err(|_| nobody())?;
-        Ok(Box::new(Near { far, came: self.came.clone() }))
-    }
-}
-
-#[async_trait]
-impl Link for Near {
-    async fn open(&self) -> Result<LinkStream, Error> {
-        let (near, far) = tokio::io::duplex(STREAM_BYTES);
-        self.far.send(far).await.map_err(|_| nobody())?;
-        Ok(LinkStream::bytes(Tap { stream: near, came: self.came.clone() }))
-    }
-    async fn accept(&self) -> Result<Option<LinkStream>, Error> {
-        std::future::pending().await
-    }
-    fn peer(&self) -> Peer {
-        Peer::InProcess
-    }
-    fn path(&self) -> String {
-        "memory".to_owned()
-    }
-}
-
-#[async_trait]
-impl Link for Far {
-    async fn open(&self) -> Result<LinkStream, Error> {
-        Err(nobody())
-    }
-    async fn accept(&self) -> Result<Option<LinkStream>, Error> {
-        Ok(self.0.lock().await.recv().await.map(LinkStream::bytes))
-    }
-    fn peer(&self) -> Peer {
-        Peer::InProcess
-    }
-    fn path(&self) -> String {
-        "memory".to_owned()
-    }
-}
-
-struct Links(tokio::sync::Mutex<mpsc::Receiver<Box<dyn Link>>>);
-
-#[async_trait]
-impl Listener for Links {
-    async fn accept(&self) -> Result<Box<dyn Link>, Error> {
-        self.0.lock().await.recv().await.ok_or_else(nobody)
-    }
-    fn url(&self) -> String {
-        "memory:".to_owned()
-    }
-}
-
-fn nobody() -> Error {
-    Error::new(Code::Unreachable, "nobody is there any more")
-}
-
-/// Remembers what is read.
-struct Tap {
-    stream: DuplexStream,
-    came: Arc<Mutex<Vec<u8>>>,
-}
-
-impl AsyncRead for Tap {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.came.lock().unwrap().extend_from_slice(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Tap {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// A relay that says these bytes once, whatever it hears, and is never seen again.
-struct Replayed(Mutex<Option<Vec<u8>>>);
-
-#[async_trait]
-impl Transport for Replayed {
-    async fn connect(&self, _: &str) -> Result<Box<dyn Link>, Error> {
-        let says = self.0.lock().unwrap().take().ok_or_else(nobody)?;
-        Ok(Box::new(Last(Mutex::new(Some(says)))))
-    }
-}
-
-struct Last(Mutex<Option<Vec<u8>>>);
-
-#[async_trait]
-impl Link for Last {
-    async fn open(&self) -> Result<LinkStream, Error> {
-        let says = self.0.lock().unwrap().take().ok_or_else(nobody)?;
-        Ok(LinkStream::bytes(tokio::io::join(io::Cursor::new(says), tokio::io::sink())))
-    }
-    async fn accept(&self) -> Result<Option<LinkStream>, Error> {
-        std::future::pending().await
-    }
-    fn peer(&self) -> Peer {
-        Peer::InProcess
-    }
-    fn path(&self) -> String {
-        "memory".to_owned()
-    }
 }
 
 /// All that a relay says to the reader of one stored item.
@@ -177,12 +41,12 @@ async fn arrival() -> Vec<u8> {
     let (relay_side, links) = mpsc::channel(1);
     let relay = Relay::new(broker).listen(Box::new(Links(tokio::sync::Mutex::new(links))));
     let serving = tokio::spawn(async move { relay.serve().await });
-    let came = Arc::new(Mutex::new(Vec::new()));
-    let outcome = read(Arc::new(Recording { relay: relay_side, came: came.clone() })).await;
+    let heard = Heard::default();
+    let outcome = read(Arc::new(Recording { relay: relay_side, heard: heard.clone() })).await;
     serving.abort();
     assert_eq!(outcome.unwrap(), RECORDS, "the whole of it is a whole one");
-    let came = came.lock().unwrap();
-    came.clone()
+    let down = heard.down.lock().unwrap();
+    down.clone()
 }
 
 /// Reads a whole item; gives how many records there were.
