@@ -17,5 +17,6 @@ mod faults;
 mod harness;
 mod local_relay;
 mod main_job;
+mod signals;
 mod up;
 mod verbs;

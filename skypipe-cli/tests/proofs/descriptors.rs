@@ -65,7 +65,8 @@ fn without_descriptors_newcomers_over_tcp_wait() {
 }
 
 fn segments(home: &Home) -> usize {
-    std::fs::read_dir(home.skypipe_home().join("data")).unwrap().filter(|e| {
-        e.as_ref().is_ok_and(|e| e.path().extension().is_some_and(|e| e == "segment"))
-    }).count()
+    std::fs::read_dir(home.skypipe_home().join("data"))
+        .unwrap()
+        .filter(|e| e.as_ref().is_ok_and(|e| e.path().extension().is_some_and(|e| e == "segment")))
+        .count()
 }

@@ -42,7 +42,8 @@ fn plan(rounds: u64, wanted: u64) -> Vec<(String, u64)> {
     let (_, trace) = relay.stop(&home);
     let most = most_of_one_thread(&trace);
     println!("calls of one thread: {most:?}");
-    let all: Vec<(String, u64)> = most.into_iter().flat_map(|(call, n)| (1..=n).map(move |nth| (call.clone(), nth))).collect();
+    let all: Vec<(String, u64)> =
+        most.into_iter().flat_map(|(call, n)| (1..=n).map(move |nth| (call.clone(), nth))).collect();
     let wanted = (wanted as usize).min(all.len());
     (0..wanted).map(|n| all[n * all.len() / wanted].clone()).collect()
 }
@@ -130,7 +131,10 @@ pub fn in_threads<C: Sync>(
                         Ok(Ok(None)) => {}
                         Ok(Err(failure)) => found.2.push(failure),
                         Err(panic) => found.2.push(
-                            panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic without words".to_owned()),
+                            panic
+                                .downcast_ref::<String>()
+                                .cloned()
+                                .unwrap_or_else(|| "a panic without words".to_owned()),
                         ),
                     }
                 }

@@ -45,7 +45,9 @@ fn proof_no_acknowledgement_before_its_sync() {
     for (name, exited_at) in &ends {
         match oracle.ended.get(&oracle.session_of(name)) {
             Some(durable_at) if durable_at <= exited_at => {}
-            found => oracle.early.push(format!("`skypipe write {name}` exited at {exited_at}, its end is synced at {found:?}")),
+            found => oracle
+                .early
+                .push(format!("`skypipe write {name}` exited at {exited_at}, its end is synced at {found:?}")),
         }
     }
     println!("{} syncs for {} acknowledgements and {} commands", oracle.syncs, oracle.acknowledged, ends.len());
@@ -255,9 +257,12 @@ impl Oracle {
     fn look(&mut self, session: Session, ack: &[u8]) {
         let (settled, stored) = (number(ack, 0), number(ack, 8));
         let durable = self.durable.get(&session).copied().unwrap_or_default();
-        let end_is_early = self.end_marks.get(&session).is_some_and(|end| stored >= *end) && !self.ended.contains_key(&session);
+        let end_is_early =
+            self.end_marks.get(&session).is_some_and(|end| stored >= *end) && !self.ended.contains_key(&session);
         if settled.max(stored) > durable || end_is_early {
-            self.early.push(format!("settled {settled}, stored {stored}, but on disk {durable}, end too early: {end_is_early}"));
+            self.early.push(format!(
+                "settled {settled}, stored {stored}, but on disk {durable}, end too early: {end_is_early}"
+            ));
         }
     }
 

@@ -72,7 +72,13 @@ fn proof_stuck_pipes_delay_no_other() {
 fn end(proof: Proof, mut times: Vec<Duration>) {
     times.sort_unstable();
     let part = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
-    println!("{} records: half within {:?}, 99 % within {:?}, all within {:?}", times.len(), part(50), part(99), part(100));
+    println!(
+        "{} records: half within {:?}, 99 % within {:?}, all within {:?}",
+        times.len(),
+        part(50),
+        part(99),
+        part(100)
+    );
     let late = (part(99) > P99_MAX).then(|| format!("99 % within {:?}, not {P99_MAX:?}", part(99)));
     proof.end(times.len() as u64, &Vec::from_iter(late));
 }
