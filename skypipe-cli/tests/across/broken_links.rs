@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use skypipe_test::chaos::{Proxy, Way as Direction};
+use skypipe_test::proof::{self, Proof};
 
 use crate::harness::{Data, In, Out, PATIENCE, Running, until_within};
 use crate::world::{Relay, Way};
@@ -13,36 +14,18 @@ use crate::world::{Relay, Way};
 const MIB: u64 = 1 << 20;
 
 #[test]
-fn twenty_breaks_over_quic() {
-    breaks(Way::Quic, 64 * MIB, 20);
+fn proof_breaks_over_quic() {
+    breaks(Way::Quic, "breaks over QUIC");
 }
 
 #[test]
-fn twenty_cuts_over_wss() {
-    breaks(Way::Wss, 64 * MIB, 20);
+fn proof_cuts_over_wss() {
+    breaks(Way::Wss, "cuts over wss");
 }
 
 #[test]
-fn twenty_cuts_over_ws() {
-    breaks(Way::Ws, 64 * MIB, 20);
-}
-
-#[test]
-#[ignore = "moves 1 GiB; run in release by CI"]
-fn big_500_breaks_over_quic() {
-    breaks(Way::Quic, 1 << 30, 500);
-}
-
-#[test]
-#[ignore = "moves 1 GiB; run in release by CI"]
-fn big_500_cuts_over_wss() {
-    breaks(Way::Wss, 1 << 30, 500);
-}
-
-#[test]
-#[ignore = "moves 1 GiB; run in release by CI"]
-fn big_500_cuts_over_ws() {
-    breaks(Way::Ws, 1 << 30, 500);
+fn proof_cuts_over_ws() {
+    breaks(Way::Ws, "cuts over ws");
 }
 
 /// A path that is silent for longer than a link bears: the session goes on over another one.
@@ -114,12 +97,18 @@ impl Link {
     }
 }
 
-/// One writer, one reader, each through a proxy of its own, of which one or the other breaks whenever another part has arrived.
-fn breaks(way: Way, bytes: u64, breaks: u64) {
+/// What goes through between one break and the next: 1 GiB in 512 of them.
+const BYTES_PER_BREAK: u64 = 2 * MIB;
+
+/// P2a: one writer, one reader, each through a proxy of its own, of which one or the other breaks whenever another part has arrived.
+fn breaks(way: Way, what: &'static str) {
+    let breaks = proof::cases(20, 500, 100_000);
+    let proof = Proof::begin("P2a", what);
+    let bytes = breaks * BYTES_PER_BREAK;
     let relay = Relay::on_loopback();
     let links = [Link::new(&relay.url(way)), Link::new(&relay.url(way))];
     let data = Data::random(bytes + breaks, bytes);
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(bytes + breaks);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(proof::seed() + breaks);
     let reader = relay.home.skypipe(["--relay", &links[0].url, "read", "big"]).stdout(Out::Summed).start();
     relay.home.until_stat("big", |s| s.readers == 1);
     let writer = relay.home.skypipe(["--relay", &links[1].url, "write", "big"]).stdin(In::Data(data.clone())).start();
@@ -133,6 +122,7 @@ fn breaks(way: Way, bytes: u64, breaks: u64) {
     patiently(reader).exits(0).gave_digest(&data.digest());
     let connections: Vec<u64> = links.iter().map(|link| link.proxy.connections()).collect();
     println!("{way:?}: {breaks} breaks, connections of reader and writer {connections:?}");
+    proof.end(breaks, &[] as &[String]);
 }
 
 /// Waits as long as gigabytes take: the deadline starts again with every byte that comes.

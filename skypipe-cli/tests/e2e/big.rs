@@ -1,4 +1,4 @@
-//! The big cases: gigabytes, and a relay that is killed over and over. Run by CI, in release:
+//! The big cases: gigabytes. Run by CI, in release:
 //! `cargo test --release -p skypipe-cli --test e2e big -- --ignored`.
 
 use crate::harness::{Data, Home, In, Memory, Out, Running};
@@ -37,24 +37,8 @@ fn store_with_little_memory(data: &Data) {
     relay_memory.stayed_below(MEMORY_MAX, "relay");
 }
 
-#[test]
-#[ignore = "moves 1 GiB; run in release by CI"]
-fn twenty_kills_of_the_relay_with_one_reader() {
-    twenty_kills(1);
-}
-
-#[test]
-#[ignore = "moves 1 GiB; run in release by CI"]
-fn twenty_kills_of_the_relay_with_two_readers() {
-    twenty_kills(2);
-}
-
-/// `kill -9` of the relay in the middle of 1 GiB, each time its readers got another 1/21 of it. Its clients start it again.
-fn twenty_kills(readers: u64) {
-    kills(readers, Data::random(1024 + readers, 1 << 30), 20);
-}
-
-/// The same in small, for every run of the tests.
+/// `kill -9` of the relay in the middle of much data, each time its readers got another part of it. Its clients start it again. A
+/// thousand times is a proof of its own: `tests/proofs/kills.rs`.
 #[test]
 fn five_kills_of_the_relay_with_two_readers() {
     kills(2, Data::random(32, 64 * MIB), 5);

@@ -19,6 +19,7 @@ mod faults;
 mod harness;
 mod local_relay;
 mod main_job;
+mod signals;
 mod terminal_escapes;
 mod up;
 mod verbs;

@@ -143,8 +143,9 @@ fn is_honest(error: &Error) -> bool {
     matches!(error.code(), Code::Storage | Code::NoSpace)
 }
 
+/// A call that a signal interrupted has failed at nothing, and may be made again.
 fn sync_after_a_failed_one(trace: &str) -> Option<&str> {
-    let is_sync = |line: &&str| line.contains("fdatasync") || line.contains("fsync");
+    let is_sync = |line: &&str| (line.contains("fdatasync") || line.contains("fsync")) && !line.contains("EINTR");
     let mut syncs = trace.lines().filter(is_sync).skip_while(|line| !line.contains("= -1 "));
     syncs.next()?;
     syncs.next()

@@ -1,8 +1,8 @@
 //! P1a: `kill -9` of the relay at random moments, over and over, while gigabytes go through it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -49,12 +49,14 @@ struct Work {
     /// The last kill was done.
     killed: AtomicBool,
     failed: AtomicBool,
+    /// Held by the killer for each kill, and by whoever wants none.
+    calm: Mutex<()>,
 }
 
 impl Work {
     fn new(bytes: u64) -> Self {
         let [bytes_in, bytes_out, items] = Default::default();
-        Self { bytes, bytes_in, bytes_out, items, killed: false.into(), failed: false.into() }
+        Self { bytes, bytes_in, bytes_out, items, killed: false.into(), failed: false.into(), calm: Mutex::default() }
     }
 
     fn bytes_in(&self) -> u64 {
@@ -125,10 +127,7 @@ fn live(home: &Home, work: &Work, data: &Data, readers: u64) {
     let reader = || home.skypipe(["read", "live"]).stdout(Out::Summed).start();
     let others: Vec<Running> = (1..readers).map(|_| reader()).collect();
     let first = reader();
-    until("the readers are there", || {
-        let stat = home.skypipe(["stat", "--json", "live"]).run();
-        (stat.code == Some(0) && stat.json()["readers"] == readers).then_some(())
-    });
+    joined(home, work, readers);
     let writer = home.skypipe(["write", "live"]).stdin(In::Data(data.clone())).start();
     let first = counted(first, &work.bytes_out, data.len(), Running::received);
     let done: Vec<Done> = others.into_iter().map(|reader| patiently(reader, |_| ())).chain([first]).collect();
@@ -138,6 +137,18 @@ fn live(home: &Home, work: &Work, data: &Data, readers: u64) {
     let digest = data.digest();
     done.into_iter().for_each(|reader| drop(reader.exits(0).gave_digest(&digest)));
     work.bytes_in.fetch_add(data.len(), Ordering::Relaxed);
+}
+
+/// Waits until so many readers have joined for good: one whose joining was lost with a relay would, as it says then, start in the middle.
+fn joined(home: &Home, work: &Work, readers: u64) {
+    let _calm = work.calm.lock().unwrap();
+    until("the readers are there", || {
+        let stat = home.skypipe(["stat", "--json", "live"]).run();
+        (stat.code == Some(0) && stat.json()["readers"] == readers).then_some(())
+    });
+    // What is stored now stands behind their joining in the log.
+    home.store("calm", "x\n");
+    home.skypipe(["read", "calm"]).ok().gave("x\n");
 }
 
 /// Waits for its end, and adds to `counter` how far it comes, `length` in all.
@@ -187,6 +198,7 @@ fn kill_over_and_over(home: &Home, work: &Work, kills: u64) {
                 (work.progress() >= moment).then_some(())
             });
         }
+        let _calm = work.calm.lock().unwrap_or_else(PoisonError::into_inner);
         send(relay, Signal::KILL);
         until("it is gone", || (!is_alive(relay)).then_some(()));
         last = Some(relay);

@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use skypipe_core::{BrokerPipe, Code, Error, Pipe as _, Reader, ReaderOptions, Take, Until};
+use tokio::time::sleep;
 
 use crate::harness::Home;
 use crate::traced::pipe;
@@ -77,6 +78,18 @@ impl Known {
     }
 }
 
+impl Inner {
+    /// What was acknowledged, and neither read nor left.
+    fn lost(&self, left: &BTreeMap<Place, u64>) -> Vec<String> {
+        let lost = self.settled.iter().filter_map(|(&(pipe, item), &settled)| {
+            let read = self.read.get(&(pipe, item)).copied().unwrap_or_default();
+            let lost = (read..settled).filter(|index| !left.contains_key(&(pipe, item, *index))).count();
+            (lost > 0).then(|| format!("{pipe}: {lost} acknowledged records of item {item} are lost"))
+        });
+        lost.collect()
+    }
+}
+
 /// What is done with the pipes of `home`, `rounds` times.
 pub struct Workload {
     pipes: [BrokerPipe; 3],
@@ -132,9 +145,28 @@ impl Workload {
         Ok(())
     }
 
-    /// Looks at all that is left, taking nothing: what was acknowledged and not read must be there.
+    /// Looks at all that is left, taking nothing: what was acknowledged and not read must be there. What a reader had begun to take is
+    /// seen again when that reader is given up.
     pub async fn look_at_what_is_left(&self) -> Result<(), Error> {
-        let mut left: BTreeMap<Place, u64> = BTreeMap::new();
+        let start = Instant::now();
+        loop {
+            let left = self.left().await?;
+            let lost = self.known.with(|known| known.lost(&left));
+            if lost.is_empty() || start.elapsed() > GIVEN_UP_WITHIN {
+                lost.into_iter().for_each(|what| self.known.wrong(what));
+                let twice = left.iter().find(|(_, count)| **count > 1);
+                twice
+                    .into_iter()
+                    .for_each(|(place, count)| self.known.wrong(format!("{place:?} is there {count} times")));
+                return Ok(());
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Every record that is left, and how often.
+    async fn left(&self) -> Result<BTreeMap<Place, u64>, Error> {
+        let mut left = BTreeMap::new();
         for name in ["kept", "taken", "live"] {
             let mut options = ReaderOptions::default();
             (options.take, options.no_wait) = (Take::Peek, true);
@@ -149,19 +181,7 @@ impl Workload {
                 }
             }
         }
-        self.known.with(|known| {
-            for (&(pipe, item), &settled) in &known.settled {
-                let read = known.read.get(&(pipe, item)).copied().unwrap_or_default();
-                let lost = (read..settled).filter(|index| !left.contains_key(&(pipe, item, *index))).count();
-                if lost > 0 {
-                    known.wrong.push(format!("{pipe}: {lost} acknowledged records of item {item} are lost"));
-                }
-            }
-            if let Some((place, count)) = left.iter().find(|(_, count)| **count > 1) {
-                known.wrong.push(format!("{place:?} is there {count} times"));
-            }
-        });
-        Ok(())
+        Ok(left)
     }
 
     async fn write(&self, name: &'static str, item: u64, count: u64) -> Result<(), Error> {
@@ -213,8 +233,10 @@ fn parse(pipe: &str, bytes: &[u8]) -> Option<(u64, u64)> {
     (body(pipe, item, index) == bytes).then_some((item, index))
 }
 
-/// Longest that anything of a case may take: what the design says, and a busy machine.
-pub const CASE_WITHIN: Duration = Duration::from_secs(40);
+/// A session without a link is given up after a minute.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(75);
+/// Longest that anything of a case may take: that, and a busy machine.
+const CASE_WITHIN: Duration = Duration::from_secs(90);
 
 /// Runs the clients of one case on this thread.
 pub fn clients<R>(work: impl Future<Output = R>) -> Option<R> {
