@@ -79,7 +79,7 @@ async fn an_owner_with_a_million_pipes_fills_its_own_part() {
     held.push(write(2, 0).await.expect("another owner is not concerned"));
     // When all is used up, it is the relay that is at its limit.
     let busy = loop {
-        match write(100 + held.len() as u8, 0).await {
+        match write(3 + (held.len() % 200) as u8, held.len()).await {
             Ok(halves) => held.push(halves),
             Err(error) => break error,
         }
