@@ -111,4 +111,23 @@ pub(crate) const COMMANDS: &[Command] = &[
         rows: &[("P1a", "kill -9 at random moments")],
         command: "cargo test --release -p skypipe-cli --test proofs kills::proof_ -- --nocapture --test-threads 1",
     },
+    Command {
+        rows: &[("P5e", "hostile first bytes")],
+        command: "cargo test --release -p skypipe-core --test hostile proof_ -- --nocapture",
+    },
+    Command {
+        rows: &[("P13", "tries of each kind of answer")],
+        command: "cargo test --release -p skypipe-core --lib proof_p13 -- --nocapture",
+    },
+    Command {
+        rows: &[
+            ("P5a", "idle sessions"),
+            ("P5b", "stalled readers"),
+            ("P5c", "MiB that nobody reads"),
+            ("P5d", "seconds of adversaries"),
+            ("P13", "operations of strangers"),
+            ("P14", "rounds of secrets"),
+        ],
+        command: "cargo test --release -p skypipe-cli --test e2e -- bounds:: --nocapture --test-threads 1",
+    },
 ];

@@ -306,6 +306,7 @@ fn a_writer_sends_no_more_than_it_has_credit_for() {
 fn while_memory_is_short_a_writer_has_little_under_way() {
     let mut rig = Rig::new();
     rig.pipe.writers_may(WRITER_CREDIT_BYTES_MIN);
+    assert!(!rig.pipe.is_gone(), "a pipe begins while memory is short");
     rig.pipe.attach_writer(WRITER, Epoch(1), None, Holder::Unknown).unwrap();
     rig.sync();
     let welcome = rig.pipe.writer_welcome(WRITER, Epoch(1)).unwrap().unwrap();

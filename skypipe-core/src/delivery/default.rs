@@ -210,13 +210,13 @@ impl DefaultPipe {
 
     /// Each writer may have so many encoded bytes under way from now on, at most [`WRITER_CREDIT_BYTES`]. What it was told it may send it may.
     pub fn writers_may(&mut self, window_bytes: u64) {
-        let grows = window_bytes > self.writer_window;
-        self.writer_window = window_bytes.min(WRITER_CREDIT_BYTES);
-        if grows {
+        let before = std::mem::replace(&mut self.writer_window, window_bytes.min(WRITER_CREDIT_BYTES));
+        if self.writer_window > before {
             let writers: Vec<SessionId> = self.writers.keys().copied().collect();
             writers.into_iter().for_each(|session| self.wake(session));
-        } else {
-            // What stands in memory for readers, and is on disk, makes room.
+        }
+        // What stands in memory for readers, and is on disk, makes room. A pipe that nobody came to yet is not over.
+        if self.writer_window < before && !self.items.is_empty() {
             let items: Vec<ItemNo> = self.items.keys().copied().collect();
             items.into_iter().for_each(|item| self.refresh(item));
             self.vanish_if_empty();
