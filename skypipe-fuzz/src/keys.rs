@@ -10,6 +10,8 @@ use crate::names::assert_is_a_line;
 /// What a line of `authorized_keys` may cost: an SSH key is read by a general decoder.
 const BYTES_FOR_EACH: usize = 256;
 const BYTES_AT_LEAST: usize = 64 * 1024;
+/// A time without `Z` is one of this machine's zone, whose rules are read from its disk.
+const TIME_ZONE_BYTES: usize = 512 * 1024;
 
 /// A ticket as text, or what is inside of one with a good checksum.
 pub(crate) fn tickets(bytes: &[u8]) {
@@ -31,7 +33,7 @@ pub(crate) fn tickets(bytes: &[u8]) {
 
 pub(crate) fn authorized_keys(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let list = match within(BYTES_AT_LEAST + BYTES_FOR_EACH * text.len(), || AllowList::parse(&text)) {
+    let list = match within(TIME_ZONE_BYTES + BYTES_FOR_EACH * text.len(), || AllowList::parse(&text)) {
         Ok(list) => list,
         Err(error) => return assert_is_a_line(&error),
     };

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use skypipe_core::Code;
+
 use crate::harness::{Home, In};
 
 /// Each test that the table in `docs/promises.md` names exists.
@@ -21,6 +23,32 @@ fn the_page_names_tests_that_exist() {
         let mut here = sources.iter().filter(|path| path.to_str().is_some_and(|path| path.ends_with(&ending)));
         assert!(here.any(|path| fs::read_to_string(path).unwrap().contains(&head)), "{ending} has no test {test}");
     }
+}
+
+/// A code that no test speaks of may mean anything.
+#[test]
+fn every_code_is_in_a_test() {
+    let mut sources = Vec::new();
+    rust_files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")), &mut sources);
+    let tests: String = sources.iter().map(|path| tests_of(path)).collect();
+    for &code in Code::ALL {
+        // Leases come with queues. A gap is an exit code: its reader has a line, and goes on.
+        if matches!(code, Code::LeaseLost | Code::Gap) {
+            continue;
+        }
+        let (variant, name) = (format!("Code::{code:?}"), code.name());
+        let is_whole = |(at, _): (usize, &str)| !tests[at + variant.len()..].starts_with(char::is_alphanumeric);
+        assert!(tests.contains(name) || tests.match_indices(&variant).any(is_whole), "no test speaks of {name}");
+    }
+}
+
+/// The part of a file that is tests.
+fn tests_of(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    if path.to_str().is_some_and(|path| path.contains("test")) {
+        return text;
+    }
+    text.split_once("#[cfg(test)]").map(|(_, tests)| tests.to_owned()).unwrap_or_default()
 }
 
 /// The Rust files of the crates below `folder`.

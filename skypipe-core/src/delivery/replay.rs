@@ -24,7 +24,8 @@ impl DefaultPipe {
             Fact::WriterJoined { session, epoch, item, holder } => {
                 self.begin_item(item, Item::new(session, epoch, holder, 0));
             }
-            Fact::Ended { item, kind, next } => self.replay_end(item, kind, next),
+            // An end has a number itself: what counts back from behind it never comes below 0.
+            Fact::Ended { item, kind, next } => self.replay_end(item, kind, next.max(Seq(1))),
             Fact::ReaderJoined { session, epoch, take, keep, no_wait, holder, holds } => {
                 let arrival = self.next_arrival();
                 let reader = Reader::recovered(epoch, take, holder);
@@ -238,7 +239,7 @@ impl Item {
         let taken = self.holes.iter().last().map(|range| range.end).unwrap_or_default();
         self.accepted = on_disk.max(taken).max(self.end.map(|end| end.next).unwrap_or_default());
         if let Some(end) = self.end.filter(|end| end.kind == EndKind::Aborted) {
-            self.accepted = Seq(end.next.0.saturating_sub(1));
+            self.accepted = Seq(end.next.0 - 1);
         }
         // Whether it stopped within a record is not known; who comes now is safe to wait for the next one's start.
         self.open_record = self.end.is_none() && self.accepted > Seq(0);
