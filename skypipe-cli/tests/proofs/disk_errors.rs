@@ -20,6 +20,8 @@ const CALLS: &str = "pwritev,fdatasync,fsync,ftruncate,fallocate,rename,openat,u
 const ROUNDS: u64 = 6;
 /// What nothing may take longer than: 5 s, and as much for a busy machine. A full disk is tried again after a second.
 const WITHIN: Duration = Duration::from_secs(10);
+/// Cases at a time: most of their time is waiting, for room or for a session to be given up.
+const AT_A_TIME: usize = 8;
 /// Blocks of 512 bytes after which a file takes no more: one in each place of a segment.
 const SHORT_WRITES_MAX: u64 = 48;
 
@@ -43,7 +45,7 @@ fn proof_each_call_fails_once() {
     let mut plan: Vec<&Failing> = all.iter().collect();
     plan.sort_by_cached_key(|_| random.next_u64());
     plan.truncate(wanted);
-    let (failed, acknowledged, failures) = in_threads(&plan, |failing| failing.try_it());
+    let (failed, acknowledged, failures) = in_threads(AT_A_TIME, &plan, |failing| failing.try_it());
     println!("{failed} of {} calls failed, {acknowledged} records were acknowledged", plan.len());
     proof.end(failed, &failures);
 }
@@ -53,7 +55,7 @@ fn proof_each_short_write() {
     let proof = Proof::begin("P10", "short writes");
     let places = proof::cases(4, SHORT_WRITES_MAX, SHORT_WRITES_MAX);
     let plan: Vec<u64> = (1..=places).map(|n| n * SHORT_WRITES_MAX / places).collect();
-    let (short, _, failures) = in_threads(&plan, |blocks| short_write(*blocks));
+    let (short, _, failures) = in_threads(AT_A_TIME, &plan, |blocks| short_write(*blocks));
     proof.end(short, &failures);
 }
 
