@@ -186,7 +186,8 @@ impl Whole {
         let end = self.image.bytes(SEGMENTS[1]).len();
         let is_end_gone =
             changed.iter().any(|(name, range)| *name == SEGMENTS[1] && range.end == end && range.len() > HEADER_BYTES);
-        let lost = self.lost(&opened, is_end_gone && damaged.bytes(SEGMENTS[1]).len() < end)?;
+        let may_look_older = is_end_gone && damaged.bytes(SEGMENTS[1]).len() < end;
+        let lost = self.lost(&opened, may_look_older)?;
         if let Some(gone) = disk.image().lost_of(damaged, QUARANTINE) {
             return Err(gone);
         }
@@ -203,7 +204,7 @@ impl Whole {
                 return Err(format!("what stands at {place:?} of {name} was not damaged and is not there"));
             }
         }
-        if !put_aside || lost.is_empty() {
+        if !put_aside || lost.is_empty() || may_look_older {
             return Ok(());
         }
         self.empty(&log);
