@@ -153,10 +153,10 @@ impl Recording {
         if let Some(lost) = after.lost_of(&kept_of(image), QUARANTINE) {
             return Err(lost);
         }
-        if number % AGAIN_EVERY == 0 {
+        if number.is_multiple_of(AGAIN_EVERY) {
             self.power_cut_while_opening(image, at, tried)?;
         }
-        if number % GOES_ON_EVERY == 0 {
+        if number.is_multiple_of(GOES_ON_EVERY) {
             return goes_on(&disk, &log, owed.cut(at), &opened, self.segment_bytes);
         }
         drop(log);
