@@ -172,8 +172,8 @@ fn write(folder: &Path) {
         owner.wait(log.append(entry));
     }
     log.close();
-    let segments = files(folder).into_iter().filter(|(name, _)| name.ends_with(".segment"));
-    let (last, mut bytes) = segments.last().unwrap();
+    let mut segments = files(folder).into_iter().filter(|(name, _)| name.ends_with(".segment"));
+    let (last, mut bytes) = segments.next_back().unwrap();
     // The mark of an orderly close is not there when the power goes.
     bytes.truncate(bytes.len() - 48);
     bytes.extend_from_slice(TORN);

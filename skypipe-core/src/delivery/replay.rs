@@ -85,7 +85,8 @@ impl DefaultPipe {
         let alone = |item: &Item| item.taker.is_some();
         self.items.iter().filter(|(_, item)| alone(item)).for_each(|(no, item)| restate_taken(&mut facts, *no, item));
         let stays = |reader: &Reader| reader.leaving.is_none() && !matches!(reader.holds, Holds::Peek(_));
-        let mut readers: Vec<_> = self.readers.iter().filter(|(_, reader)| stays(reader)).collect();
+        let readers = self.readers.iter().map(|(session, reader)| (session, &**reader));
+        let mut readers: Vec<_> = readers.filter(|(_, reader)| stays(reader)).collect();
         readers.sort_unstable_by_key(|(_, reader)| reader.arrival);
         facts.extend(readers.iter().map(|(session, reader)| reader.joining(**session)));
         restate_skips(&mut facts, &readers);
@@ -195,7 +196,7 @@ impl DefaultPipe {
 
 /// What others took before a live reader came is restated before that reader is given its items once more: a reader skips what was
 /// taken by then, and no more.
-fn restate_skips(facts: &mut Vec<Fact>, readers: &[(&SessionId, &Box<Reader>)]) {
+fn restate_skips(facts: &mut Vec<Fact>, readers: &[(&SessionId, &Reader)]) {
     let mut skipping = Vec::new();
     for (session, reader) in readers {
         if let Holds::Live(live) = &reader.holds

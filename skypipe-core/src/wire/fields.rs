@@ -126,7 +126,8 @@ pub(super) fn put_stat(out: &mut BytesMut, stat: &PipeStat) {
     fields.put_u64_le(stat.bytes);
     fields.put_u32_le(stat.writers);
     fields.put_u32_le(stat.readers);
-    fields.put_u8(u8::from(stat.damaged) * STAT_DAMAGED | u8::from(stat.read_only) * STAT_READ_ONLY);
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    fields.put_u8(flag(stat.damaged, STAT_DAMAGED) | flag(stat.read_only, STAT_READ_ONLY));
     put_short(out, &fields);
 }
 

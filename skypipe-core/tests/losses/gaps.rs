@@ -159,7 +159,7 @@ impl Case {
             }
             self.effects();
         }
-        self.to_the_end()
+        self.finish()
     }
 
     fn write(&mut self, end: bool) {
@@ -314,7 +314,7 @@ impl Case {
     }
 
     /// The writer ends, all readers read and acknowledge all there is.
-    fn to_the_end(mut self) -> Result<Totals, String> {
+    fn finish(mut self) -> Result<Totals, String> {
         if self.readers.is_empty() {
             self.join();
         }
