@@ -13,7 +13,7 @@ use skypipe_core::{
 };
 use tokio::task::JoinHandle;
 
-use crate::disk::SimDisk;
+use crate::disk::{Death, SimDisk};
 use crate::net::Net;
 
 /// Small, so that segments fill and are given back within a simulation.
@@ -77,7 +77,7 @@ impl RelayHost {
     }
 
     /// Its machine dies now. All that it does from here on goes nowhere: its disk and its network are no longer there.
-    pub fn die(&self, death: crate::disk::Death) {
+    pub fn die(&self, death: Death) {
         self.disk.die(death);
         self.net.relay_dies();
         bury(&self.life);
@@ -86,16 +86,41 @@ impl RelayHost {
     /// Stops it in order.
     pub async fn stop(&self) {
         let life = self.lock().take();
+        // Whoever waits for this may stop waiting: then the machine is dead, or two relays had one disk.
+        let dies = DiesUnlessDone { disk: self.disk.clone(), net: self.net.clone(), done: false };
         if let Some(Life { relay, broker, serving }) = life {
             relay.drain(DRAIN).await;
             broker.close(DRAIN).await;
             serving.abort();
             self.net.relay_dies();
         }
+        dies.done();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Life>> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kills the machine when it is dropped, unless told that all is done.
+struct DiesUnlessDone {
+    disk: SimDisk,
+    net: Net,
+    done: bool,
+}
+
+impl DiesUnlessDone {
+    fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for DiesUnlessDone {
+    fn drop(&mut self) {
+        if !self.done {
+            self.disk.die(Death::Kill);
+            self.net.relay_dies();
+        }
     }
 }
 

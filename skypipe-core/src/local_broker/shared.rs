@@ -158,6 +158,7 @@ impl Shared {
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
         let cell = Arc::new(Cell::new(id, pipe, &self.memory));
         self.directory().insert(cell.clone());
+        // It may be gone already: killed between the last taking and the word that nothing is left.
         cell.recovered(self);
         let awaited = cell.change(self, |pipe| vanished::give_up_the_dead(pipe, options.is_alive));
         (awaited == Some(true)).then_some(cell)
