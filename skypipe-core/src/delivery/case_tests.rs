@@ -252,7 +252,9 @@ fn a_reader_without_credit_is_sent_nothing() {
     rig.sync();
     rig.write(WRITER);
     rig.pipe.take_effects();
-    (0..4).for_each(|n| rig.pipe.batch(WRITER, Epoch(1), batch(WRITER, n, 1000, false), NOW).unwrap());
+    for n in 0..4 {
+        rig.pipe.batch(WRITER, Epoch(1), batch(WRITER, n, 1000, false), NOW).unwrap();
+    }
     let effects = rig.pipe.take_effects();
     assert!(!effects.contains(&Effect::Wake(READER)), "nor is it looked at for each batch: {effects:?}");
     assert_eq!(rig.pipe.next_for_reader(READER, Epoch(1)), Next::Wait);

@@ -121,14 +121,6 @@ impl Cell {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Does what came of the facts, also of a pipe that is gone by them.
-    pub(super) fn recovered(&self, shared: &Shared) {
-        let mut state = lock(&self.state);
-        let woken = self.carry_out(shared, &mut state);
-        drop(state);
-        woken.into_iter().for_each(Waker::wake);
-    }
-
     /// Something may be due.
     pub(super) fn tick(&self, shared: &Shared, now: Time) {
         lock(&self.state).timer = None;
