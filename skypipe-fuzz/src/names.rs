@@ -16,13 +16,13 @@ pub(crate) fn run(bytes: &[u8]) {
     let for_readers = checked(PipeName::for_readers(&text));
     assert!(name.is_none() || name == for_readers, "who may write may read");
     if let Some(name) = for_readers {
-        survives(&name, |text| PipeName::for_readers(text));
+        survives(&name, PipeName::for_readers);
         assert!(name.as_str().len() <= 240 && !name.as_str().contains(char::is_control));
         let path = PipePath::decode(name.path().encoded().clone(), false);
         assert_eq!(path.map(|path| path.display()).as_deref(), Ok(name.as_str()));
     }
     if let Some(target) = checked(Target::for_readers(&text)) {
-        survives(&target, |text| Target::for_readers(text));
+        survives(&target, Target::for_readers);
         assert!(
             Target::for_writers(&text).is_ok_and(|writers| writers == target) || target.name.as_str().ends_with("dead")
         );
