@@ -128,7 +128,10 @@ fn ends_are_exact(history: &[Event], broken: &mut Vec<String>) {
             }
             Event::Ends(item, kind) => drop(ends.insert(item, kind)),
             Event::Ended(item) => drop(ended.insert(item)),
-            Event::Got(reader, session, seq, Some(record), _) => drop(got.insert((reader, session), (seq, record.n))),
+            Event::Got(reader, session, seq, Some(record), _) => {
+                item_of.entry(session).or_insert(record.item);
+                got.insert((reader, session), (seq, record.n));
+            }
             Event::Middle(reader, session, to) | Event::Gap(reader, session, _, to) => {
                 let most = told.entry((reader, session)).or_default();
                 *most = to.max(*most);
@@ -264,22 +267,33 @@ fn delivered_is_acknowledged(history: &[Event], broken: &mut Vec<String>) {
 }
 
 fn delivered_is_gone(history: &[Event], broken: &mut Vec<String>) {
-    let mut delivered: BTreeMap<ItemId, u64> = BTreeMap::new();
-    let mut at_start: BTreeMap<ReaderId, BTreeMap<ItemId, u64>> = BTreeMap::new();
-    for event in history {
+    // A relay that starts again gives what was delivered and not logged as taken to the next reader, if the one who had it never comes
+    // back: only what was acknowledged and delivered in the same life is gone.
+    let mut life = 0;
+    let mut handed: BTreeMap<ReaderId, Vec<RecordId>> = BTreeMap::new();
+    let mut acked: BTreeSet<RecordId> = BTreeSet::new();
+    let mut gone: BTreeMap<RecordId, usize> = BTreeMap::new();
+    let mut came: BTreeMap<ReaderId, (u32, usize)> = BTreeMap::new();
+    for (at, event) in history.iter().enumerate() {
         match *event {
-            Event::Delivered(item, count) => {
-                let most = delivered.entry(item).or_default();
-                *most = count.max(*most);
+            Event::RelayStarts => {
+                life += 1;
+                handed.clear();
+                acked.clear();
+                gone.clear();
             }
-            // What was delivered and not logged as taken, the log gives to the next reader if the one who had it never comes back.
-            Event::RelayStarts => delivered.clear(),
-            Event::Reads(reader, _) => drop(at_start.insert(reader, delivered.clone())),
+            Event::Acks(reader) => acked.extend(handed.remove(&reader).unwrap_or_default()),
+            Event::Delivered(item, count) => {
+                let delivered = (0..count as u32).map(|n| RecordId { item, n }).filter(|r| acked.contains(r));
+                delivered.for_each(|record| drop(gone.entry(record).or_insert(at)));
+            }
+            Event::Reads(reader, _) => drop(came.insert(reader, (life, at))),
             Event::Got(reader, _, _, Some(record), _) => {
-                let before = at_start.get(&reader).and_then(|items| items.get(&record.item));
-                if before.is_some_and(|count| u64::from(record.n) < *count) {
+                let before = gone.get(&record).zip(came.get(&reader));
+                if before.is_some_and(|(gone, (in_life, came))| *in_life == life && gone < came) {
                     broken.push(format!("{reader:?} got {record:?}, delivered before it came"));
                 }
+                handed.entry(reader).or_default().push(record);
             }
             _ => {}
         }

@@ -464,3 +464,41 @@ async fn a_wall_clock_that_jumps_by_ten_years_loses_no_session() {
     }
     assert_eq!(take_all(&mut reader).await, [4]);
 }
+
+/// Seen in a simulation: killed between the last taking and the word that nothing is left, a relay that started again looked the pipe up
+/// for ever.
+#[test]
+fn a_pipe_that_was_emptied_when_the_power_went_can_be_used_again() {
+    for nth in 1..12 {
+        let (done, wait) = std::sync::mpsc::channel();
+        // On a thread of its own: one that spins cannot be stopped.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            runtime.unwrap().block_on(empty_and_use_again(nth));
+            done.send(()).unwrap();
+        });
+        wait.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("power off at sync {nth}: it hangs"));
+    }
+}
+
+async fn empty_and_use_again(nth: u64) {
+    let env = Env { work: crate::env::Work::Inline, ..Env::system() };
+    let open = |disk: RamDisk| {
+        let broker = LocalBroker::on_disk(Arc::new(disk), env.clone(), LocalBrokerOptions::default()).unwrap();
+        crate::BrokerPipe::new(broker, Caller::in_process(), crate::PipeName::new("p").unwrap())
+    };
+    let disk = RamDisk::with_power_loss();
+    let pipe = open(disk.clone());
+    disk.power_off_at_sync(nth);
+    let emptied = async {
+        let mut writer = crate::Pipe::writer(&pipe).await?;
+        writer.send(b"all there is").await?;
+        writer.end(crate::Until::Stored).await?;
+        let mut reader = crate::Pipe::reader(&pipe).await?;
+        while reader.next().await?.is_some() {}
+        Ok::<(), Error>(())
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(5), emptied).await;
+    let pipe = open(disk.after_power_loss(crate::log::PowerLoss::Nothing));
+    crate::Pipe::writer(&pipe).await.unwrap();
+}
