@@ -332,7 +332,7 @@ impl World {
         let mut deaths = self.deaths.get();
         deaths[death as usize] += 1;
         self.deaths.set(deaths);
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             self.relay.die(death);
         } else {
             self.disk.dies_in(1 + number % 40, death);

@@ -52,7 +52,9 @@ fn proof_stuck_pipes_delay_no_other() {
     let home = Home::new();
     let readers: Vec<Running> =
         (0..STUCK).map(|n| home.skypipe(["read", &format!("stuck/{n}")]).stdout(Out::Unread).start()).collect();
-    (0..STUCK).for_each(|n| drop(home.until_stat(&format!("stuck/{n}"), |stat| stat.readers == 1)));
+    for n in 0..STUCK {
+        home.until_stat(&format!("stuck/{n}"), |stat| stat.readers == 1);
+    }
     let data = Data::random(proof::seed(), STUCK_BYTES);
     let writers: Vec<Running> = (0..STUCK)
         .map(|n| home.skypipe(["write", &format!("stuck/{n}")]).stdin(In::Data(data.clone())).start())
