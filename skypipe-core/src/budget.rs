@@ -102,6 +102,13 @@ impl Budget {
         }
     }
 
+    /// As [`Budget::poll_take`], waiting for this part alone: the whole is told, and not asked.
+    pub fn poll_take_own(&self, bytes: u64, place: &mut Place, cx: &Context<'_>) -> Poll<Reservation> {
+        let mut own = ready!(self.poll_own(bytes, place, cx));
+        own.of_whole = self.0.whole.as_ref().map(|whole| Box::new(whole.hold(bytes)));
+        Poll::Ready(own)
+    }
+
     fn poll_own(&self, bytes: u64, place: &mut Place, cx: &Context<'_>) -> Poll<Reservation> {
         let mut line = self.0.line();
         let is_first = line.waiting.front().is_none_or(|(first, _)| place.is(*first));
@@ -378,6 +385,21 @@ mod tests {
         assert_eq!((greedy.used(), whole.used()), (10, 50));
         drop((taken, part, other));
         assert_eq!((greedy.used(), whole.used()), (0, 0));
+    }
+
+    #[test]
+    fn a_part_that_waits_for_itself_alone_goes_beyond_the_whole() {
+        let whole = Budget::new(100);
+        let part = whole.part(60);
+        let (count, waker) = woken();
+        let cx = Context::from_waker(&waker);
+        let _others = whole.take(100);
+        let mut place = Place::default();
+        let Poll::Ready(held) = part.poll_take_own(60, &mut place, &cx) else { panic!("its part is free") };
+        assert_eq!(whole.used(), 160);
+        assert!(part.poll_take_own(60, &mut place, &cx).is_pending());
+        drop(held);
+        assert!(count.0.load(Ordering::Relaxed) == 1 && part.poll_take_own(60, &mut place, &cx).is_ready());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use futures::{Sink, SinkExt, Stream};
 
 use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::broker::{ReaderDown, ReaderHalves, ReaderUp, WriterDown, WriterHalves, WriterUp, WriterWelcome};
-use crate::budget::{Place, Reservation};
+use crate::budget::{Budget, Place, Reservation};
 use crate::caller::{Caller, Peer};
 use crate::delivery::{Came, Next, conflict};
 use crate::error::{Code, Error};
@@ -84,10 +84,12 @@ pub(super) fn of_writer(attached: Arc<Attached>, welcome: WriterWelcome) -> Writ
 }
 
 pub(super) fn of_reader(attached: Arc<Attached>) -> ReaderHalves {
+    let own = attached.dies_with_link.then(|| attached.part.reads.part(LOCAL_READS_BYTES));
     let down = ReaderStream {
         attached: attached.clone(),
         fetched: VecDeque::new(),
         fetching: None,
+        own,
         waiting: None,
         over: false,
     };
@@ -234,6 +236,8 @@ impl Stream for WriterStream {
     }
 }
 
+/// What one reader on this machine may hold of what was read: what is read next, and what is on its way out.
+const LOCAL_READS_BYTES: u64 = 3 * 1024 * 1024;
 /// The same while memory is short: a batch at a time.
 const READ_BYTES_PRESSED: usize = 64 * 1024;
 
@@ -247,6 +251,9 @@ struct ReaderStream {
     /// takes at once.
     fetched: VecDeque<(ItemNo, Batch)>,
     fetching: Option<(ItemNo, Seq, Fetch)>,
+    /// What a process of this machine may hold for itself. It waits for nobody else: others that a person stopped hold what they have for
+    /// long, as their links are not cut so soon. None of a reader elsewhere.
+    own: Option<Budget>,
     /// Waits for memory to read into. Boxed: it is seldom there.
     waiting: Option<Box<Place>>,
     over: bool,
@@ -328,12 +335,19 @@ impl ReaderStream {
 
     /// How much may be read at once, and the memory for it.
     fn poll_memory(&mut self, cx: &Context<'_>, bytes_max: u64) -> Poll<(usize, Reservation)> {
-        let reads = &self.attached.part.reads;
-        let at_once = if reads.is_pressed() { READ_BYTES_PRESSED } else { READ_BYTES };
+        let is_pressed = self.attached.part.reads.is_pressed();
+        let at_once = if is_pressed { READ_BYTES_PRESSED } else { READ_BYTES };
         let bytes_max = usize::try_from(bytes_max).map_or(at_once, |bytes| bytes.min(at_once));
         let place = self.waiting.get_or_insert_default();
         // The last batch may go beyond.
-        let reserved = ready!(reads.poll_take((bytes_max + BATCH_BYTES_MAX) as u64, place, cx));
+        let bytes = (bytes_max + BATCH_BYTES_MAX) as u64;
+        let reserved = match &self.own {
+            // While memory is short it must have let go of all before.
+            Some(own) if is_pressed => own.poll_take_own(own.bytes_max(), place, cx),
+            Some(own) => own.poll_take_own(bytes, place, cx),
+            None => self.attached.part.reads.poll_take(bytes, place, cx),
+        };
+        let reserved = ready!(reserved);
         self.waiting = None;
         Poll::Ready((bytes_max, reserved))
     }

@@ -15,7 +15,7 @@ const WINDOW: usize = 16;
 
 #[test]
 fn proof_p14_canaries() {
-    let rounds = cases(1, 12, 200);
+    let rounds = cases(1, 4, 200);
     let (proof, mut failures) = (Proof::begin("P14", "rounds of secrets"), Vec::new());
     (0..rounds).for_each(|_| failures.extend(round()));
     proof.end(rounds, &failures);

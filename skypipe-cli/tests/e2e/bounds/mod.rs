@@ -66,9 +66,13 @@ fn proof_p5b_stalled_readers() {
     let proof = Proof::begin("P5b", "stalled readers");
     let world = World::new(&[]);
     // One stalled reader is enough to have all of it written to disk: with that the others are compared.
-    let alone = runtime().block_on(beside_stalled(&world, 1, Duration::from_secs(seconds.min(5))));
-    world.home.skypipe(["rm", "stalled"]).ok();
-    let beside = runtime().block_on(beside_stalled(&world, readers, Duration::from_secs(seconds)));
+    let beside = |readers, credit, seconds| {
+        let beside = runtime().block_on(beside_stalled(&world, (readers, credit), Duration::from_secs(seconds)));
+        world.home.skypipe(["rm", "stalled"]).ok();
+        beside
+    };
+    let (alone, frozen) = (beside(1, 0, seconds.min(5)), beside(100, 1 << 40, seconds.min(3)));
+    let beside = beside(readers, 0, seconds);
     let (growth, kept) = (beside.growth, beside.rate / alone.rate);
     println!(
         "P5b: {readers} stalled readers: the relay grew by {} KB; the healthy one has {:.0} MB/s of {:.0} beside one",
@@ -76,7 +80,11 @@ fn proof_p5b_stalled_readers() {
         beside.rate / 1e6,
         alone.rate / 1e6
     );
+    println!("P5b: beside 100 that say they would take all, and do not: {:.0} MB/s", frozen.rate / 1e6);
     let mut failures = Vec::new();
+    if frozen.rate == 0.0 {
+        failures.push("a healthy reader stands still beside frozen ones".to_owned());
+    }
     if growth > STALLED_GROWTH_MAX {
         failures.push(format!("the relay grew by {growth} bytes"));
     }
@@ -93,13 +101,11 @@ struct Beside {
 }
 
 /// A pipe that is written at full speed, with one reader that takes all and so many that take nothing.
-async fn beside_stalled(world: &World, readers: u64, time: Duration) -> Beside {
+async fn beside_stalled(world: &World, (readers, credit): (u64, u64), time: Duration) -> Beside {
     let url = world.url("unix:");
     let mut stalled = Vec::new();
-    for number in 0..readers {
+    for _ in 0..readers {
         let link = link(url);
-        // Every other one says it would take everything, and does not.
-        let credit = if number % 2 == 0 { 0 } else { 1 << 40 };
         let halves = read(&link, "stalled", credit).await.unwrap();
         stalled.push((link, halves));
     }
