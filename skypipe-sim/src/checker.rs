@@ -285,7 +285,9 @@ fn delivered_is_gone(history: &[Event], broken: &mut Vec<String>) {
             Event::Acks(reader) => acked.extend(handed.remove(&reader).unwrap_or_default()),
             Event::Delivered(item, count) => {
                 let delivered = (0..count as u32).map(|n| RecordId { item, n }).filter(|r| acked.contains(r));
-                delivered.for_each(|record| drop(gone.entry(record).or_insert(at)));
+                for record in delivered {
+                    gone.entry(record).or_insert(at);
+                }
             }
             Event::Reads(reader, _) => drop(came.insert(reader, (life, at))),
             Event::Got(reader, _, _, Some(record), _) => {
