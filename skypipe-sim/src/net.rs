@@ -299,7 +299,7 @@ struct SimLink {
 #[async_trait]
 impl Link for SimLink {
     async fn open(&self) -> Result<LinkStream, Error> {
-        let (near, far) = SimStream::pair(&self.net, self.host, self.shared.number);
+        let (near, far) = SimStream::pair(&self.net, self.host, &self.shared);
         let held = self.net.lock().hosts.get(&self.host).map_or([false; 2], |host| host.held);
         let mut state = self.shared.lock();
         if state.broken || state.closed {
@@ -449,7 +449,8 @@ impl ConnState {
 struct SimStream {
     net: Net,
     host: Host,
-    link: u64,
+    /// Kept, so that the network knows the link for as long as one of its streams goes on.
+    link: Arc<LinkShared>,
     conn: Arc<Conn>,
     /// The way that this end writes.
     writes: Way,
@@ -457,9 +458,9 @@ struct SimStream {
 }
 
 impl SimStream {
-    fn pair(net: &Net, host: Host, link: u64) -> (Self, Self) {
+    fn pair(net: &Net, host: Host, link: &Arc<LinkShared>) -> (Self, Self) {
         let conn = Arc::new(Conn { state: Mutex::default() });
-        let end = |writes| Self { net: net.clone(), host, link, conn: conn.clone(), writes, timer: None };
+        let end = |writes| Self { net: net.clone(), host, link: link.clone(), conn: conn.clone(), writes, timer: None };
         (end(Way::Up), end(Way::Down))
     }
 
@@ -503,7 +504,7 @@ impl AsyncRead for SimStream {
                 let writer = way.writer.take();
                 drop(state);
                 writer.into_iter().for_each(Waker::wake);
-                let (link, sum) = (this.link, crc32c::crc32c(&taken));
+                let (link, sum) = (this.link.number, crc32c::crc32c(&taken));
                 let from = if this.writes == Way::Up { "down" } else { "up" };
                 let trace = this.net.lock().trace.clone();
                 trace.say("net", format_args!("link {link} {from} {}: {sum:08x}", taken.len()));

@@ -100,7 +100,8 @@ async fn absence(world: &Rc<World>, hours: u64) -> Result<(), String> {
 /// writer, each writer's in the same order. Gives what is wrong, and how many deaths there were.
 pub fn crowd(seed: u64, readers: u32, writers: u32, records: u32) -> (Vec<String>, u64) {
     in_virtual_time(async move {
-        let faults = vec![Fault::Kill, Fault::PowerCut, Fault::Restart, Fault::Cut, Fault::Hold];
+        // None for so long that a reader is lost: that one would go on as a new reader, and wait.
+        let faults = vec![Fault::Kill, Fault::PowerCut, Fault::Restart, Fault::Cut];
         let world = Rc::new(World::new(seed, &Plan { faults, fault_every: 1000..=6000, ..Plan::default() }));
         let text = match timeout(HANGS_AFTER, gather(&world, readers, writers, records)).await {
             Ok(text) => text,

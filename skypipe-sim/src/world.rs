@@ -294,7 +294,7 @@ impl World {
             Fault::Partition => self.in_time(move |world| world.hold(host, vec![Way::Up, Way::Down], long)),
             Fault::Latency => self.net.set_latency(host, number / 3),
             Fault::FullDisk => {
-                self.disk.set_full(Some(if number % 2 == 0 { Full::ByRoom } else { Full::ByWrite }));
+                self.disk.set_full(Some(if number.is_multiple_of(2) { Full::ByRoom } else { Full::ByWrite }));
                 tokio::time::sleep(brief * 3).await;
                 self.disk.set_full(None);
             }
