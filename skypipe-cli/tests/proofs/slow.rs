@@ -11,6 +11,8 @@ use crate::traced::{Relay, inject, pipe};
 
 /// What 99 of 100 records may take at most from one end of a pipe to the other.
 const P99_MAX: Duration = Duration::from_millis(50);
+/// The same in the quick form, which runs unoptimised and beside other tests: only what stands still is seen there.
+const P99_MAX_QUICK: Duration = Duration::from_secs(1);
 /// Pipes whose records are timed in the second proof, and those that are stuck beside them.
 const PIPES: u64 = 90;
 const STUCK: u64 = 10;
@@ -81,7 +83,8 @@ fn end(proof: Proof, mut times: Vec<Duration>) {
         part(99),
         part(100)
     );
-    let late = (part(99) > P99_MAX).then(|| format!("99 % within {:?}, not {P99_MAX:?}", part(99)));
+    let most = if Length::asked() == Length::Quick { P99_MAX_QUICK } else { P99_MAX };
+    let late = (part(99) > most).then(|| format!("99 % within {:?}, not {most:?}", part(99)));
     proof.end(times.len() as u64, &Vec::from_iter(late));
 }
 

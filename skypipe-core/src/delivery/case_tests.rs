@@ -545,6 +545,7 @@ fn what_was_never_stored_here_cannot_be_claimed_as_stored() {
     let refused = rig.pipe.attach_writer(WRITER, Epoch(2), claim(2), Holder::Unknown).unwrap_err();
     assert_eq!(refused.code(), Code::ResumeAhead);
     rig.pipe.attach_writer(WRITER, Epoch(2), claim(1), Holder::Unknown).unwrap();
+    rig.sync();
     assert_eq!(rig.pipe.writer_welcome(WRITER, Epoch(2)).unwrap().unwrap().next, Seq(1), "nothing was invented");
 }
 

@@ -233,6 +233,11 @@ impl DefaultPipe {
         self.writers.contains_key(&session) || self.readers.contains_key(&session)
     }
 
+    /// The items whose end is not known.
+    pub fn open_items(&self) -> Vec<ItemNo> {
+        self.items.iter().filter(|(_, item)| item.end.is_none()).map(|(no, _)| *no).collect()
+    }
+
     /// Whether the pipe has this item.
     pub fn has_item(&self, item: ItemNo) -> bool {
         self.items.contains_key(&item)

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use crate::delivery::{Closed, DefaultPipe, Fact};
 use crate::env::Env;
 use crate::error::{Code, Error};
-use crate::id::{Lsn, PipeId};
-use crate::log::{Disk, Entry, Log, LogOwner};
+use crate::id::{ItemNo, Lsn, PipeId, Seq};
+use crate::log::{Disk, Entry, Log, LogOwner, Read};
 use crate::memory::Memory;
 use crate::name::{Owner, PipePath, PipeRef};
 use crate::time::Time;
@@ -153,7 +153,13 @@ impl Shared {
             if self.log.recovery().has_damage() {
                 self.log.keep_aside(id, Some(item));
             }
-            self.log.forget(id, item, crate::id::Seq(u64::MAX));
+            self.log.forget(id, item, Seq(u64::MAX));
+        }
+        for item in pipe.open_items() {
+            if let Some(ended) = self.end_without_fact(id, item) {
+                self.log.append(Entry::Fact { pipe: id, body: ended.encode() });
+                pipe.replay(ended);
+            }
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
         let cell = Arc::new(Cell::new(id, pipe, &self.memory));
@@ -162,6 +168,14 @@ impl Shared {
         cell.recovered(self);
         let awaited = cell.change(self, |pipe| vanished::give_up_the_dead(pipe, options.is_alive));
         (awaited == Some(true)).then_some(cell)
+    }
+
+    /// The power may have gone between an end mark and the fact that says so, which stand in one commit group.
+    fn end_without_fact(&self, pipe: PipeId, item: ItemNo) -> Option<Fact> {
+        let last = Seq(self.log.extent(pipe, item).last()?.end.0.checked_sub(1)?);
+        let Ok(Read::Batches(batches)) = self.log.read(pipe, item, last, 1) else { return None };
+        let batch = batches.first()?;
+        Some(Fact::Ended { item, kind: batch.end()?.kind, next: batch.next() })
     }
 
     /// Pipes of which only batches are left were removed before their batches were freed.

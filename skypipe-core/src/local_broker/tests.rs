@@ -171,6 +171,26 @@ async fn live_sessions_go_on_after_a_crash_and_nothing_comes_twice() {
 }
 
 /// The relay was killed when the last facts of an item were on disk, and nothing behind them.
+/// Seen in a simulation: the power went between two writes of one commit group.
+#[tokio::test]
+async fn an_end_mark_whose_fact_was_torn_off_is_an_end() {
+    let disk = RamDisk::new();
+    let log = Log::open(Arc::new(disk.clone()), LogOptions::default(), &mut |_, _| ()).unwrap();
+    let item = ItemNo(0);
+    let joined = Fact::WriterJoined { session: WRITER, epoch: Epoch(1), item, holder: Holder::Unknown };
+    for fact in [Fact::Opened { pipe: pipe_ref(), mode: broker::Mode::Default }, joined] {
+        log.append(Entry::Fact { pipe: PipeId(1), body: fact.encode() });
+    }
+    log.append(Entry::Batch { pipe: PipeId(1), item, batch: batch(0, 2, true) });
+    log.close();
+
+    // Also when nobody has asked for it before the next crash.
+    drop(open(&disk));
+    let broker = open(&disk);
+    let mut reader = read(&broker, 1, None).await;
+    assert_eq!(timeout(SOON, take_all(&mut reader)).await.expect("the item has ended"), [0, 1]);
+}
+
 #[tokio::test]
 async fn a_pipe_of_which_nothing_is_left_at_the_start_keeps_its_last_words() {
     let disk = RamDisk::new();

@@ -94,7 +94,7 @@ pub(super) fn recover(
         Scan { disk, salt, index: Index::default(), recovery, started: HashSet::new(), removed_last: false, replay };
     let head = scan.all(&segments).map_err(|e| storage("the log cannot be read", e))?;
     // Numbers have no hole: one would say that a segment is missing.
-    let last = if scan.removed_last { last - 1 } else { last };
+    let last = if scan.removed_last { last.saturating_sub(1) } else { last };
     let head_number = head.as_ref().map_or(0, |h| h.number);
     let head = Head { last, open: head };
     Ok(Recovered { index: scan.index, salt, head, head_number, recovery: scan.recovery })
