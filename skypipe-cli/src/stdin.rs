@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -17,8 +17,10 @@ const CHUNKS_READY_MAX: usize = 2;
 pub(crate) struct StdinChunks {
     chunks: mpsc::Receiver<io::Result<Chunk>>,
     spent: mpsc::Sender<Vec<u8>>,
-    /// Set while the thread has bytes that are not in `chunks` yet.
-    holds: Arc<AtomicBool>,
+    /// What the thread has put or is about to put into `chunks`, and what was taken out. A flag in place of the counts would still
+    /// be set behind a chunk that was taken already, and a signal would wait for one that never comes.
+    read: Arc<AtomicU64>,
+    taken: u64,
 }
 
 /// Some bytes of stdin, in a buffer that goes back to be filled again.
@@ -39,25 +41,22 @@ impl StdinChunks {
     pub(crate) fn open() -> io::Result<Self> {
         let (ready, chunks) = mpsc::channel(CHUNKS_READY_MAX);
         let (spent, empty) = mpsc::channel(CHUNKS_READY_MAX + 2);
-        let holds = Arc::new(AtomicBool::new(false));
-        let thread = Reading { ready, empty, holds: Arc::clone(&holds) };
+        let read = Arc::new(AtomicU64::new(0));
+        let thread = Reading { ready, empty, read: Arc::clone(&read) };
         std::thread::Builder::new().name("stdin".into()).spawn(move || thread.run())?;
-        Ok(Self { chunks, spent, holds })
+        Ok(Self { chunks, spent, read, taken: 0 })
     }
 
     /// The next chunk; `None` at the end. May be dropped.
     pub(crate) async fn next(&mut self) -> Option<io::Result<Chunk>> {
-        self.chunks.recv().await
+        let next = self.chunks.recv().await;
+        self.taken += u64::from(next.is_some());
+        next
     }
 
-    /// A chunk that was read already, and nothing that is still to come.
+    /// A chunk that was read already, and nothing that is still to come. May be dropped.
     pub(crate) async fn next_read(&mut self) -> Option<io::Result<Chunk>> {
-        match self.chunks.try_recv() {
-            Ok(chunk) => Some(chunk),
-            Err(_) if self.holds.load(Ordering::Acquire) => self.chunks.recv().await,
-            // It may have been handed over between the two looks.
-            Err(_) => self.chunks.try_recv().ok(),
-        }
+        if self.taken < self.read.load(Ordering::Acquire) { self.next().await } else { None }
     }
 
     /// Takes a buffer back.
@@ -70,25 +69,21 @@ impl StdinChunks {
 struct Reading {
     ready: mpsc::Sender<io::Result<Chunk>>,
     empty: mpsc::Receiver<Vec<u8>>,
-    holds: Arc<AtomicBool>,
+    read: Arc<AtomicU64>,
 }
 
 impl Reading {
     fn run(mut self) {
         loop {
             let mut buffer = self.empty.try_recv().unwrap_or_else(|_| vec![0; READ_BYTES]);
-            let read = read(&mut buffer);
-            self.holds.store(true, Ordering::Release);
-            let sent = match read {
-                Ok(0) => return self.holds.store(false, Ordering::Release),
-                Ok(length) => self.ready.blocking_send(Ok(Chunk { buffer, length })).is_ok(),
-                Err(e) => {
-                    let _ = self.ready.blocking_send(Err(e));
-                    false
-                }
+            let chunk = match read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => Ok(Chunk { buffer, length }),
+                Err(e) => Err(e),
             };
-            self.holds.store(false, Ordering::Release);
-            if !sent {
+            let is_last = chunk.is_err();
+            self.read.fetch_add(1, Ordering::Release);
+            if self.ready.blocking_send(chunk).is_err() || is_last {
                 return;
             }
         }
