@@ -122,6 +122,7 @@ impl Batch {
     }
 
     /// The same, whose memory is paid for by a part of `reserved` until the last clone of it is gone.
+    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "for the drivers"))]
     pub(crate) fn paid_from(mut self, reserved: &mut Reservation) -> Self {
         self.encoded = reserved.split(self.encoded.len() as u64).own(self.encoded);
         self

@@ -38,6 +38,7 @@ impl Frame {
     }
 
     /// Whether it is of a kind that ends with a batch.
+    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "for the drivers"))]
     pub(crate) fn carries_batch(&self) -> bool {
         matches!(self.kind, kind::WRITER_BATCH | kind::READER_BATCH)
     }
