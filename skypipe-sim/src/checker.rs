@@ -108,6 +108,17 @@ fn in_order(history: &[Event], broken: &mut Vec<String>) {
                 }
                 (place.next, place.may_skip) = (seq.0 + numbers(len), false);
             }
+            // What others had of an item may end within a record: who goes on there is told that it starts in the middle.
+            Event::Tail(reader, session, seq, record, len) => {
+                let place = places.entry((reader, session)).or_default();
+                if seq.0 < place.next || !place.told.contains(&seq.0) {
+                    broken.push(format!(
+                        "{reader:?} got the rest of {record:?} ({seq:?}) after {}, and was not told",
+                        place.next
+                    ));
+                }
+                (place.next, place.may_skip) = (seq.0 + numbers(len), false);
+            }
             _ => {}
         }
     }
@@ -130,7 +141,7 @@ fn ends_are_exact(history: &[Event], broken: &mut Vec<String>) {
             }
             Event::Ends(item, kind) => drop(ends.insert(item, kind)),
             Event::Ended(item) => drop(ended.insert(item)),
-            Event::Got(reader, session, seq, Some(record), _) => {
+            Event::Got(reader, session, seq, Some(record), _) | Event::Tail(reader, session, seq, record, _) => {
                 item_of.entry(session).or_insert(record.item);
                 got.insert((reader, session), (seq, record.n));
             }
@@ -171,7 +182,7 @@ fn done_is_all(history: &[Event], broken: &mut Vec<String>) {
     let mut leaves: BTreeSet<ReaderId> = BTreeSet::new();
     for event in history {
         match *event {
-            Event::Got(reader, session, ..) => drop(open.insert((reader, session))),
+            Event::Got(reader, session, ..) | Event::Tail(reader, session, ..) => drop(open.insert((reader, session))),
             Event::ItemEnd(reader, session, ..) => drop(open.remove(&(reader, session))),
             Event::Leaves(reader, _) => drop(leaves.insert(reader)),
             Event::Finished(reader, whole) if whole && !leaves.contains(&reader) => {
@@ -315,7 +326,7 @@ fn alone_is_alone(history: &[Event], broken: &mut Vec<String>) {
             Event::Finished(reader, _) => {
                 owned.extend(ended.iter().filter(|(_, r)| **r == reader).map(|(session, r)| (*session, *r)));
             }
-            Event::Got(reader, session, _, Some(record), _) => {
+            Event::Got(reader, session, _, Some(record), _) | Event::Tail(reader, session, _, record, _) => {
                 if let Some(owner) = owned.get(&session).filter(|owner| **owner != reader) {
                     broken.push(format!("{reader:?} got {record:?}, which {owner:?} took alone"));
                 }

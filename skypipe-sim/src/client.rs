@@ -299,8 +299,12 @@ impl Client {
             self.note(Event::Acks(id));
             match timeout(patience, reader.next()).await {
                 Ok(Ok(Some(record))) => {
-                    let known = identify(&record.body);
-                    self.note(Event::Got(id, record.writer, record.seq, known, record.body.len()));
+                    let (known, len) = (identify(&record.body), record.body.len());
+                    let tail = if known.is_none() { self.common.history.tail_of(&record.body) } else { None };
+                    self.note(match tail {
+                        Some(of) => Event::Tail(id, record.writer, record.seq, of, len),
+                        None => Event::Got(id, record.writer, record.seq, known, len),
+                    });
                     count += 1;
                 }
                 Ok(Ok(None)) => {

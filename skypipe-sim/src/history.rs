@@ -68,6 +68,8 @@ pub enum Event {
     Reads(ReaderId, ReadKind),
     /// A record is handed over. None: these bytes are no record of anybody.
     Got(ReaderId, SessionId, Seq, Option<RecordId>, usize),
+    /// The last pieces of a record are handed over, without those before.
+    Tail(ReaderId, SessionId, Seq, RecordId, usize),
     /// All that was handed over is acknowledged.
     Acks(ReaderId),
     /// The reader is told that an item ended.
@@ -104,6 +106,17 @@ impl History {
     /// Something happened.
     pub fn note(&self, event: Event) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+
+    /// The record that was sent and ends with these bytes, from one of its pieces on.
+    pub fn tail_of(&self, bytes: &[u8]) -> Option<RecordId> {
+        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        events.iter().find_map(|event| match *event {
+            Event::Sends(record, len) if len > bytes.len() && (len - bytes.len()).is_multiple_of(PIECE_BYTES_MAX) => {
+                body(record, len).ends_with(bytes).then_some(record)
+            }
+            _ => None,
+        })
     }
 
     /// All that happened so far.

@@ -592,3 +592,44 @@ fn what_was_never_sent_cannot_be_acknowledged() {
     rig.pipe.acknowledge(READER, Epoch(1), ReaderCursor { writer: READER, next: Seq(9) }, NOW).unwrap();
     assert_eq!(rig.pipe.counts().items, 1);
 }
+
+#[test]
+fn an_abort_is_told_once_a_crash_cannot_undo_it() {
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    rig.write(WRITER);
+    rig.send(WRITER, 1, batch(WRITER, 0, 10, false));
+    assert!(matches!(rig.next(1), Next::Message(ReaderDown::Batch { .. })));
+    rig.pipe.lost(WRITER);
+    assert!(matches!(rig.next(1), Next::Wait), "the writer may come back to a relay that knows nothing of it");
+    rig.sync();
+    assert!(matches!(rig.next(1), Next::Message(ReaderDown::ItemEnd { kind: EndKind::Aborted, .. })));
+}
+
+#[test]
+fn an_abort_is_told_when_the_log_fails_before_it_has_it() {
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    rig.write(WRITER);
+    rig.pipe.lost(WRITER);
+    assert!(matches!(rig.next(1), Next::Wait));
+    rig.pipe.turn_read_only(&expired());
+    assert!(matches!(rig.next(1), Next::Message(ReaderDown::ItemEnd { kind: EndKind::Aborted, .. })));
+}
+
+#[test]
+fn a_writer_hears_of_no_number_that_it_is_still_to_send_again() {
+    // The reader has acknowledged a record and the end mark, and the writer knows of the record only.
+    let mut rig = reader_ahead_of_its_relay();
+    let resume = Some(WriterResume { settled: Seq(1), stored: Seq(0) });
+    rig.pipe.attach_writer(WRITER, Epoch(2), resume, Holder::Unknown).unwrap();
+    rig.sync();
+    let welcome = rig.pipe.writer_welcome(WRITER, Epoch(2)).unwrap().unwrap();
+    assert_eq!((welcome.next, welcome.ack.delivered), (Seq(1), Seq(1)));
+    let end = BatchBuilder::new(WRITER, Epoch(1), Seq(1)).build(Some(ItemDigest::default().end(EndKind::Finished, 0)));
+    rig.send(WRITER, 2, end);
+    assert_eq!(rig.credit(WRITER, 2), 0, "the end counts once the log has it");
+    rig.sync();
+    let Next::Message(WriterDown::Ack(ack)) = rig.pipe.next_for_writer(WRITER, Epoch(2)) else { panic!("no ack") };
+    assert_eq!((ack.settled, ack.delivered), (Seq(2), Seq(2)));
+}

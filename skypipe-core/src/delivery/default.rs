@@ -305,7 +305,10 @@ impl DefaultPipe {
         while self.pending.front().is_some_and(|(append, _)| *append <= self.durable) {
             let Some((_, pending)) = self.pending.pop_front() else { break };
             match pending {
-                Pending::Item(item) => self.refresh(item),
+                Pending::Item(item) => {
+                    self.refresh(item);
+                    self.offer_abort(item);
+                }
                 Pending::Wake(session) => self.wake(session),
                 Pending::Left(session) => self.left(session),
                 Pending::Took(item, numbers) => self.took(item, numbers),

@@ -10,6 +10,7 @@ use crate::time::Time;
 
 use super::limits::{CREDIT_STEPS, WRITER_CREDIT_BYTES};
 use super::ranges::Ranges;
+use super::read_only::NEVER;
 
 /// How a party is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +204,12 @@ impl Item {
         self.window.range_mut(at..).map(number).collect()
     }
 
+    /// Whether the log has its end among the entries up to `confirmed`, which are all there ever will be when that is [`NEVER`].
+    pub(super) fn is_end_known(&self, confirmed: u64) -> bool {
+        let append = self.end.and_then(|end| end.append);
+        confirmed == NEVER || append.is_some_and(|append| append <= confirmed)
+    }
+
     /// Whether nothing in the window waits for the log.
     pub(super) fn is_logged(&self) -> bool {
         self.first_unlogged() == self.window.len()
@@ -267,19 +274,20 @@ impl Item {
         if has_end { self.delivered } else { self.delivered.min(Seq(self.logged.0.saturating_sub(1))) }
     }
 
-    /// What the writer may hear: the end mark counts as settled only once its fact is on disk.
+    /// What the writer may hear: the end mark counts only once its fact is on disk, and nothing that the writer is still to send again
+    /// does, though readers may have it since before a crash.
     fn ack(&self, durable: u64) -> Ack {
         let cap = match self.end {
             Some(end) if end.append.is_none_or(|append| append > durable) => Seq(end.next.0 - 1),
             Some(end) => end.next,
-            None => Seq(u64::MAX),
+            None => self.accepted,
         };
         // An end whose fact is on disk, with all before it settled, is settled itself.
         let settled = match self.end {
             Some(end) if cap == end.next && self.settled.0 + 1 >= end.next.0 => end.next,
             _ => self.settled.min(cap),
         };
-        Ack { settled, stored: self.stored.min(cap), delivered: self.delivered }
+        Ack { settled, stored: self.stored.min(cap), delivered: self.delivered.min(cap) }
     }
 
     fn has_news(&self, durable: u64, window: Option<u64>) -> bool {

@@ -41,6 +41,7 @@ impl DefaultPipe {
         }
         let sessions: Vec<SessionId> = self.writers.keys().chain(self.readers.keys()).copied().collect();
         sessions.into_iter().for_each(|session| self.wake(session));
+        self.offer_aborts();
     }
 
     /// The error with which everything ends that has to be durable.

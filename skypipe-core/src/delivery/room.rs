@@ -42,6 +42,7 @@ impl DefaultPipe {
             // Who waits for the log to say that it joined need not wait any more.
             let sessions: Vec<SessionId> = self.writers.keys().chain(self.readers.keys()).copied().collect();
             sessions.into_iter().for_each(|session| self.wake(session));
+            self.offer_aborts();
         }
     }
 

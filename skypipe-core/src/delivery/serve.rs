@@ -6,6 +6,7 @@ use crate::id::{Epoch, ItemNo, Position, Seq, SessionId};
 
 use super::default::{DefaultPipe, Next, fenced};
 use super::item::Item;
+use super::read_only::NEVER;
 use super::reader::{Cursor, Holds, Reader};
 
 /// What a cursor comes to next.
@@ -105,6 +106,7 @@ impl DefaultPipe {
     }
 
     fn next_records(&mut self, session: SessionId) -> Next<ReaderDown> {
+        let confirmed = self.confirmed();
         loop {
             let Some(reader) = self.readers.get_mut(&session) else { return Next::Wait };
             let Some(no) = reader.front() else {
@@ -119,10 +121,12 @@ impl DefaultPipe {
                 continue;
             };
             let alone = matches!(reader.holds, Holds::Alone(..));
+            // A look takes nothing: nobody goes on from it.
+            let told = if matches!(reader.holds, Holds::Peek(_)) { NEVER } else { confirmed };
             let credit = u64::try_from(reader.credit).unwrap_or(0);
             let writer = item.session;
             let Some(cursor) = reader.serving(no) else { return Next::Wait };
-            match step(item, cursor) {
+            match step(item, cursor, told) {
                 Step::Batch(_) | Step::FromLog(_) if credit == 0 => return Next::Wait,
                 Step::FromLog(from) => return Next::FromLog { item: no, from, bytes_max: credit },
                 Step::Batch(batch) => {
@@ -155,6 +159,7 @@ impl DefaultPipe {
 
     /// Goes to the next item in line if the front one has nothing more for now. Returns whether it did.
     fn advance(&mut self, session: SessionId, no: ItemNo) -> bool {
+        let confirmed = self.confirmed();
         let Some(reader) = self.readers.get_mut(&session) else { return false };
         let item = self.items.get(&no);
         match &mut reader.holds {
@@ -177,7 +182,7 @@ impl DefaultPipe {
                     return false;
                 }
                 live.ready.pop_front();
-                let more = item.is_some_and(|item| !matches!(step(item, cursor), Step::Nothing));
+                let more = item.is_some_and(|item| !matches!(step(item, cursor, confirmed), Step::Nothing));
                 cursor.queued = more && !cursor.end_told;
                 if cursor.queued {
                     live.ready.push_back(no);
@@ -189,8 +194,16 @@ impl DefaultPipe {
     }
 }
 
-/// What `cursor` comes to next in `item`.
-fn step(item: &Item, cursor: &Cursor) -> Step {
+/// What `cursor` comes to next in `item`, when entries of the log up to `confirmed` may be relied on.
+fn step(item: &Item, cursor: &Cursor, confirmed: u64) -> Step {
+    match step_now(item, cursor) {
+        // Nobody sends an abort again: who was told of one that a crash then undid would miss what its writer goes on with.
+        Step::End(EndKind::Aborted, _) if !item.is_end_known(confirmed) => Step::Nothing,
+        step => step,
+    }
+}
+
+fn step_now(item: &Item, cursor: &Cursor) -> Step {
     let taken_until = cursor.skip.first_gap(cursor.sent);
     // Others may have taken the end as well: it is told all the same, so the skip stops before it.
     let end_mark = item.end.filter(|_| !cursor.end_told).map(|end| (end, Seq(end.next.0 - 1)));

@@ -269,12 +269,24 @@ impl DefaultPipe {
             cursor.skip.insert(lost.clone());
         }
         self.wake(session);
-        self.offer(no);
-        if !self.is_prompt(no) {
-            self.log_item(no);
-        }
+        // Readers hear of it once the log has it.
+        self.log_item(no);
         self.item_ended(no);
         self.refresh(no);
+    }
+
+    /// That an item was aborted may be told now.
+    pub(super) fn offer_abort(&mut self, no: ItemNo) {
+        let end = self.items.get(&no).and_then(|item| item.end);
+        if end.is_some_and(|end| end.kind == EndKind::Aborted) {
+            self.offer(no);
+        }
+    }
+
+    /// The same of all items.
+    pub(super) fn offer_aborts(&mut self) {
+        let items: Vec<ItemNo> = self.items.keys().copied().collect();
+        items.into_iter().for_each(|no| self.offer_abort(no));
     }
 
     /// When the last writer of a live reader has ended, the reader ends too, however far it is.

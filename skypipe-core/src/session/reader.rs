@@ -107,6 +107,8 @@ pub struct ReaderSession {
     finished: bool,
     /// Whether the broker gave this session up once.
     was_lost: bool,
+    /// What it had of an item then was counted as taken before the item came to its end here.
+    was_torn: bool,
     /// An item taken alone was acknowledged to its end: a reader that does not keep on wants no second one.
     has_item: bool,
     outcome: Outcome,
@@ -140,6 +142,7 @@ impl ReaderSession {
             closing: false,
             finished: false,
             was_lost: false,
+            was_torn: false,
             has_item: false,
             outcome: Outcome::default(),
             failure: None,
@@ -215,7 +218,7 @@ impl ReaderSession {
 
     /// What it got so far.
     pub fn outcome(&self) -> Outcome {
-        let torn = self.was_lost && self.cursors.values().any(|cursor| !cursor.ended);
+        let torn = self.was_torn || (self.was_lost && self.cursors.values().any(|cursor| !cursor.ended));
         Outcome {
             incomplete: self.outcome.incomplete || (self.finished && torn && self.leave.is_none()),
             ..self.outcome
@@ -272,7 +275,8 @@ impl ReaderSession {
                 Ok(())
             }
             ReaderDown::Taken { writer } => {
-                self.cursors.remove(&writer);
+                let torn = self.cursors.remove(&writer).is_some_and(|cursor| !cursor.ended);
+                self.was_torn |= self.was_lost && torn;
                 Ok(())
             }
             ReaderDown::Finished => {

@@ -682,3 +682,19 @@ fn leaving_is_said_again_over_the_next_link() {
     reader.down(ReaderDown::Finished);
     assert!(reader.is_finished() && !reader.outcome().incomplete);
 }
+
+#[test]
+fn a_reader_given_up_within_an_item_that_another_had_to_its_end_is_incomplete() {
+    let mut sum = ItemDigest::default();
+    let mut reader = attached_reader();
+    reader.down(down(batch(0, &[b"a"], &mut sum, None)));
+    let chunk = reader.next_chunk().expect("one");
+    reader.ack(chunk.writer, chunk.next());
+    reader.lost(Error::new(Code::SessionExpired, "gone"), Time(1), any_draw());
+    reader.begin(Time(2));
+    reader.attached(Time(2));
+    // It names the item when it returns, and does not hold it any more.
+    reader.down(ReaderDown::Taken { writer: id(7) });
+    reader.down(ReaderDown::Finished);
+    assert!(reader.is_finished() && reader.outcome().incomplete);
+}

@@ -187,3 +187,16 @@ fn a_record_knows_itself() {
         assert_eq!(identify(&bytes[..len - 1]), None);
     }
 }
+
+#[test]
+fn the_rest_of_a_record_comes_only_to_who_was_told() {
+    let rest = |told: bool| {
+        let mut events = vec![Event::Session(ITEM, SESSION), Event::Sends(record(0), 300_000)];
+        events.extend([Event::Ends(ITEM, EndKind::Finished), Event::Reads(B, ReadKind::NoWait), Event::Acks(B)]);
+        events.extend(told.then_some(Event::Middle(B, SESSION, Seq(1))));
+        events.push(Event::Tail(B, SESSION, Seq(1), record(0), 37_856));
+        events.extend([Event::ItemEnd(B, SESSION, EndKind::Finished, true), Event::Finished(B, true)]);
+        check(&events).len()
+    };
+    assert_eq!((rest(true), rest(false)), (0, 1));
+}
