@@ -34,7 +34,9 @@ fn all(disk: &RamDisk) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn a_format_file_that_is_gone_or_damaged_is_made_again_from_the_segments() {
-    for damage in [None, Some(&b""[..]), Some(b"skypipe log x\nsalt y\n"), Some(b"\0\0\0\0")] {
+    let other_salt = format!("skypipe log 1\nsalt {:016x}\n", 0x5eed);
+    let texts = ["", "skypipe log x\nsalt y\n", "\0\0\0\0", &other_salt];
+    for damage in texts.map(|text| Some(text.as_bytes())).into_iter().chain([None]) {
         let disk = stored();
         let format = content(&disk, FORMAT_FILE);
         disk.remove(FORMAT_FILE).unwrap();
@@ -57,6 +59,16 @@ fn without_a_salt_nothing_is_guessed_and_nothing_touched() {
     for number in segments(&disk) {
         disk.flip(&segment_name(number), 20, 0).unwrap();
     }
+    let before = all(&disk);
+    assert_eq!(try_open(&disk, 4096).err().unwrap().code(), Code::Storage);
+    assert_eq!(all(&disk), before);
+}
+
+#[test]
+fn a_salt_that_is_no_segments_is_refused_where_theirs_is_in_doubt() {
+    let disk = stored();
+    disk.flip(&segment_name(2), 20, 0).unwrap();
+    put(&disk, FORMAT_FILE, b"skypipe log 1\nsalt 0000000000005eed\n");
     let before = all(&disk);
     assert_eq!(try_open(&disk, 4096).err().unwrap().code(), Code::Storage);
     assert_eq!(all(&disk), before);
