@@ -181,3 +181,20 @@ fn a_sector_that_cannot_be_read_is_damage_wherever_it_lies() {
     }
     assert!(whole < tried / 2, "the disk could read {whole} of {tried}");
 }
+
+#[test]
+fn a_segment_that_is_to_be_emptied_and_cannot_be_read_stays_where_it_is() {
+    let disk = RamDisk::new();
+    let bed = start(&disk, 4096);
+    bed.store(fact(1, "made"));
+    bed.store(batch(1, 1, 0, 1, 500));
+    for n in 0..20 {
+        bed.store(batch(1, 2, n, 1, 500));
+    }
+    let first = segment_name(1);
+    disk.spoil(&first, 300..301).unwrap();
+    bed.log.forget(PipeId(1), ItemNo(2), Seq(u64::MAX));
+    eventually(|| !disk.names().contains(&first) || lock(&bed.log.core.state).idle_moves);
+    assert!(disk.names().contains(&first), "{:?}", disk.names());
+    assert_eq!(bed.log.extent(PipeId(1), ItemNo(1)), [Seq(0)..Seq(1)]);
+}
