@@ -4,10 +4,10 @@ use std::io;
 use std::thread;
 
 use super::commit::{Committer, Stop};
-use super::format::{HEADER_BYTES, Header, Kind, QUARANTINE, segment_name};
+use super::format::{HEADER_BYTES, Header, Kind, QUARANTINE, seed_of, segment_name};
 use super::index::Place;
 use super::walk::{Step, Walker};
-use super::{State, batch_of, broken, lock};
+use super::{State, batch_of, broken, lock, segment_salt};
 use crate::id::{Lsn, PipeId};
 
 /// Pipes asked for a snapshot in one round, and bytes moved: what a writer may have to wait for besides its own sync.
@@ -98,8 +98,10 @@ impl Committer {
     /// Queues some of what is wanted to be written again at the head.
     fn move_some(&self, moving: &mut Moving) -> io::Result<()> {
         let number = moving.segment;
-        let segment = self.core.segment(number)?;
-        let mut walker = Walker::new(&*segment.file, segment.seed, moving.pos, segment.file.size()?);
+        // Not as readers open it: where they get a gap, what the disk cannot read now may be there the next time.
+        let file = self.core.disk.open(&segment_name(number))?;
+        let seed = seed_of(segment_salt(&*file)?.unwrap_or(self.core.salt), number);
+        let mut walker = Walker::new(&*file, seed, moving.pos, file.size()?);
         let mut bytes = 0;
         while bytes < MOVE_BYTES_A_ROUND {
             match walker.next()? {

@@ -40,14 +40,20 @@ pub(super) fn look(disk: &dyn Disk, options: &LogOptions) -> Result<Folder, Erro
     let headers = headers(disk, &numbers)?;
     let told = told_salt(disk, &names)?;
     folder.salt = match (&told, numbers.is_empty()) {
-        (Some(Ok(salt)), _) => *salt,
+        (Some(Ok(salt)), _) if is_theirs(*salt, &headers) => *salt,
         (None, true) => begin(disk, &names, options.salt)?,
+        // Were the salt of `format` taken, all segments were a stranger's; that of the segments is, where none is in doubt.
+        (Some(Ok(_)), _) if headers.iter().any(|(_, header)| header.is_none()) => return Err(other_salt()),
+        (Some(Ok(_)), _) => {
+            let salt = salt_of(&headers).ok_or_else(other_salt)?;
+            restore(disk, &names, salt)?;
+            folder.notes.push(RESTORED.to_owned());
+            salt
+        }
         (Some(Err(_)), true) | (_, false) => {
             let salt = salt_of(&headers).ok_or_else(|| told.and_then(Result::err).unwrap_or_else(lost_format))?;
             restore(disk, &names, salt)?;
-            folder
-                .notes
-                .push(format!("the file `{FORMAT_FILE}` was missing or damaged, and is made again from the segments"));
+            folder.notes.push(RESTORED.to_owned());
             salt
         }
     };
@@ -77,6 +83,9 @@ impl Folder {
         }
     }
 }
+
+/// What people are told of a `format` file that was made again.
+const RESTORED: &str = "the file `format` was missing or damaged, and is made again from the segments";
 
 /// More missing segments than this are not told one by one.
 const MISSING_MAX: usize = 20;
@@ -113,6 +122,19 @@ fn salt_of(headers: &[(u64, Option<Header>)]) -> Option<u64> {
     let mut salts = headers.iter().filter_map(|(_, header)| header.map(|h| h.item.0));
     let salt = salts.next()?;
     salts.all(|other| other == salt).then_some(salt)
+}
+
+/// Whether one of the segments tells this salt, or none that has its own name tells any.
+fn is_theirs(salt: u64, headers: &[(u64, Option<Header>)]) -> bool {
+    let own = || headers.iter().filter_map(|(number, header)| header.filter(|h| h.pipe.0 == *number));
+    own().next().is_none() || own().any(|header| header.item.0 == salt)
+}
+
+fn other_salt() -> Error {
+    Error::new(
+        Code::Storage,
+        "no segment of the data folder is of the log that its file `format` tells; nothing was changed",
+    )
 }
 
 fn lost_format() -> Error {

@@ -34,7 +34,9 @@ fn all(disk: &RamDisk) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn a_format_file_that_is_gone_or_damaged_is_made_again_from_the_segments() {
-    for damage in [None, Some(&b""[..]), Some(b"skypipe log x\nsalt y\n"), Some(b"\0\0\0\0")] {
+    let other_salt = format!("skypipe log 1\nsalt {:016x}\n", 0x5eed);
+    let texts = ["", "skypipe log x\nsalt y\n", "\0\0\0\0", &other_salt];
+    for damage in texts.map(|text| Some(text.as_bytes())).into_iter().chain([None]) {
         let disk = stored();
         let format = content(&disk, FORMAT_FILE);
         disk.remove(FORMAT_FILE).unwrap();
@@ -57,6 +59,16 @@ fn without_a_salt_nothing_is_guessed_and_nothing_touched() {
     for number in segments(&disk) {
         disk.flip(&segment_name(number), 20, 0).unwrap();
     }
+    let before = all(&disk);
+    assert_eq!(try_open(&disk, 4096).err().unwrap().code(), Code::Storage);
+    assert_eq!(all(&disk), before);
+}
+
+#[test]
+fn a_salt_that_is_no_segments_is_refused_where_theirs_is_in_doubt() {
+    let disk = stored();
+    disk.flip(&segment_name(2), 20, 0).unwrap();
+    put(&disk, FORMAT_FILE, b"skypipe log 1\nsalt 0000000000005eed\n");
     let before = all(&disk);
     assert_eq!(try_open(&disk, 4096).err().unwrap().code(), Code::Storage);
     assert_eq!(all(&disk), before);
@@ -168,4 +180,21 @@ fn a_sector_that_cannot_be_read_is_damage_wherever_it_lies() {
         }
     }
     assert!(whole < tried / 2, "the disk could read {whole} of {tried}");
+}
+
+#[test]
+fn a_segment_that_is_to_be_emptied_and_cannot_be_read_stays_where_it_is() {
+    let disk = RamDisk::new();
+    let bed = start(&disk, 4096);
+    bed.store(fact(1, "made"));
+    bed.store(batch(1, 1, 0, 1, 500));
+    for n in 0..20 {
+        bed.store(batch(1, 2, n, 1, 500));
+    }
+    let first = segment_name(1);
+    disk.spoil(&first, 300..301).unwrap();
+    bed.log.forget(PipeId(1), ItemNo(2), Seq(u64::MAX));
+    eventually(|| !disk.names().contains(&first) || lock(&bed.log.core.state).idle_moves);
+    assert!(disk.names().contains(&first), "{:?}", disk.names());
+    assert_eq!(bed.log.extent(PipeId(1), ItemNo(1)), [Seq(0)..Seq(1)]);
 }

@@ -12,7 +12,7 @@ use skypipe_test::disk::{Image, ImageDisk, Loss, Op, RecordingDisk, Unsynced};
 use skypipe_test::proof::{Proof, cases, seed};
 
 use crate::owed::{At, Opened, Owed, open};
-use crate::workload::{Over, Shape, Workload};
+use crate::workload::{Over, Reads, Shape, Workload};
 
 /// What was done to a disk, and what was owed meanwhile.
 struct Recording {
@@ -103,7 +103,8 @@ fn run(seed: u64, disk: &RecordingDisk, log: &Arc<Log>, owed: Owed) -> Result<Ow
     if is_killed {
         disk.stop_at(Some(disk.len() + 3 + below(80) as usize));
     }
-    let shape = Shape { steps: 30, length: 250, reads_fail: false };
+    let reads = if is_killed { Reads::AllUnlessKilled } else { Reads::All };
+    let shape = Shape { steps: 30, length: 250, reads };
     let (workload, ended) = Workload::new(seed, shape, owed, move || calls.len(), move || beneath.set_bytes_max(None));
     let over = workload.run(log, &ended);
     log.close();

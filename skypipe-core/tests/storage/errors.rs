@@ -12,7 +12,7 @@ use skypipe_test::disk::{
 use skypipe_test::proof::{Proof, cases, seed};
 
 use crate::owed::{Owed, open};
-use crate::workload::{Over, Shape, Workload};
+use crate::workload::{Over, Reads, Shape, Workload};
 
 /// Places at which each kind of call fails, where it is called so often.
 const NTH_MAX: u64 = 200;
@@ -122,7 +122,7 @@ impl Bed {
             }
             owed.begin_again(&opened);
             let (calls, full) = (disk.clone(), failing.clone());
-            let shape = Shape { steps: 25, length: 250, reads_fail: true };
+            let shape = Shape { steps: 25, length: 250, reads: Reads::Some };
             let seed = self.seed * PROCESSES + process;
             let (workload, ended) = Workload::new(seed, shape, owed, move || calls.len(), move || full.mend());
             let over = workload.run(&log, &ended);
