@@ -1,4 +1,4 @@
-//! `cargo xtask prove [short|long] [PROMISE]...` tries to break every promise and prints one table.
+//! `cargo xtask prove [ci|short|long] [PROMISE]...` tries to break every promise and prints one table.
 //! `cargo xtask fuzz [TARGET]...` gives decoders and state machines what a fuzzer comes up with.
 //! `cargo xtask teeth [MUTANT]...` breaks the code in named ways and shows that the proofs notice.
 //! `cargo xtask sim --seed N` plays one simulation and prints what happened.
@@ -10,7 +10,7 @@ mod teeth;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask prove [short|long] [PROMISE]...\n       cargo xtask fuzz [TARGET]...\n       cargo xtask teeth [check] [MUTANT]...\n       cargo xtask sim --seed N";
+const USAGE: &str = "usage: cargo xtask prove [ci|short|long] [PROMISE]...\n       cargo xtask fuzz [TARGET]...\n       cargo xtask teeth [check] [MUTANT]...\n       cargo xtask sim --seed N";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

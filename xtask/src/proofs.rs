@@ -6,6 +6,8 @@ pub(crate) struct Command {
     pub(crate) rows: &'static [(&'static str, &'static str)],
     /// What is run, words apart by blanks.
     pub(crate) command: &'static str,
+    /// Whether it belongs to what runs before each change (`.ci/run`). The others want more time, or a machine with nothing else to do.
+    pub(crate) before_each_change: bool,
 }
 
 /// All of them, quickest first.
@@ -13,18 +15,22 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         rows: &[("P2b", "links cut anywhere, ws"), ("P2b", "links cut anywhere, wss")],
         command: "cargo test --release -p skypipe-transport-ws --test conformance a_cut_anywhere -- --nocapture",
+        before_each_change: true,
     },
     Command {
         rows: &[("P2b", "links cut anywhere, quic"), ("P2b", "paths that fall silent, quic")],
         command: "cargo test --release -p skypipe-transport-quic --test conformance anywhere_in -- --nocapture",
+        before_each_change: true,
     },
     Command {
         rows: &[("P16", "records and facts of old logs")],
         command: "cargo test --release -p skypipe-core --test fixtures proof_ -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[("P11", "recovery of 100 GB")],
         command: "cargo test --release -p skypipe-core --lib proof_opening_does_not_take_longer -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[
@@ -33,10 +39,12 @@ pub(crate) const COMMANDS: &[Command] = &[
             ("P16", "words of old clients and relays"),
         ],
         command: "cargo test --release -p skypipe-core --test losses proof_ -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[("P2", "default mode against its model"), ("P2", "sessions against their model")],
         command: "cargo test --release -p skypipe-core --lib _model -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[
@@ -47,6 +55,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             ("P10", "disk errors"),
         ],
         command: "cargo test --release -p skypipe-core --test storage proof_ -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[
@@ -60,10 +69,12 @@ pub(crate) const COMMANDS: &[Command] = &[
             ("P11", "1,000 clients come back"),
         ],
         command: "cargo test --release -p skypipe-sim --test proofs -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[("P15", "changed bytes")],
         command: "cargo test --release -p skypipe-fuzz --test corpus proof_ -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[
@@ -86,38 +97,47 @@ pub(crate) const COMMANDS: &[Command] = &[
             ("P15", "fuzz writer_session"),
         ],
         command: "cargo xtask fuzz",
+        before_each_change: false,
     },
     Command {
         rows: &[("P6", "live records beside a stalled disk"), ("P6", "90 pipes beside 10 stuck ones")],
         command: "cargo test --release -p skypipe-cli --test proofs slow::proof_ -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[("P1e", "order of acknowledgement and sync")],
         command: "cargo test --release -p skypipe-cli --test proofs order::proof_ -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[("P2a", "breaks over QUIC"), ("P2a", "cuts over wss"), ("P2a", "cuts over ws")],
         command: "cargo test --release -p skypipe-cli --test across proof_ -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[("P1b", "kill at each call")],
         command: "cargo test --release -p skypipe-cli --test proofs each_call::proof_ -- --nocapture --test-threads 1",
+        before_each_change: false,
     },
     Command {
         rows: &[("P10", "each disk call fails in each way"), ("P10", "short writes")],
         command: "cargo test --release -p skypipe-cli --test proofs disk_errors::proof_ -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[("P1a", "kill -9 at random moments")],
         command: "cargo test --release -p skypipe-cli --test proofs kills::proof_ -- --nocapture --test-threads 1",
+        before_each_change: true,
     },
     Command {
         rows: &[("P5e", "hostile first bytes")],
         command: "cargo test --release -p skypipe-core --test hostile proof_ -- --nocapture",
+        before_each_change: true,
     },
     Command {
         rows: &[("P13", "tries of each kind of answer")],
         command: "cargo test --release -p skypipe-core --lib proof_p13 -- --nocapture",
+        before_each_change: true,
     },
     Command {
         rows: &[
@@ -129,5 +149,6 @@ pub(crate) const COMMANDS: &[Command] = &[
             ("P14", "rounds of secrets"),
         ],
         command: "cargo test --release -p skypipe-cli --test e2e -- bounds:: --nocapture --test-threads 1",
+        before_each_change: false,
     },
 ];

@@ -20,14 +20,17 @@ struct Row {
 /// # Errors
 /// What does not hold, or was not tried.
 pub(crate) fn run(mut arguments: Vec<String>) -> Result<(), String> {
-    let length = match arguments.first().map(String::as_str) {
-        Some("short" | "long") => arguments.remove(0),
+    let asked = match arguments.first().map(String::as_str) {
+        Some("ci" | "short" | "long") => arguments.remove(0),
         _ => "short".to_owned(),
     };
+    let only_each_change = asked == "ci";
+    let length = if only_each_change { "short".to_owned() } else { asked };
     let wanted = |promise: &str| arguments.is_empty() || arguments.iter().any(|a| promise.starts_with(a.as_str()));
     let mut rows = Vec::new();
     let mut wrong = Vec::new();
-    for command in COMMANDS.iter().filter(|c| c.rows.iter().any(|(promise, _)| wanted(promise))) {
+    let chosen = COMMANDS.iter().filter(|c| c.before_each_change || !only_each_change);
+    for command in chosen.filter(|c| c.rows.iter().any(|(promise, _)| wanted(promise))) {
         println!("\n$ SKYPIPE_PROOF={length} {}", command.command);
         let (found, went_well) = run_one(command, &length)?;
         if !went_well {
