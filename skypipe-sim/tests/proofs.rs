@@ -135,7 +135,8 @@ fn proof_a_day_of_clients_and_faults() {
 fn proof_a_jumping_wall_clock_changes_nothing() {
     let proof = Proof::begin("P2", "wall clock jumps of up to ten years");
     let count = cases(2, 30, 10_000);
-    let mut faults = Fault::ALL.to_vec();
+    // Without full disks: a relay that dies on one may give a reader that stays an item again, which `docs/promises.md` tells.
+    let mut faults: Vec<Fault> = Fault::ALL.iter().copied().filter(|fault| *fault != Fault::FullDisk).collect();
     faults.extend([Fault::WallClock; 9]);
     let plan = Plan { faults, fault_every: 500..=5000, ..Plan::default() };
     let failures = play(|at| at >= count, |seed| run(seed, &plan).broken.iter().map(ToString::to_string).collect());
