@@ -503,8 +503,8 @@ impl DefaultPipe {
     /// Says in the log what of it was delivered, some at a time: only then may it forget that. Else a relay that starts again knew neither
     /// how far the writer was nor that nobody is owed these numbers. Who waits for room cannot wait for the fact as well.
     fn log_delivered(&mut self, no: ItemNo) {
-        let waits = self.waits();
-        let Some(item) = self.items.get_mut(&no).filter(|item| !item.over) else { return };
+        let (waits, read_only) = (self.waits(), self.read_only.is_some());
+        let Some(item) = self.items.get_mut(&no).filter(|item| !item.over && !read_only) else { return };
         let (from, to) = (item.forgotten, item.delivered.min(item.logged));
         // What is delivered to its end is forgotten as a whole.
         let is_whole = item.end.is_some_and(|end| item.delivered >= end.next);
@@ -516,7 +516,7 @@ impl DefaultPipe {
         item.holes.insert(from..to);
         let at_once = to.min(item.unneeded_below(self.durable));
         let append = self.append(Fact::Took { reader: EVERYBODY, item: no, from, to });
-        self.pending.push_back((append, Pending::Forget(no, to)));
+        self.when_durable(append, Pending::Forget(no, to));
         if waits {
             self.effects.push(Effect::Forget(no, at_once));
         }
