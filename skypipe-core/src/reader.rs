@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::event::Events;
 use crate::id::{Seq, SessionId};
 use crate::name::PipeRef;
-use crate::record::{Chunk, Record};
+use crate::record::{Chunk, Record, Taken};
 use crate::session::drive::{self, Halves, Shared, Side};
 use crate::session::{Outcome, ReaderSession, ReaderWants};
 
@@ -33,13 +33,13 @@ use join::Join;
 pub struct Reader {
     shared: Arc<Shared<ReaderSession>>,
     /// What was handed over last and is acknowledged with the next call.
-    handed: Option<(SessionId, Seq)>,
+    handed: Option<Taken>,
     /// Records of the run at hand.
     join: Join,
     /// Bytes of the run at hand that were not read yet.
     bytes: Bytes,
     /// Acknowledged by the application, and since when the session was not told so.
-    untold: Option<(SessionId, Seq)>,
+    untold: Option<Taken>,
     told: Option<Instant>,
     /// Whether the stream has given its error.
     has_failed: bool,
@@ -101,14 +101,15 @@ impl Reader {
 
     /// Acknowledges all that was handed over, without asking for more.
     pub fn ack(&mut self) {
-        self.untold = self.handed.take().or(self.untold);
+        self.untold = self.handed.take().or(self.untold.take());
         self.tell();
     }
 
     /// Acknowledges the records of `writer` below `next`, a part of what was handed over. The rest is not acknowledged unless
     /// more is asked for.
     pub fn ack_part(&mut self, writer: SessionId, next: Seq) {
-        self.handed = self.handed.filter(|&(at, behind)| at != writer || next < behind);
+        let is_more = |taken: &Taken| !matches!(taken, Taken::Numbers(of, behind) if *of == writer && next >= *behind);
+        self.handed = self.handed.take().filter(is_more);
         self.tell();
         self.shared.with(|machine| machine.ack(writer, next));
     }
@@ -136,7 +137,7 @@ impl Reader {
     fn poll_chunk(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
         self.ack();
         let chunk = std::task::ready!(self.poll_unacknowledged(cx))?;
-        self.handed = chunk.as_ref().map(|chunk| (chunk.writer, chunk.next()));
+        self.handed = chunk.as_ref().map(|chunk| chunk.taken(chunk.next()));
         Poll::Ready(Ok(chunk))
     }
 
@@ -155,9 +156,9 @@ impl Reader {
 
     fn poll_record(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Record>, Error>> {
         loop {
-            if let Some((record, next)) = self.join.next()? {
+            if let Some((record, taken)) = self.join.next()? {
                 self.ack_record();
-                self.handed = Some((record.writer, next));
+                self.handed = Some(taken);
                 return Poll::Ready(Ok(Some(record)));
             }
             self.ack();
@@ -170,7 +171,7 @@ impl Reader {
 
     /// Acknowledges the record before, as one of many.
     fn ack_record(&mut self) {
-        self.untold = self.handed.take().or(self.untold);
+        self.untold = self.handed.take().or(self.untold.take());
         let now = Instant::now();
         if self.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
             self.told = Some(now);
@@ -180,8 +181,8 @@ impl Reader {
 
     /// Tells the session what was acknowledged and not told yet.
     fn tell(&mut self) {
-        if let Some((writer, next)) = self.untold.take() {
-            self.shared.with(|machine| machine.ack(writer, next));
+        if let Some(taken) = self.untold.take() {
+            self.shared.with(|machine| machine.take(taken));
         }
     }
 }
@@ -220,6 +221,6 @@ impl Side for ReaderSide {
 
     async fn attach(&self, attach: ReaderAttach) -> Result<Halves<ReaderSession>, Error> {
         let halves = self.broker.attach_reader(&self.caller, &self.pipe, attach).await?;
-        Ok(Halves { welcome: (), up: halves.up, down: halves.down })
+        Ok(Halves { welcome: halves.welcome, up: halves.up, down: halves.down })
     }
 }

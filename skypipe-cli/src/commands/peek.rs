@@ -90,7 +90,13 @@ mod tests {
     #[test]
     fn records_are_text_or_digits() {
         let line = |body: &'static [u8]| {
-            let record = Record { writer: SessionId([0xab; 16]), seq: Seq(3), body: body.into() };
+            let record = Record {
+                writer: SessionId([0xab; 16]),
+                seq: Seq(3),
+                body: body.into(),
+                at: Default::default(),
+                attempt: None,
+            };
             json_line(&RecordLine::from(&record))
         };
         assert_eq!(line(b"a\n"), "{\"item\":\"abababab\",\"number\":3,\"text\":\"a\\n\"}\n");

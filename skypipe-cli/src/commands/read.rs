@@ -174,7 +174,14 @@ mod tests {
     fn chunk(records: &[(&[u8], bool, bool)], from: u64) -> Chunk {
         let mut builder = BatchBuilder::new(SessionId([1; 16]), Epoch(1), Seq(10));
         assert!(records.iter().all(|&(body, first, last)| builder.push(body, first, last)));
-        Chunk { writer: SessionId([1; 16]), from: Seq(from), batch: builder.build(None) }
+        Chunk {
+            writer: SessionId([1; 16]),
+            from: Seq(from),
+            batch: builder.build(None),
+            position: Default::default(),
+            lease: None,
+            is_on_tape: false,
+        }
     }
 
     #[test]

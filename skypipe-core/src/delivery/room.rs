@@ -119,7 +119,7 @@ impl DefaultPipe {
     }
 }
 
-fn reason(code: Code) -> &'static str {
+pub(super) fn reason(code: Code) -> &'static str {
     match code {
         Code::NoSpace => "the relay's disk is full",
         _ => "the pipe's quota is used up",
