@@ -16,6 +16,7 @@ mod paced;
 mod passing;
 mod penalties;
 mod pump;
+mod rates;
 mod source;
 mod state;
 mod stream;

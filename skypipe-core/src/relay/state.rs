@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::RelayLimits;
 use super::penalties::{Offence, Penalties};
+use super::rates::Rates;
 use super::source::{Counts, Share, Source};
 use super::watched::Watched;
 use crate::caller::Peer;
@@ -35,6 +36,8 @@ pub(super) struct State {
     sources: Counts,
     streams_max: usize,
     penalties: Mutex<Penalties>,
+    /// How fast keys write.
+    pub(super) rates: Rates,
 }
 
 /// A place among what has not asked for anything yet, until it is dropped.
@@ -55,6 +58,7 @@ impl State {
             sources: Counts::new(limits.half_open_per_source),
             streams_max: limits.streams,
             penalties: Mutex::default(),
+            rates: Rates::default(),
         }
     }
 
@@ -92,7 +96,7 @@ impl State {
         Source::punishable(peer).is_some_and(|source| self.penalties().shut_out(source, now))
     }
 
-    /// The peer's link did that before it proved a key.
+    /// The peer's link did that.
     pub(super) fn punish(&self, peer: &Peer, offence: Offence, now: Time) {
         if let Some(source) = Source::punishable(peer) {
             self.penalties().punish(source, offence, now);
