@@ -94,7 +94,7 @@ pub struct Admission {
     pub grants: Option<Arc<[Grant]>>,
     /// Whether it may invite, and list, add and revoke keys.
     pub admin: bool,
-    /// Resolves when this is true no longer: the key was revoked, has expired, or its line was changed.
+    /// Resolves when this is true no longer: the key was revoked, has expired, or its line was changed, the limits in it included.
     pub revoked: BoxFuture<'static, ()>,
 }
 

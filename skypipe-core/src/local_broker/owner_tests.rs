@@ -90,7 +90,7 @@ async fn what_is_read_from_one_pipe_makes_room_in_another_and_nobody_else_waits(
     write(&pipe(&broker, ANNA, "first"), 3 * MIB / RECORD.len() as u64, WriterOptions::default()).await.unwrap();
     let writing = waiting(&pipe(&broker, ANNA, "second")).await;
     let error = write(&pipe(&broker, ANNA, "third"), 1, no_wait()).await.unwrap_err();
-    assert_eq!((error.code(), error.text()), (Code::Quota, "the owner's quota is used up"));
+    assert!(error.code() == Code::Quota && error.text().starts_with("the owner's quota is used up"), "{error}");
     timeout(SOON, write(&pipe(&broker, BEN, "first"), 3 * MIB / RECORD.len() as u64, no_wait()))
         .await
         .unwrap()

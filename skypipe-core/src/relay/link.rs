@@ -65,13 +65,14 @@ impl Open {
         Box::pin(async move {
             let open = &self;
             tokio::select! {
+                // A flood of streams must not keep what ends it from its turn.
                 biased;
-                () = open.accept() => {}
-                () = revoked => open.farewell(Why::Revoked).await,
+                () = revoked => open.farewell(open.why().await).await,
                 () = open.flooded() => {
                     open.relay.state.punish(&open.link.peer(), Offence::Flood, open.relay.env.now());
                     open.farewell(Why::Floods).await;
                 }
+                () = open.accept() => {}
             }
         })
     }
@@ -87,6 +88,16 @@ impl Open {
     fn spawn(&self, stream: LinkStream, half_open: HalfOpen) {
         let over = self.over.as_ref().map(Over::watch);
         tokio::spawn(Stream::new(&self.relay, self.caller.clone(), half_open, over).serve(stream));
+    }
+
+    /// What the key was admitted to is over: was it revoked, or is there only more or less of everything for it now?
+    async fn why(&self) -> Why {
+        let (Some(key), Some(gatekeeper)) = (self.caller.key, &self.relay.gatekeeper) else { return Why::Revoked };
+        let Caller { namespace, grants, admin, .. } = &self.caller;
+        match gatekeeper.admit(key, None).await {
+            Ok(now) if now.namespace == *namespace && now.grants == *grants && now.admin == *admin => Why::Limited,
+            _ => Why::Revoked,
+        }
     }
 
     async fn flooded(&self) {

@@ -17,15 +17,18 @@ const CUTS_PER_MINUTE_MAX: u32 = 1_000;
 pub(super) enum Why {
     /// What its key was admitted to.
     Revoked,
+    /// How much its key may have was changed, and nothing else.
+    Limited,
     /// Too many of its streams came to nothing.
     Floods,
 }
 
 impl Why {
-    /// What the streams that came to something are told. Who flooded may come back and go on with them.
+    /// What the streams are told. Sessions go on over another link by themselves where the key is as good as before.
     pub(super) fn error(self) -> Error {
         match self {
             Self::Revoked => Error::new(Code::Access, "the key was revoked, or what it may do was changed"),
+            Self::Limited => Error::new(Code::Disconnected, "how much the key may have was changed"),
             Self::Floods => Error::new(Code::Busy, "too many streams of this link were cut before they were answered"),
         }
     }
