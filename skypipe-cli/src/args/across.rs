@@ -9,7 +9,6 @@ use skypipe_core::{Code, Error, MEMORY_BYTES_MIN};
 
 use super::{JsonArgs, duration, not_yet};
 use crate::listen::{Listen, Public};
-use crate::size;
 
 /// `skypipe relay`
 #[derive(Args, Debug)]

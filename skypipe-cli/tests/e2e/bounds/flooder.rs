@@ -18,7 +18,7 @@ const WINDOW: Duration = Duration::from_millis(500);
 fn proof_p6_a_flood_of_cut_streams() {
     let windows = cases(3, 30, 300);
     let proof = Proof::begin("P6", "half seconds beside a flood of cut streams");
-    let world = World::new(&[]);
+    let (world, elsewhere) = (World::new(&[]), World::new(&[]));
     let runtime = runtime();
     let kept = runtime.block_on(async {
         let url = world.url("quic:").to_owned();
@@ -27,14 +27,18 @@ fn proof_p6_a_flood_of_cut_streams() {
         tokio::spawn(drain(reader, count.clone()));
         tokio::spawn(flood(url.clone(), "healthy"));
         rate(&count, WINDOW).await;
-        let (mut alone, mut beside) = (Vec::new(), Vec::new());
+        let (mut alone, mut beside, mut control) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..windows {
             alone.push(rate(&count, WINDOW).await);
-            let flooder = tokio::spawn(cuts(url.clone()));
-            beside.push(rate(&count, WINDOW).await);
-            flooder.abort();
+            for (relay, rates) in [(&world, &mut beside), (&elsewhere, &mut control)] {
+                let flooder = tokio::spawn(cuts(relay.url("quic:").to_owned()));
+                rates.push(rate(&count, WINDOW).await);
+                flooder.abort();
+            }
         }
-        100.0 * median(beside) / median(alone)
+        let [alone, beside, control] = [alone, beside, control].map(|r| median(r) / 1e6);
+        println!("P6: {alone:.0} MB/s alone, {beside:.0} beside a flood, {control:.0} beside a flood of another relay");
+        100.0 * beside / control
     });
     println!("P6: others kept {kept:.0} % of their rate beside a flood of cut streams");
     runtime.shutdown_background();
