@@ -9,6 +9,7 @@
 mod admit;
 #[cfg(test)]
 mod admit_tests;
+mod flooders;
 mod limits;
 mod link;
 mod over;

@@ -69,7 +69,7 @@ impl Open {
                 biased;
                 () = revoked => open.farewell(open.why().await).await,
                 () = open.flooded() => {
-                    open.relay.state.punish(&open.link.peer(), Offence::Flood, open.relay.env.now());
+                    open.caller.key.into_iter().for_each(|key| open.relay.state.flooded(key, open.relay.env.now()));
                     open.farewell(Why::Floods).await;
                 }
                 () = open.accept() => {}

@@ -1,4 +1,4 @@
-//! What it costs a source when its links prove nothing, or flood: growing times in which no further one is looked at, as OpenSSH has them.
+//! What it costs a source when its links prove nothing: growing times in which no further one is looked at, as OpenSSH has them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -23,8 +23,6 @@ pub(super) enum Offence {
     Refused,
     /// It broke the rules of the protocol.
     Nonsense,
-    /// It proved a key, and cut streams without end.
-    Flood,
 }
 
 impl Offence {
@@ -33,7 +31,7 @@ impl Offence {
         match self {
             Self::Silence => Duration::from_secs(2),
             Self::Refused => Duration::from_secs(5),
-            Self::Nonsense | Self::Flood => Duration::from_secs(10),
+            Self::Nonsense => Duration::from_secs(10),
         }
     }
 }
