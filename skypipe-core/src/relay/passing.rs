@@ -90,8 +90,12 @@ impl<U: Message + Send + 'static, D: Message + Send + 'static> Passing<U, D> {
         }
         match ended {
             Ended::ClientLeft => {}
-            Ended::Over => bounded(self.to_client.frames().close(), limit).await,
-            Ended::Because(error) => farewell(self.to_client.frames(), error_frame(&error), limit).await,
+            Ended::Over => {
+                bounded(self.to_client.frames().close(), limit).await;
+            }
+            Ended::Because(error) => {
+                farewell(self.to_client.frames(), error_frame(&error), limit).await;
+            }
         }
     }
 }

@@ -145,7 +145,15 @@ impl Stream {
         Ok(request.map(|request| (hello, request)))
     }
 
-    /// It ended before it was answered.
+    /// Answers what is no attach.
+    async fn last_word(&self, sink: &mut FrameSink, frame: crate::wire::Frame) -> Option<Attached> {
+        if !farewell(sink, frame, self.limits.farewell).await {
+            self.came_to_nothing();
+        }
+        None
+    }
+
+    /// It ended before it was answered, or nobody waited for the answer.
     fn came_to_nothing(&self) {
         if let Some(over) = &self.over {
             over.cut(self.env.now());
@@ -184,14 +192,8 @@ impl Stream {
         match answered {
             // The first frames of the broker may leave with the welcome.
             Ok((welcome, Some(attached))) => sink.feed(welcome.into_frame()).await.is_ok().then_some(attached),
-            Ok((answer, None)) => {
-                farewell(sink, answer.into_frame(), self.limits.farewell).await;
-                None
-            }
-            Err(error) => {
-                farewell(sink, refused_frame(&error), self.limits.farewell).await;
-                None
-            }
+            Ok((answer, None)) => self.last_word(sink, answer.into_frame()).await,
+            Err(error) => self.last_word(sink, refused_frame(&error)).await,
         }
     }
 
@@ -272,18 +274,18 @@ async fn unless_gone<T>(source: &mut FrameSource, work: impl Future<Output = T>)
     }
 }
 
-/// Sends a last frame and closes, within a time.
-pub(super) async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, limit: Duration) {
+/// Sends a last frame and closes, within a time. Tells whether the peer took it.
+pub(super) async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, limit: Duration) -> bool {
     let leaving = async {
         sink.feed(frame).await?;
         sink.close().await
     };
-    bounded(leaving, limit).await;
+    bounded(leaving, limit).await
 }
 
-pub(super) async fn bounded(leaving: impl Future<Output = Result<(), Error>>, limit: Duration) {
+pub(super) async fn bounded(leaving: impl Future<Output = Result<(), Error>>, limit: Duration) -> bool {
     // A client that does not listen to the last word loses it; its link says the rest.
-    let _ = tokio::time::timeout(limit, leaving).await;
+    matches!(tokio::time::timeout(limit, leaving).await, Ok(Ok(())))
 }
 
 pub(super) fn going_away() -> Error {
