@@ -37,6 +37,25 @@ async fn streams_cut_without_end_end_their_link_and_its_sessions_go_on() {
 }
 
 #[tokio::test]
+async fn answers_that_nobody_waits_for_are_cut_streams() {
+    let rig = Rig::new("not-waited-for");
+    rig.knows(2, None);
+    let client = rig.client(2);
+    let (first, _stream) = client.stream().await.unwrap();
+    let mut asked = 0;
+    while client.stream().await.is_ok_and(|(link, _stream)| Arc::ptr_eq(&link, &first)) {
+        // Few enough looks at the link that they are no flood by themselves.
+        for _ in 0..10 {
+            assert!(client.ping(Bytes::new()).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        asked += 10;
+        assert!(asked <= 2 * CUTS.end(), "nothing ends it");
+    }
+    assert!(asked >= 900, "{asked}");
+}
+
+#[tokio::test]
 async fn streams_that_are_answered_are_no_flood() {
     let rig = Rig::new("no-flood");
     rig.knows(2, None);
