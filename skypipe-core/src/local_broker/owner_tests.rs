@@ -107,9 +107,12 @@ async fn what_is_removed_makes_room() {
     write(&first, 3 * MIB / RECORD.len() as u64, WriterOptions::default()).await.unwrap();
     let writing = waiting(&pipe(&broker, ANNA, "second")).await;
     first.remove().await.unwrap();
-    while pipe(&broker, ANNA, "second").stat().await.unwrap().bytes < 4 * MIB {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let grows = async {
+        while pipe(&broker, ANNA, "second").stat().await.unwrap().bytes < 4 * MIB {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(SOON, grows).await.expect("the other pipe goes on");
     writing.abort();
 }
 
