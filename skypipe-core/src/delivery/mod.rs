@@ -23,4 +23,5 @@ mod writers;
 pub use default::{Counts, DefaultPipe, Effect, Extent, Next};
 pub use fact::{Closed, Fact, Held, Place};
 pub use ranges::Ranges;
+pub use room::Room;
 pub use writers::{Came, conflict};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::delivery::{Closed, DefaultPipe, Fact};
+use crate::delivery::{Closed, DefaultPipe, Fact, Room};
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Lsn, PipeId, Seq};
@@ -20,6 +20,7 @@ use super::LocalBrokerOptions;
 use super::cell::{Cell, SharedCell};
 use super::closed::ClosedSessions;
 use super::directory::Directory;
+use super::owners::Owners;
 use super::pressure;
 use super::timers::Timers;
 use super::vanished;
@@ -35,13 +36,14 @@ pub(super) struct Shared {
     /// See [`LocalBrokerOptions::pipe_bytes_max`].
     pub(super) pipe_bytes_max: u64,
     pub(super) memory: Memory,
+    pub(super) owners: Owners,
     directory: Mutex<Directory>,
     closed: Mutex<ClosedSessions>,
     next_pipe: AtomicU64,
     /// The program is about to stop: broken links mean nothing.
     draining: AtomicBool,
-    /// Why the log waits for room, and since when.
-    stalled: Mutex<Option<(Code, Time)>>,
+    /// Since when the log waits for room on its disk.
+    stalled: Mutex<Option<Time>>,
     /// The log failed: nothing can be promised any more.
     failed: OnceLock<(Code, String)>,
     /// The log failed.
@@ -67,6 +69,7 @@ impl Shared {
             timers: Timers::default(),
             pipe_bytes_max: options.pipe_bytes_max,
             memory: options.memory.clone(),
+            owners: Owners::default(),
             directory: Mutex::default(),
             closed: Mutex::new(recovery.closed),
             next_pipe: AtomicU64::new(newest + 1),
@@ -112,11 +115,13 @@ impl Shared {
         if let Some(error) = self.failure() {
             machine.turn_read_only(&error);
         }
-        if let Some((code, since)) = *lock(&self.stalled) {
-            machine.waits_for_room(code, since);
+        let account = self.owners.account(pipe.owner);
+        machine.quota(account.is_full().then_some(Room::Owner), self.env.now());
+        if let Some(since) = *lock(&self.stalled) {
+            machine.waits_for_room(Room::Disk, since);
         }
         machine.writers_may(pressure::window(self));
-        Arc::new(Cell::new(id, machine, &self.memory))
+        Arc::new(Cell::new(id, machine, account, &self.memory))
     }
 
     /// Remembers the last number of a session, in the log as well.
@@ -162,7 +167,8 @@ impl Shared {
             }
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
-        let cell = Arc::new(Cell::new(id, pipe, &self.memory));
+        let account = self.owners.account(pipe.pipe().owner);
+        let cell = Arc::new(Cell::new(id, pipe, account, &self.memory));
         self.directory().insert(cell.clone());
         // It may be gone already: killed between the last taking and the word that nothing is left.
         cell.recovered(self);
@@ -199,7 +205,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.timers.stop();
+        self.timers.look();
     }
 }
 
@@ -225,15 +231,15 @@ impl LogOwner for Shared {
         }
     }
 
-    fn stalled(&self, reason: &Error) {
-        let (code, now) = (reason.code(), self.env.now());
-        *lock(&self.stalled) = Some((code, now));
-        self.to_all(|pipe| pipe.waits_for_room(code, now));
+    fn stalled(&self, _: &Error) {
+        let now = self.env.now();
+        *lock(&self.stalled) = Some(now);
+        self.to_all(|pipe| pipe.waits_for_room(Room::Disk, now));
     }
 
     fn resumed(&self) {
         *lock(&self.stalled) = None;
-        self.to_all(|pipe| pipe.has_room(Code::NoSpace));
+        self.to_all(|pipe| pipe.has_room(Room::Disk));
     }
 
     fn failed(&self, error: &Error) {
