@@ -26,7 +26,6 @@ mod ready;
 mod relief;
 mod shell;
 mod signals;
-mod size;
 mod starter;
 mod startup;
 mod status;

@@ -12,7 +12,7 @@ use crate::error::{Code, Error};
 use crate::gatekeeper::Gatekeeper;
 use crate::name::{Owner, PipeRef};
 
-/// Lets each caller do what its grants allow, and nothing else. It resolves whose pipe is meant: a name without owner is one of
+/// Lets each caller do what its grants allow, and nothing else, and says what the owner of the pipe may have. It resolves whose pipe is meant: a name without owner is one of
 /// the caller's namespace, and a key of the relay's owner means the relay owner's pipes.
 ///
 /// A pipe that is forbidden is refused before it is looked for, so nobody learns from here whether it exists.
@@ -46,7 +46,8 @@ impl Access {
         if !what(&rights) {
             return Err(no_access());
         }
-        Ok((Caller { rights, ..caller.clone() }, pipe))
+        let limits = Some(self.gatekeeper.limits(pipe.owner));
+        Ok((Caller { rights, limits, ..caller.clone() }, pipe))
     }
 
     /// What the caller may see of a page.

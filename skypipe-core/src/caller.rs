@@ -17,6 +17,8 @@ pub struct Caller {
     pub rights: Rights,
     /// What the caller may do with which pipes; none means with every pipe of its own namespace everything.
     pub grants: Option<Arc<[Grant]>>,
+    /// What the owner of the pipe of this call may have. An access check fills it in; none where nobody says, and what was said last holds.
+    pub limits: Option<OwnerLimits>,
     /// Whether the caller may invite, and list, add and revoke keys.
     pub admin: bool,
     /// What is at the other end, which decides how a broken link is understood.
@@ -31,6 +33,7 @@ impl Caller {
             namespace: Owner::SELF,
             rights: Rights::ALL,
             grants: None,
+            limits: None,
             admin: true,
             peer: Peer::InProcess,
         }
@@ -101,6 +104,21 @@ impl Rights {
             create: self.create || other.create,
         }
     }
+}
+
+/// What an owner may have at a broker, all its pipes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OwnerLimits {
+    /// Bytes on disk; past it writers to any of its pipes wait.
+    pub bytes_max: u64,
+    /// Pipes; one more is refused.
+    pub pipes_max: u64,
+}
+
+impl OwnerLimits {
+    /// As much as the disk and the memory of the broker hold.
+    pub const NONE: Self = Self { bytes_max: u64::MAX, pipes_max: u64::MAX };
 }
 
 /// What is at the other end of a link.

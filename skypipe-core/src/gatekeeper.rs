@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use crate::caller::{Caller, Grant, Rights};
+use crate::caller::{Caller, Grant, OwnerLimits, Rights};
 use crate::error::Error;
 use crate::identity::{KeyPair, PublicKey};
 use crate::name::{Owner, Pattern};
@@ -26,6 +26,16 @@ pub trait Gatekeeper: Send + Sync {
 
     /// Whose pipes are meant by this key as an owner: [`Owner::SELF`] for a key of the relay's owner.
     fn owner(&self, key: PublicKey) -> Owner;
+
+    /// What this owner's pipes may take together, whoever writes to them.
+    fn limits(&self, _owner: Owner) -> OwnerLimits {
+        OwnerLimits::NONE
+    }
+
+    /// Bytes a second that this key may write, over all its links; none means as many as it can.
+    fn rate(&self, _key: PublicKey) -> Option<u64> {
+        None
+    }
 
     /// Admits a key that was proved. A ticket that is good makes a key known that was not; coming again with the ticket that
     /// it came with uses nothing up. When this returns, that is on disk.
@@ -84,7 +94,7 @@ pub struct Admission {
     pub grants: Option<Arc<[Grant]>>,
     /// Whether it may invite, and list, add and revoke keys.
     pub admin: bool,
-    /// Resolves when this is true no longer: the key was revoked, has expired, or its line was changed.
+    /// Resolves when this is true no longer: the key was revoked, has expired, or its line was changed, the limits in it included.
     pub revoked: BoxFuture<'static, ()>,
 }
 

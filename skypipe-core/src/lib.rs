@@ -147,6 +147,8 @@ mod record;
 pub use record::*;
 
 // What it may cost.
+mod bucket;
+pub use bucket::*;
 mod budget;
 pub use budget::*;
 

@@ -9,6 +9,7 @@
 mod admit;
 #[cfg(test)]
 mod admit_tests;
+mod flooders;
 mod limits;
 mod link;
 mod over;
@@ -16,6 +17,7 @@ mod paced;
 mod passing;
 mod penalties;
 mod pump;
+mod rates;
 mod source;
 mod state;
 mod stream;

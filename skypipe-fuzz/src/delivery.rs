@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use arbitrary::{Arbitrary, Unstructured};
 use skypipe_core::delivery::limits::{LIVE_WINDOW_BYTES, WRITER_CREDIT_BYTES};
-use skypipe_core::delivery::{DefaultPipe, Effect, Fact, Next};
+use skypipe_core::delivery::{DefaultPipe, Effect, Fact, Next, Room};
 use skypipe_core::{
-    BATCH_BYTES_MAX, Batch, BatchBuilder, Code, EndKind, Epoch, Holder, ItemDigest, ItemNo, Notice, OnTape, PipeName,
+    BATCH_BYTES_MAX, Batch, BatchBuilder, EndKind, Epoch, Holder, ItemDigest, ItemNo, Notice, OnTape, PipeName,
     PipeRef, ReaderAttach, ReaderCursor, ReaderDown, Seq, SessionId, Take, Time, WriterResume,
 };
 
@@ -185,11 +185,11 @@ impl Run {
             Step::Lost(number) => {
                 self.pipe.lost(if number & 1 == 0 { session(number) } else { reader_session(number) })
             }
-            Step::Uses(bytes, most) => self.pipe.uses(bytes.get(), most.get(), self.now),
-            Step::Full(disk) => {
-                self.pipe.waits_for_room(if disk { Code::NoSpace } else { Code::Quota }, self.now);
+            Step::Uses(bytes, most) => {
+                self.pipe.quota((bytes.get() >= most.get()).then_some(Room::Pipe), self.now);
             }
-            Step::Room(disk) => self.pipe.has_room(if disk { Code::NoSpace } else { Code::Quota }),
+            Step::Full(disk) => self.pipe.waits_for_room(if disk { Room::Disk } else { Room::Owner }, self.now),
+            Step::Room(disk) => self.pipe.has_room(if disk { Room::Disk } else { Room::Owner }),
             Step::Say => self.pipe.say_to_writers(&Notice::HasRoom),
             Step::Remove => self.pipe.remove(),
             Step::Flush => self.pipe.flush(),

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use skypipe_core::delivery::limits::OWNER_BYTES_MAX;
 use skypipe_core::wire::constants::{KEY_LINE_PREFIX_BYTES, KEYS_BYTES_MAX, KEYS_MAX};
-use skypipe_core::{Code, Error, Grant, Owner, Pattern, PublicKey, Rights, WallTime};
+use skypipe_core::{Code, Error, Grant, Owner, OwnerLimits, Pattern, PublicKey, Rights, WallTime};
 
 use crate::entry::{ActsFor, Entry};
 use crate::openssh::fingerprint;
@@ -41,6 +42,10 @@ pub struct Admitted {
     pub grants: Option<Arc<[Grant]>>,
     /// Whether it may invite, and list, add and revoke keys.
     pub admin: bool,
+    /// What the pipes of its namespace may take together.
+    pub limits: OwnerLimits,
+    /// Bytes a second that it may write.
+    pub rate: Option<u64>,
 }
 
 impl AllowList {
@@ -126,7 +131,20 @@ impl AllowList {
                 "the time for which this relay admits your key is over: ask its owner",
             ));
         }
-        Ok(Admitted { namespace: self.owner(key), grants: self.grants(entry), admin: entry.admin })
+        let (namespace, grants) = (self.owner(key), self.grants(entry));
+        let (limits, rate) = (self.limits(namespace), entry.limits.rate);
+        Ok(Admitted { namespace, grants, admin: entry.admin, limits, rate })
+    }
+
+    /// What the pipes of this owner may take together. The relay's owner has the whole disk.
+    pub fn limits(&self, owner: Owner) -> OwnerLimits {
+        let mut limits = OwnerLimits::NONE;
+        if let Owner(Some(key)) = owner {
+            let own = self.get(PublicKey(key)).map(|entry| entry.limits).unwrap_or_default();
+            limits.bytes_max = own.quota.unwrap_or(OWNER_BYTES_MAX);
+            limits.pipes_max = own.max_pipes.unwrap_or(limits.pipes_max);
+        }
+        limits
     }
 
     /// Whether somebody is left at `now` who may administer the relay.
@@ -327,6 +345,20 @@ mod tests {
         assert!(list.admitted(key(1), NOW).unwrap_err().text().contains("over"));
         assert!(list.admitted(key(2), NOW).is_ok() && !list.has_admin(NOW));
         assert!(list.expires_between(WallTime(NOW.0 - 1001), NOW) && !list.expires_between(NOW, WallTime(NOW.0 + 999)));
+    }
+
+    #[test]
+    fn the_line_of_a_namespace_says_what_it_may_have_whoever_acts_for_it() {
+        let acts = format!("owner=\"{}\",rate=\"1K\"", key(1));
+        let list = list(&[("quota=\"1M\",max-pipes=\"3\"", 1), (&acts, 2), ("", 3), ("owner=\"relay\"", 4)]);
+        let limits = |seed| list.admitted(key(seed), NOW).unwrap().limits;
+        assert_eq!((limits(1).bytes_max, limits(1).pipes_max), (1 << 20, 3));
+        assert_eq!(limits(2), limits(1));
+        assert_eq!((limits(3).bytes_max, limits(3).pipes_max), (OWNER_BYTES_MAX, u64::MAX));
+        assert_eq!(limits(4), OwnerLimits::NONE);
+        assert_eq!(list.limits(own(9)), limits(3), "of who has no line the same");
+        let rate = |seed| list.admitted(key(seed), NOW).unwrap().rate;
+        assert_eq!((rate(1), rate(2)), (None, Some(1024)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use skypipe_core::wire::constants::INVITE_PATTERNS_MAX;
 use skypipe_core::{Code, Error, Pattern, PublicKey, WallTime};
 
 use crate::options::{self, Opt};
+use crate::size::{parse_size, size_text};
 use crate::{expiry, openssh, pattern};
 
 /// What one line says: a key, and what it may do.
@@ -25,6 +26,8 @@ pub struct Entry {
     pub write: bool,
     /// From when on it is not admitted any more.
     pub expires: Option<WallTime>,
+    /// How much of everything it may have.
+    pub limits: KeyLimits,
     /// What stands behind the key.
     pub comment: String,
 }
@@ -49,14 +52,25 @@ pub struct PipesOf {
     pub pattern: Pattern,
 }
 
+/// How much a key may have; none of them means what the relay gives by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// Bytes that its pipes may have on disk together: `quota="10G"`.
+    pub quota: Option<u64>,
+    /// Pipes that it may have: `max-pipes="1000"`.
+    pub max_pipes: Option<u64>,
+    /// Bytes a second that it may write, to whatever pipes: `rate="10M"`.
+    pub rate: Option<u64>,
+}
+
 /// Most patterns of a line: as many as an invitation may name.
 pub const PATTERNS_MAX: usize = INVITE_PATTERNS_MAX;
 
 impl Entry {
     /// A key that acts for itself, with all rights to its own pipes.
     pub fn new(key: PublicKey, comment: impl Into<String>) -> Self {
-        let (acts, pipes, comment) = (ActsFor::Itself, Vec::new(), comment.into());
-        Self { key, admin: false, acts, pipes, read: true, write: true, expires: None, comment }
+        let (acts, pipes, limits, comment) = (ActsFor::Itself, Vec::new(), KeyLimits::default(), comment.into());
+        Self { key, admin: false, acts, pipes, read: true, write: true, expires: None, limits, comment }
     }
 
     /// Reads a line.
@@ -77,6 +91,12 @@ impl Entry {
         }
         if !entry.read && !entry.write {
             (entry.read, entry.write) = (true, true);
+        }
+        let KeyLimits { quota, max_pipes, .. } = entry.limits;
+        if entry.acts != ActsFor::Itself && (quota.is_some() || max_pipes.is_some()) {
+            return Err(bad(
+                "`quota` and `max-pipes` stand in the line of the key whose pipes they are, without `owner`",
+            ));
         }
         Ok(entry)
     }
@@ -105,8 +125,11 @@ impl Entry {
             ("owner", Some(key)) => self.acts = ActsFor::Key(key_of(key)?),
             ("pipes", Some(list)) => self.pipes = pipes(list)?,
             ("expiry-time", Some(time)) => self.expires = Some(expiry::parse(time)?),
+            ("quota", Some(size)) => self.limits.quota = Some(bytes(option, size)?),
+            ("rate", Some(size)) => self.limits.rate = Some(bytes(option, size)?),
+            ("max-pipes", Some(count)) => self.limits.max_pipes = Some(pipes_max(count)?),
             ("admin" | "read" | "write", Some(_)) => return Err(bad(format!("`{}` takes no value", option.name))),
-            ("owner" | "pipes" | "expiry-time", None) => {
+            ("owner" | "pipes" | "expiry-time" | "quota" | "max-pipes" | "rate", None) => {
                 return Err(bad(format!("`{}` needs a value: {}=\"…\"", option.name, option.name)));
             }
             _ => return Err(bad(format!("unknown option `{}`", shown(&option.name)))),
@@ -132,6 +155,10 @@ impl Entry {
             options.push(if self.read { "read" } else { "write" }.to_owned());
         }
         options.extend(self.expires.map(|at| format!("expiry-time=\"{}\"", expiry::to_text(at))));
+        let KeyLimits { quota, max_pipes, rate } = self.limits;
+        options.extend(quota.map(|bytes| format!("quota=\"{}\"", size_text(bytes))));
+        options.extend(max_pipes.map(|count| format!("max-pipes=\"{count}\"")));
+        options.extend(rate.map(|bytes| format!("rate=\"{}\"", size_text(bytes))));
         Ok(options)
     }
 }
@@ -169,6 +196,19 @@ fn pipes(list: &str) -> Result<Vec<PipesOf>, Error> {
         return Err(bad(format!("more than {PATTERNS_MAX} patterns")));
     }
     Ok(pipes)
+}
+
+fn bytes(option: &Opt, size: &str) -> Result<u64, Error> {
+    match parse_size(size) {
+        Ok(0) => Err(bad(format!("`{}` is at least 1", option.name))),
+        Ok(bytes) => Ok(bytes),
+        Err(why) => Err(bad(format!("`{}`: {why}", option.name))),
+    }
+}
+
+fn pipes_max(count: &str) -> Result<u64, Error> {
+    let count = count.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| bad("`max-pipes` is a number from 1 on, such as 1000"))
 }
 
 fn key_of(text: &str) -> Result<PublicKey, Error> {
@@ -214,6 +254,9 @@ mod tests {
         assert_eq!(entry.pipes[1].owner, Some(key(2)));
         assert_eq!(parse(&format!("owner=\"{}\"", key(3))).unwrap().acts, ActsFor::Key(key(3)));
         assert!(parse("WRITE").unwrap().write && !parse("write").unwrap().read);
+        let limited = parse("quota=\"10G\",max-pipes=\"1000\",rate=\"512K\"").unwrap().limits;
+        assert_eq!(limited, KeyLimits { quota: Some(10 << 30), max_pipes: Some(1000), rate: Some(512 << 10) });
+        assert_eq!(parse("owner=\"relay\",rate=\"1M\"").unwrap().limits.rate, Some(1 << 20));
         let both = parse("read,write").unwrap();
         assert!(both.read && both.write);
         let entry = parse("expiry-time=\"202001010000Z\"").unwrap();
@@ -235,6 +278,16 @@ mod tests {
             ("pipes=\"@x\"", "@KEY/PATTERN"),
             ("owner=\"me\"", "not a key"),
             ("expiry-time=\"tomorrow\"", "YYYYMMDD"),
+            ("quota", "needs a value"),
+            ("quota=\"much\"", "`quota`: a size is"),
+            ("quota=\"0\"", "at least 1"),
+            ("rate=\"-1\"", "`rate`: a size is"),
+            ("rate=\"99999999T\"", "more than there is"),
+            ("max-pipes=\"0\"", "from 1 on"),
+            ("max-pipes=\"10K\"", "from 1 on"),
+            ("rate=\"1M\",rate=\"2M\"", "twice"),
+            ("owner=\"relay\",quota=\"1G\"", "without `owner`"),
+            ("max-pipes=\"1\",owner=\"relay\"", "without `owner`"),
             ("pipes=\"a", "quote"),
             (&format!("{}=\"a\"", "x".repeat(900)), "unknown option"),
             (&format!("pipes=\"{}\"", vec!["a"; 65].join(",")), "more than 64"),
@@ -255,12 +308,20 @@ mod tests {
         fn a_line_survives_its_text(
             admin: bool, acts in 0u8..3, patterns in prop::collection::vec(("(a|b c|\\*|\\*\\*)(/(ü|\\*\\*))?", any::<bool>()), 0..4),
             rights in 0u8..3, expires in prop::option::of(0u64..4_000_000_000), comment in "[a-z@ ]{0,12}",
+            (quota, max_pipes, rate) in any::<(Option<std::num::NonZeroU64>, Option<std::num::NonZeroU64>, Option<std::num::NonZeroU64>)>(),
         ) {
             let acts = [ActsFor::Itself, ActsFor::Relay, ActsFor::Key(key(2))][acts as usize];
             let pipes = patterns.iter().map(|(p, other)| PipesOf {
                 owner: other.then(|| key(3)), pattern: pattern::parse(p).unwrap(),
             }).collect();
+            let own = acts == ActsFor::Itself;
+            let limits = KeyLimits {
+                quota: quota.filter(|_| own).map(Into::into),
+                max_pipes: max_pipes.filter(|_| own).map(Into::into),
+                rate: rate.map(Into::into),
+            };
             let entry = Entry {
+                limits,
                 key: key(1), admin, acts, pipes, read: rights != 1, write: rights != 2,
                 expires: expires.map(|s| WallTime(s * 1000)), comment: comment.trim().to_owned(),
             };

@@ -3,7 +3,7 @@
 use skypipe_core::{Code, Error, PublicKey, WallTime};
 
 use crate::allow_list::AllowList;
-use crate::entry::{ActsFor, Entry, PATTERNS_MAX, PipesOf};
+use crate::entry::{ActsFor, Entry, KeyLimits, PATTERNS_MAX, PipesOf};
 use crate::expiry;
 use crate::ticket_book::TicketBook;
 use crate::token::Terms;
@@ -32,7 +32,9 @@ pub(crate) fn join(
     let granted = granted(key, terms, comment);
     let entry = match list.get(key) {
         None => granted,
-        Some(line) if line.is_expired(now) => Entry { comment: line.comment.clone(), ..granted },
+        Some(line) if line.is_expired(now) => {
+            Entry { limits: kept(line, &granted), comment: line.comment.clone(), ..granted }
+        }
         Some(line) => match widen(list, line, granted)? {
             None => return Ok(()),
             Some(wider) => wider,
@@ -69,7 +71,8 @@ fn widen(list: &AllowList, line: &Entry, granted: Entry) -> Result<Option<Entry>
         return Ok(None);
     }
     if has_all {
-        return Ok(Some(Entry { admin: line.admin, acts: line.acts, comment: line.comment.clone(), ..granted }));
+        let (acts, limits, comment) = (line.acts, line.limits, line.comment.clone());
+        return Ok(Some(Entry { admin: line.admin, acts, limits, comment, ..granted }));
     }
     let mut wider = line.clone();
     if (line.read, line.write) == (granted.read, granted.write) {
@@ -84,6 +87,14 @@ fn widen(list: &AllowList, line: &Entry, granted: Entry) -> Result<Option<Entry>
         return Err(not_together());
     }
     Ok((wider != *line).then_some(wider))
+}
+
+/// The limits of a line that is replaced. How much a namespace holds stands in no other line than its own.
+fn kept(line: &Entry, granted: &Entry) -> KeyLimits {
+    match granted.acts {
+        ActsFor::Itself => line.limits,
+        _ => KeyLimits { rate: line.limits.rate, ..KeyLimits::default() },
+    }
 }
 
 fn covers(wide: &Entry, narrow: &Entry) -> bool {
@@ -191,6 +202,8 @@ mod tests {
                 "owner=\"relay\",expiry-time=\"20330101000000Z\"",
             ),
             ("owner=\"relay\",expiry-time=\"20330101000000Z\"", &[], "rw", "owner=\"relay\""),
+            ("owner=\"relay\",read,rate=\"1M\"", &[], "rw", "owner=\"relay\",rate=\"1M\""),
+            ("quota=\"1G\",rate=\"1M\",expiry-time=\"20200101000000Z\"", &[], "rw", "owner=\"relay\",rate=\"1M\""),
             ("admin,owner=\"relay\",expiry-time=\"20200101000000Z\"", &["a"], "r", "owner=\"relay\",pipes=\"a\",read"),
         ] {
             assert_eq!(line_after(Some(before), &[(pipes, rights)]).unwrap(), after, "{before}");

@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use skypipe_core::{Admission, Caller, Code, Env, Error, Gatekeeper, Invite, KeyPair, Owner, PublicKey, WallTime};
+use skypipe_core::{
+    Admission, Caller, Code, Env, Error, Gatekeeper, Invite, KeyPair, Owner, OwnerLimits, PublicKey, WallTime,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -142,6 +144,14 @@ impl Gatekeeper for KeyFolder {
 
     fn owner(&self, key: PublicKey) -> Owner {
         self.shared.known().list.owner(key)
+    }
+
+    fn limits(&self, owner: Owner) -> OwnerLimits {
+        self.shared.known().list.limits(owner)
+    }
+
+    fn rate(&self, key: PublicKey) -> Option<u64> {
+        self.shared.known().list.get(key).and_then(|entry| entry.limits.rate)
     }
 
     async fn admit(&self, key: PublicKey, ticket: Option<Bytes>) -> Result<Admission, Error> {
@@ -293,8 +303,8 @@ impl Shared {
     }
 
     fn admission(&self, key: PublicKey) -> Result<Admission, Error> {
-        let Admitted { namespace, grants, admin } = self.known().list.admitted(key, self.clock.now())?;
-        let admitted = Admitted { namespace, grants: grants.clone(), admin };
+        let admitted = self.known().list.admitted(key, self.clock.now())?;
+        let Admitted { namespace, grants, admin, .. } = admitted.clone();
         let revoked = revoked(self.known.subscribe(), self.clock.clone(), key, admitted);
         Ok(Admission { namespace, grants, admin, revoked })
     }
@@ -381,6 +391,9 @@ fn first_list(owner: Option<(PublicKey, String)>) -> Result<String, Error> {
         #   owner=\"relay\" | owner=\"KEY\"   whose pipes it uses (else its own)\n\
         #   pipes=\"logs/**,@KEY/jobs\"      which of them (else all)\n\
         #   read, write                    what with them (else both)\n\
+        #   quota=\"10G\"                    how much its pipes hold (else 16G)\n\
+        #   max-pipes=\"1000\"               how many it has\n\
+        #   rate=\"10M\"                     bytes a second that it writes\n\
         #   expiry-time=\"YYYYMMDDHHMMZ\"    until when\n\
         #   admin                          may invite, and change this list\n"
         .to_owned();

@@ -50,8 +50,11 @@ mod expiry;
 mod options;
 mod pattern;
 
+mod size;
+pub use size::parse_size;
+
 mod entry;
-pub use entry::{ActsFor, Entry, PATTERNS_MAX, PipesOf};
+pub use entry::{ActsFor, Entry, KeyLimits, PATTERNS_MAX, PipesOf};
 
 mod allow_list;
 pub use allow_list::{Admitted, AllowList, LIST_BYTES_MAX};

@@ -138,7 +138,7 @@ async fn files_that_others_may_write_and_lists_that_cannot_be_read_stop_the_star
         assert!(error.code() == Code::Key && error.text().contains(says), "{error}");
     };
     fs::write(&list, format!("{good}{}", line("no-pty", 1))).unwrap();
-    refuses("line 8: unknown option `no-pty`");
+    refuses("line 11: unknown option `no-pty`");
     fs::write(&list, good).unwrap();
     fs::set_permissions(&list, fs::Permissions::from_mode(0o666)).unwrap();
     refuses("chmod 600");
@@ -288,9 +288,9 @@ async fn a_list_that_cannot_be_read_changes_nothing_and_is_told_once() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(rig.admit(0, None).await.is_ok(), "the last good list counts");
     assert_eq!(told.lock().unwrap().len(), 1);
-    assert!(told.lock().unwrap()[0].contains("authorized_keys line 8"));
+    assert!(told.lock().unwrap()[0].contains("authorized_keys line 11"));
     let error = rig.refused(1, Some(&ticket)).await;
-    assert!(!error.text().contains("line 8") && !error.text().contains(rig.dir.path().to_str().unwrap()), "{error}");
+    assert!(!error.text().contains("line 11") && !error.text().contains(rig.dir.path().to_str().unwrap()), "{error}");
     assert!(rig.list().ends_with("nonsense\n"), "and is not written over");
     assert!(rig.keys.reload().is_err());
     rig.edit(|list| list.replace("nonsense\n", ""));

@@ -145,6 +145,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             ("P5b", "stalled readers"),
             ("P5c", "MiB that nobody reads"),
             ("P5d", "seconds of adversaries"),
+            ("P6", "rounds beside a flood of cut streams"),
             ("P13", "operations of strangers"),
             ("P14", "rounds of secrets"),
         ],

@@ -9,7 +9,6 @@ use skypipe_core::{Code, Error, MEMORY_BYTES_MIN};
 
 use super::{JsonArgs, duration, not_yet};
 use crate::listen::{Listen, Public};
-use crate::size;
 
 /// `skypipe relay`
 #[derive(Args, Debug)]
@@ -132,7 +131,7 @@ pub(crate) enum KeysVerb {
 
 /// A size that a relay can do with.
 fn memory(text: &str) -> Result<u64, String> {
-    let bytes = size::parse(text)?;
+    let bytes = skypipe_keys::parse_size(text)?;
     if bytes < MEMORY_BYTES_MIN {
         Err(format!("a relay needs at least {}M", MEMORY_BYTES_MIN >> 20))
     } else {

@@ -76,14 +76,17 @@ fn killed_at(call: &str, nth: u64, rounds: u64) -> Result<Option<u64>, String> {
     let known = workload.known();
     let ended = clients(async {
         let next = next_when_gone(&mut relay, &home, &known);
-        let work = workload.run();
+        // Its last calls may come as late as what was kept is read.
+        let work = async {
+            let mut errors = workload.run().await;
+            errors.extend(workload.read_what_was_kept().await.err());
+            errors
+        };
         tokio::pin!(next, work);
-        let (next, errors) = tokio::select! {
+        tokio::select! {
             next = &mut next => (Some(next), work.await),
             errors = &mut work => (None, errors),
-        };
-        let kept = workload.read_what_was_kept().await;
-        (next, errors.into_iter().chain(kept.err()).collect::<Vec<_>>())
+        }
     });
     let Some((next, errors)) = ended else { return Err(format!("{call} {nth}: it hangs")) };
     let acknowledged = next.map(|(relay, acknowledged)| {

@@ -30,6 +30,11 @@ pub const SAY_FULL_AFTER: Duration = Duration::from_secs(1);
 pub const IDLE_READER_LOST: Duration = Duration::from_secs(10 * 60);
 /// Bytes one pipe may have in the log, unless the broker is told otherwise.
 pub const PIPE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Bytes the pipes of one key may have in the log together, unless its line says otherwise: one pipe that is full. The relay's owner has the disk.
+pub const OWNER_BYTES_MAX: u64 = PIPE_BYTES_MAX;
+/// Room that an owner whose quota was used up must have again before its writers go on, where that is less than a sixteenth of the quota:
+/// each change is a look at all its pipes.
+pub const OWNER_ROOM_STEP: u64 = 4 * 1024 * 1024;
 /// The last numbers of an ended session are known this long.
 pub const CLOSED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most ended sessions whose last numbers are known: 64 bytes each, and more than end in the seconds a lost acknowledgement

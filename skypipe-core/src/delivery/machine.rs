@@ -12,6 +12,7 @@ use crate::time::{Time, WallTime};
 
 use super::default::{Counts, DefaultPipe, Effect, Extent, Next};
 use super::fact::Fact;
+use super::room::Room;
 use super::tape::TapePipe;
 use super::writers::Came;
 
@@ -68,12 +69,12 @@ impl Machine {
         fn replay(self: &mut Self, fact: Fact);
         /// All facts of the pipe as of now, as one, appended.
         fn log_snapshot(self: &mut Self);
-        /// The pipe has so many bytes in the log, of so many that it may have.
-        fn uses(self: &mut Self, bytes: u64, bytes_max: u64, now: Time);
+        /// Which quota is used up now, if one is.
+        fn quota(self: &mut Self, used_up: Option<Room>, now: Time);
         /// Writers wait from now on.
-        fn waits_for_room(self: &mut Self, code: Code, now: Time);
+        fn waits_for_room(self: &mut Self, room: Room, now: Time);
         /// There is room again of this kind.
-        fn has_room(self: &mut Self, code: Code);
+        fn has_room(self: &mut Self, room: Room);
         /// Whether writers wait for room.
         fn waits(self: &Self) -> bool;
         /// The log failed.

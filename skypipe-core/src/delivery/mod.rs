@@ -26,5 +26,6 @@ pub use default::{Counts, DefaultPipe, Effect, Extent, Next};
 pub use fact::{Closed, Fact, Held, Place};
 pub use machine::Machine;
 pub use ranges::Ranges;
+pub use room::Room;
 pub use tape::{TapeMark, TapePipe};
 pub use writers::{Came, conflict};

@@ -1,4 +1,4 @@
-//! What happens when there is no room: in the pipe's quota, or on the disk.
+//! What happens when there is no room: in the quota of the pipe or of its owner, or on the disk.
 //!
 //! What some reader has acknowledged goes first, and readers that were behind are told the gap. Only records that nobody has acknowledged
 //! make a writer wait, and it goes on by itself.
@@ -13,32 +13,62 @@ use super::limits::{IDLE_READER_LOST, SAY_FULL_AFTER};
 use super::read_only::NEVER;
 use super::reader::{Holds, Reader};
 
+/// What there may be no room in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// The pipe has all the bytes in the log that it may have.
+    Pipe,
+    /// All pipes of its owner together have.
+    Owner,
+    /// The disk of the log is full.
+    Disk,
+}
+
+impl Room {
+    fn code(self) -> Code {
+        match self {
+            Self::Pipe | Self::Owner => Code::Quota,
+            Self::Disk => Code::NoSpace,
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Pipe => "the pipe's quota is used up",
+            Self::Owner => "the owner's quota is used up",
+            Self::Disk => "the relay's disk is full",
+        }
+    }
+
+    pub(super) fn notice(self) -> Notice {
+        Notice::WaitsForRoom { code: self.code(), text: self.reason().to_owned() }
+    }
+}
+
 /// Why and since when writers wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Full {
-    code: Code,
+    room: Room,
     since: Time,
     told: bool,
 }
 
 impl DefaultPipe {
-    /// The pipe has so many bytes in the log, of so many that it may have.
-    pub fn uses(&mut self, bytes: u64, bytes_max: u64, now: Time) {
-        if bytes < bytes_max {
-            return self.has_room(Code::Quota);
-        }
+    /// Which quota is used up now, if one is.
+    pub fn quota(&mut self, used_up: Option<Room>, now: Time) {
+        let Some(room) = used_up else { return self.room_again(|room| room != Room::Disk) };
         self.forget_acknowledged();
-        self.waits_for_room(Code::Quota, now);
+        self.waits_for_room(room, now);
     }
 
     /// Writers wait from now on: `E_QUOTA`, or `E_NO_SPACE` on the disk.
-    pub fn waits_for_room(&mut self, code: Code, now: Time) {
-        let known = self.full.is_some_and(|full| full.code == code || full.code == Code::NoSpace);
+    pub fn waits_for_room(&mut self, room: Room, now: Time) {
+        let known = self.full.is_some_and(|full| full.room == room || full.room == Room::Disk);
         if known || self.read_only.is_some() {
             return;
         }
-        self.full = Some(Full { code, since: now, told: false });
-        if code == Code::NoSpace {
+        self.full = Some(Full { room, since: now, told: false });
+        if room == Room::Disk {
             // Who waits for the log to say that it joined need not wait any more.
             let sessions: Vec<SessionId> = self.writers.keys().chain(self.readers.keys()).copied().collect();
             sessions.into_iter().for_each(|session| self.wake(session));
@@ -47,8 +77,12 @@ impl DefaultPipe {
     }
 
     /// There is room again of this kind.
-    pub fn has_room(&mut self, code: Code) {
-        let Some(full) = self.full.take_if(|full| full.code == code) else { return };
+    pub fn has_room(&mut self, room: Room) {
+        self.room_again(|full| full == room);
+    }
+
+    fn room_again(&mut self, of: impl Fn(Room) -> bool) {
+        let Some(full) = self.full.take_if(|full| of(full.room)) else { return };
         if full.told {
             self.say_to_writers(&Notice::HasRoom);
         }
@@ -60,9 +94,8 @@ impl DefaultPipe {
     /// Tells a writer that comes while others wait what they were told.
     pub(super) fn say_full(&mut self, no: ItemNo) {
         let Some(full) = self.full.filter(|full| full.told) else { return };
-        let notice = Notice::WaitsForRoom { code: full.code, text: reason(full.code).to_owned() };
         if let Some(item) = self.items.get_mut(&no) {
-            item.notify(notice);
+            item.notify(full.room.notice());
         }
     }
 
@@ -74,7 +107,7 @@ impl DefaultPipe {
     /// Up to which entry whoever joined is there. On a full disk nobody waits for the log to say so, or nobody could read what makes
     /// room: should the relay crash meanwhile, who joined goes on as somebody new and hears of it.
     pub(super) fn confirmed(&self) -> u64 {
-        let is_disk_full = self.full.is_some_and(|full| full.code == Code::NoSpace);
+        let is_disk_full = self.full.is_some_and(|full| full.room == Room::Disk);
         if is_disk_full || self.read_only.is_some() { NEVER } else { self.durable }
     }
 
@@ -93,8 +126,8 @@ impl DefaultPipe {
         let since = full.since;
         if !full.told && since.plus(SAY_FULL_AFTER) <= now {
             full.told = true;
-            let (code, text) = (full.code, reason(full.code).to_owned());
-            self.say_to_writers(&Notice::WaitsForRoom { code, text });
+            let notice = full.room.notice();
+            self.say_to_writers(&notice);
         }
         let idle = |reader: &Reader| {
             reader.holds_something() && reader.idle_since.unwrap_or(since).plus(IDLE_READER_LOST) <= now
@@ -116,13 +149,6 @@ impl DefaultPipe {
                 self.refresh(no);
             }
         }
-    }
-}
-
-pub(super) fn reason(code: Code) -> &'static str {
-    match code {
-        Code::NoSpace => "the relay's disk is full",
-        _ => "the pipe's quota is used up",
     }
 }
 

@@ -15,6 +15,7 @@ use crate::name::PipeRef;
 
 use super::cell::SharedCell;
 use super::halves::{self, Attached, Party};
+use super::owners::{self, Account};
 use super::shared::Shared;
 
 /// Attaches a writer; see [`crate::Broker::attach_writer`].
@@ -33,6 +34,7 @@ pub(super) async fn writer(
         return Ok(halves::of_closed_writer(welcome_of(closed)));
     }
     let _room = room(shared, pipe, attach.resume.is_none())?;
+    let _account = account(shared, caller, pipe);
     let cell = change(shared, pipe, attach.mode, |pipe| {
         pipe.attach_writer(session, epoch, attach.resume, holder)?;
         pipe.set(attach.settings);
@@ -58,6 +60,7 @@ pub(super) async fn reader(
     }
     let (session, epoch) = (attach.session, attach.epoch);
     let _room = room(shared, pipe, attach.resume.is_none())?;
+    let _account = account(shared, caller, pipe);
     let now = shared.env.now();
     let cell = change(shared, pipe, attach.mode, |pipe| {
         pipe.set(attach.tape.settings);
@@ -102,6 +105,16 @@ fn room(shared: &Shared, pipe: &PipeRef, is_new: bool) -> Result<Option<Reservat
     taken.map(Some).ok_or_else(refused)
 }
 
+/// The account of the pipe's owner, which may have what this caller says, if it says so. Held until the pipe holds it.
+fn account(shared: &Shared, caller: &Caller, pipe: &PipeRef) -> Arc<Account> {
+    let account = shared.owners.account(pipe.owner);
+    if caller.limits.is_some_and(|limits| account.may_have(limits)) {
+        shared.owners.changed(pipe.owner);
+        owners::follow(shared);
+    }
+    account
+}
+
 /// Only who may begin pipes attaches to one that does not exist. One that ceases to exist right behind this look is begun anew:
 /// who looked had a right to it, so nothing is told that was not known.
 fn exists_or_may(shared: &Shared, caller: &Caller, pipe: &PipeRef) -> Result<(), Error> {
@@ -131,7 +144,7 @@ fn welcome_of(closed: Closed) -> WriterWelcome {
     WriterWelcome { next: closed.next, ack, credit: 0, readers: 0, mode: Mode::Default }
 }
 
-/// Changes the pipe of this name, which begins to exist if it does not.
+/// Changes the pipe of this name, which begins to exist if it does not and its owner may have one more.
 pub(super) fn change(
     shared: &Arc<Shared>,
     pipe: &PipeRef,
@@ -141,11 +154,15 @@ pub(super) fn change(
     loop {
         let cell = {
             let mut directory = shared.directory();
-            directory.get(pipe).unwrap_or_else(|| {
-                let cell = shared.new_cell(pipe, mode.unwrap_or_default());
-                directory.insert(cell.clone());
-                cell
-            })
+            match directory.get(pipe) {
+                Some(cell) => cell,
+                None if shared.owners.account(pipe.owner).has_all_pipes() => return Err(too_many_pipes()),
+                None => {
+                    let cell = shared.new_cell(pipe, mode.unwrap_or_default());
+                    directory.insert(cell.clone());
+                    cell
+                }
+            }
         };
         // A pipe that ceased to exist meanwhile has left the directory: the next round makes a new one.
         let result = cell.change(shared, |machine| {
@@ -156,6 +173,10 @@ pub(super) fn change(
             return result.map(|()| cell);
         }
     }
+}
+
+fn too_many_pipes() -> Error {
+    Error::new(Code::Quota, "the owner of this pipe has as many pipes as it may")
 }
 
 fn holder(caller: &Caller) -> Holder {

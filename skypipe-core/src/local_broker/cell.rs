@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::broker::PipeStat;
 use crate::budget::Reservation;
-use crate::delivery::{Closed, Effect, Machine};
+use crate::delivery::{Closed, Effect, Machine, Room};
 use crate::error::Error;
 use crate::id::{Lsn, PipeId, SessionId};
 use crate::identity::PublicKey;
@@ -15,6 +15,7 @@ use crate::memory::{Memory, PARTY_BYTES, PIPE_BYTES, Part};
 use crate::name::PipeRef;
 use crate::time::Time;
 
+use super::owners::{Account, Share};
 use super::shared::{Shared, lock};
 
 /// One pipe.
@@ -32,6 +33,8 @@ struct State {
     wakers: BTreeMap<SessionId, Waker>,
     /// When the timers will wake the pipe.
     timer: Option<Time>,
+    /// What it has of all that its owner may have.
+    share: Share,
     /// The memory of all this, of its owner's part.
     reserved: Reservation,
     /// Keeps the part, which all pipes of one owner share.
@@ -41,7 +44,7 @@ struct State {
 }
 
 impl Cell {
-    pub(super) fn new(id: PipeId, machine: Machine, memory: &Memory) -> Self {
+    pub(super) fn new(id: PipeId, machine: Machine, account: Arc<Account>, memory: &Memory) -> Self {
         let pipe = machine.pipe().clone();
         let part = memory.part_of(pipe.owner.0.map(PublicKey));
         let mut state = State {
@@ -49,6 +52,7 @@ impl Cell {
             pending: VecDeque::new(),
             wakers: BTreeMap::new(),
             timer: None,
+            share: Share::new(account),
             reserved: part.pipes.hold(PIPE_BYTES),
             _part: part,
             parties: 0,
@@ -99,7 +103,18 @@ impl Cell {
     /// are remembered: the relay before may have been killed before it told them.
     pub(super) fn recovered(&self, shared: &Shared) {
         let mut state = lock(&self.state);
+        self.measure(shared, &mut state);
         let woken = self.carry_out(shared, &mut state);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// How much room there is may have changed.
+    pub(super) fn measured(&self, shared: &Shared) {
+        let mut state = lock(&self.state);
+        self.measure(shared, &mut state);
+        let woken = self.carry_out(shared, &mut state);
+        self.set_timer(shared, &mut state);
         drop(state);
         woken.into_iter().for_each(Waker::wake);
     }
@@ -176,7 +191,7 @@ impl Cell {
             for effect in effects {
                 self.carry_out_one(shared, state, effect, &mut woken);
             }
-            if !(freed && state.machine.waits()) {
+            if !freed {
                 break;
             }
             self.measure(shared, state);
@@ -203,6 +218,8 @@ impl Cell {
                 shared.close_session(Closed { session, next, ended, delivered, at: shared.env.clock.wall() });
             }
             Effect::Gone => {
+                let changed = state.share.end();
+                self.tell_owner(shared, state, changed);
                 shared.directory().forget_name(self);
                 if state.pending.is_empty() {
                     shared.directory().forget_id(self.id);
@@ -212,9 +229,27 @@ impl Cell {
         }
     }
 
-    /// Tells the machine how much of its quota is used.
+    /// Tells the machine which quota is used up: its own, or its owner's.
     fn measure(&self, shared: &Shared, state: &mut State) {
-        state.machine.uses(shared.log.bytes(self.id), shared.pipe_bytes_max, shared.env.now());
+        if state.machine.is_gone() {
+            return;
+        }
+        let bytes = shared.log.bytes(self.id);
+        let changed = state.share.uses(bytes);
+        self.tell_owner(shared, state, changed);
+        let used_up = match bytes >= shared.pipe_bytes_max {
+            true => Some(Room::Pipe),
+            false => state.share.account().is_full().then_some(Room::Owner),
+        };
+        state.machine.quota(used_up, shared.env.now());
+    }
+
+    /// The owner's other pipes hear of it when no pipe is locked.
+    fn tell_owner(&self, shared: &Shared, state: &State, changed: bool) {
+        if changed {
+            shared.owners.changed(state.share.owner());
+            shared.timers.look();
+        }
     }
 
     fn set_timer(&self, shared: &Shared, state: &mut State) {

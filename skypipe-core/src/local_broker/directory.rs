@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::broker::ListQuery;
 use crate::id::PipeId;
-use crate::name::{PatternSegment, PipePath, PipeRef};
+use crate::name::{Owner, PatternSegment, PipePath, PipeRef};
 
 use super::cell::Cell;
 
@@ -28,6 +28,13 @@ impl Directory {
 
     pub(super) fn all(&self) -> Vec<Arc<Cell>> {
         self.by_id.values().cloned().collect()
+    }
+
+    /// The pipes of this owner.
+    pub(super) fn of_owner(&self, owner: Owner) -> Vec<Arc<Cell>> {
+        let first = PipeRef { owner, path: PipePath::from_segments([]) };
+        let own = self.by_name.range(first..).take_while(|(pipe, _)| pipe.owner == owner);
+        own.map(|(_, cell)| cell.clone()).collect()
     }
 
     pub(super) fn insert(&mut self, cell: Arc<Cell>) {

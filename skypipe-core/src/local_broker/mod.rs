@@ -12,6 +12,9 @@ mod cell;
 mod closed;
 mod directory;
 mod halves;
+#[cfg(test)]
+mod owner_tests;
+mod owners;
 mod pressure;
 #[cfg(test)]
 mod read_only_tests;

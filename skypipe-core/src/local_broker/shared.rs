@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::broker::Mode;
-use crate::delivery::{Closed, Fact, Machine, TapePipe};
+use crate::delivery::{Closed, Fact, Machine, Room, TapePipe};
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Lsn, PipeId, Seq};
@@ -23,6 +23,7 @@ use super::burial::{self, Burial};
 use super::cell::{Cell, SharedCell};
 use super::closed::ClosedSessions;
 use super::directory::Directory;
+use super::owners::Owners;
 use super::pressure;
 use super::timers::Timers;
 use super::vanished;
@@ -41,14 +42,15 @@ pub(super) struct Shared {
     /// See [`LocalBrokerOptions::pipe_bytes_max`].
     pub(super) pipe_bytes_max: u64,
     pub(super) memory: Memory,
+    pub(super) owners: Owners,
     directory: Mutex<Directory>,
     closed: Mutex<ClosedSessions>,
     burials: UnboundedSender<Burial>,
     next_pipe: AtomicU64,
     /// The program is about to stop: broken links mean nothing.
     draining: AtomicBool,
-    /// Why the log waits for room, and since when.
-    stalled: Mutex<Option<(Code, Time)>>,
+    /// Since when the log waits for room on its disk.
+    stalled: Mutex<Option<Time>>,
     /// The log failed: nothing can be promised any more.
     failed: OnceLock<(Code, String)>,
     /// The log failed.
@@ -76,6 +78,7 @@ impl Shared {
             timers: Timers::default(),
             pipe_bytes_max: options.pipe_bytes_max,
             memory: options.memory.clone(),
+            owners: Owners::default(),
             directory: Mutex::default(),
             closed: Mutex::new(recovery.closed),
             next_pipe: AtomicU64::new(newest + 1),
@@ -122,11 +125,13 @@ impl Shared {
         if let Some(error) = self.failure() {
             machine.turn_read_only(&error);
         }
-        if let Some((code, since)) = *lock(&self.stalled) {
-            machine.waits_for_room(code, since);
+        let account = self.owners.account(pipe.owner);
+        machine.quota(account.is_full().then_some(Room::Owner), self.env.now());
+        if let Some(since) = *lock(&self.stalled) {
+            machine.waits_for_room(Room::Disk, since);
         }
         machine.writers_may(pressure::window(self));
-        Arc::new(Cell::new(id, machine, &self.memory))
+        Arc::new(Cell::new(id, machine, account, &self.memory))
     }
 
     /// Remembers the last number of a session, in the log as well.
@@ -170,7 +175,8 @@ impl Shared {
             self.read_tail(id, tape);
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
-        let cell = Arc::new(Cell::new(id, pipe, &self.memory));
+        let account = self.owners.account(pipe.pipe().owner);
+        let cell = Arc::new(Cell::new(id, pipe, account, &self.memory));
         self.directory().insert(cell.clone());
         // It may be gone already: killed between the last taking and the word that nothing is left.
         cell.recovered(self);
@@ -231,7 +237,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.timers.stop();
+        self.timers.look();
     }
 }
 
@@ -257,15 +263,15 @@ impl LogOwner for Shared {
         }
     }
 
-    fn stalled(&self, reason: &Error) {
-        let (code, now) = (reason.code(), self.env.now());
-        *lock(&self.stalled) = Some((code, now));
-        self.to_all(|pipe| pipe.waits_for_room(code, now));
+    fn stalled(&self, _: &Error) {
+        let now = self.env.now();
+        *lock(&self.stalled) = Some(now);
+        self.to_all(|pipe| pipe.waits_for_room(Room::Disk, now));
     }
 
     fn resumed(&self) {
         *lock(&self.stalled) = None;
-        self.to_all(|pipe| pipe.has_room(Code::NoSpace));
+        self.to_all(|pipe| pipe.has_room(Room::Disk));
     }
 
     fn failed(&self, error: &Error) {

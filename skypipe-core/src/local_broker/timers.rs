@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use crate::id::PipeId;
 use crate::time::Time;
 
-use super::pressure;
 use super::shared::{Shared, lock};
+use super::{owners, pressure};
 
 /// When which pipe wants to be woken. A pipe stands here once, at the earliest moment it asked for; waking it too early costs a look.
 #[derive(Default)]
@@ -41,8 +41,8 @@ impl Timers {
         }
     }
 
-    /// Lets the task see that the broker is gone.
-    pub(super) fn stop(&self) {
+    /// Lets the task see what else changed: who has room, or that the broker is gone.
+    pub(super) fn look(&self) {
         self.changed.notify_one();
     }
 
@@ -67,6 +67,7 @@ async fn run(shared: Weak<Shared>) {
                 cell.tick(&strong, now);
             }
         }
+        owners::follow(&strong);
         let is_pressed = pressure::follow(&strong);
         let (first, changed) = (strong.timers.first(), strong.timers.changed.clone());
         let intake = strong.memory.intake.clone();

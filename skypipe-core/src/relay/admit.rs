@@ -43,6 +43,11 @@ pub(super) async fn admit(relay: &Relay, link: &dyn Link, stream: LinkStream) ->
     let admitted = admitted.unwrap_or_else(|_| Err(Error::new(Code::Timeout, "no proof came in time")));
     match admitted {
         Ok(guest) => {
+            let wait = guest.caller.key.map(|key| relay.state.waits(key, relay.env.now())).unwrap_or_default();
+            if wait > std::time::Duration::ZERO {
+                // Boxed: it is seldom there.
+                Box::pin(tokio::time::sleep(wait)).await;
+            }
             link.admitted();
             let said =
                 Admitted { namespace: guest.caller.namespace, admin: guest.caller.admin, time: relay.env.clock.wall() };

@@ -20,6 +20,7 @@ use crate::pipe::Pipe;
 use crate::remote::RemoteBroker;
 use crate::transport::{LinkStream, Transport};
 
+mod floods;
 mod same_answer;
 
 const RELAY: [u8; 32] = [1; 32];

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::Relay;
 use super::admit::{self, Guest};
-use super::over::Over;
+use super::over::{Over, Why};
 use super::penalties::Offence;
 use super::state::HalfOpen;
 use super::stream::Stream;
@@ -35,7 +35,8 @@ async fn begin(relay: Arc<Relay>, link: Arc<dyn Link>, half_open: HalfOpen) -> O
         // It proves a key. All streams end with the link, or when the key is revoked.
         Peer::Network(_) => {
             let Guest { caller, revoked, reserved } = admit::admit(&relay, &*link, first).await?;
-            let open = Open { relay, link, caller, over: Some(Over::new()), _reserved: Some(reserved) };
+            let over = Some(Over::new(relay.env.now()));
+            let open = Open { relay, link, caller, over, _reserved: Some(reserved) };
             Some(open.until(revoked))
         }
         // The operating system vouches for who is at the other end: this very user, who may do everything.
@@ -52,21 +53,26 @@ struct Open {
     relay: Arc<Relay>,
     link: Arc<dyn Link>,
     caller: Caller,
-    /// Tells the streams that the key was revoked; none on this machine, where there is none.
+    /// Tells the streams that the link is over; none on this machine, where it is the stream.
     over: Option<Over>,
     /// What the link takes; none on this machine, where it is the stream.
     _reserved: Option<Reservation>,
 }
 
 impl Open {
-    /// Takes streams until the link ends or what the caller was admitted to is over.
+    /// Takes streams until the link ends, what the caller was admitted to is over, or too many of them come to nothing.
     fn until(self, revoked: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let open = &self;
             tokio::select! {
+                // A flood of streams must not keep what ends it from its turn.
                 biased;
+                () = revoked => open.farewell(open.why().await).await,
+                () = open.flooded() => {
+                    open.caller.key.into_iter().for_each(|key| open.relay.state.flooded(key, open.relay.env.now()));
+                    open.farewell(Why::Floods).await;
+                }
                 () = open.accept() => {}
-                () = revoked => open.farewell().await,
             }
         })
     }
@@ -84,10 +90,27 @@ impl Open {
         tokio::spawn(Stream::new(&self.relay, self.caller.clone(), half_open, over).serve(stream));
     }
 
+    /// What the key was admitted to is over: was it revoked, or is there only more or less of everything for it now?
+    async fn why(&self) -> Why {
+        let (Some(key), Some(gatekeeper)) = (self.caller.key, &self.relay.gatekeeper) else { return Why::Revoked };
+        let Caller { namespace, grants, admin, .. } = &self.caller;
+        match gatekeeper.admit(key, None).await {
+            Ok(now) if now.namespace == *namespace && now.grants == *grants && now.admin == *admin => Why::Limited,
+            _ => Why::Revoked,
+        }
+    }
+
+    async fn flooded(&self) {
+        match &self.over {
+            Some(over) => over.flooded().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The streams say why, and let go of theirs.
-    async fn farewell(&self) {
+    async fn farewell(&self, why: Why) {
         if let Some(over) = &self.over {
-            let _ = Box::pin(tokio::time::timeout(self.relay.limits.farewell, over.declare())).await;
+            let _ = Box::pin(tokio::time::timeout(self.relay.limits.farewell, over.declare(why))).await;
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::future::{BoxFuture, select};
 use futures::{FutureExt, SinkExt, StreamExt};
 
-use super::over::OverWatch;
-use super::paced::Paced;
+use super::over::{OverWatch, Why};
+use super::paced::{KeyRate, Paced};
 use super::pump::{Stopped, pump};
 use super::state::{Counted, Phase, State};
 use super::stream::{bounded, farewell, going_away};
@@ -20,8 +20,8 @@ use crate::wire::{FrameSink, FrameSource, Message, MessageSink, MessageStream, e
 /// What may end it, beside the client and the broker.
 pub(super) struct Ending {
     pub(super) state: Arc<State>,
-    /// Says when the caller's key is revoked; none on this machine, where there is none.
-    pub(super) revoked: Option<OverWatch>,
+    /// Says when the link is over; none on this machine, where it is the stream.
+    pub(super) over: Option<OverWatch>,
     /// See [`super::RelayLimits::farewell`].
     pub(super) farewell: Duration,
     /// What the stream takes.
@@ -43,11 +43,11 @@ impl<U: Message + Send + 'static, D: Message + Send + 'static> Passing<U, D> {
     pub(super) fn new(
         broker: (UpSink<U>, DownStream<D>),
         (sink, source): (FrameSink, FrameSource),
-        per_second: u32,
+        (per_second, rate): (u32, Option<KeyRate>),
         ending: Ending,
         counted: [Counted; 2],
     ) -> Self {
-        let from_client = Paced::new(MessageStream::new(source), per_second);
+        let from_client = Paced::new(MessageStream::new(source), per_second).at(rate);
         Self { broker: Some(broker), to_client: MessageSink::new(sink), from_client, ending, _counted: counted }
     }
 
@@ -69,7 +69,7 @@ impl<U: Message + Send + 'static, D: Message + Send + 'static> Passing<U, D> {
             stopped = pump(&mut self.from_client, up) => Ended::upward(stopped),
             stopped = pump(down, &mut self.to_client) => Ended::downward(stopped),
             () = self.ending.state.reached(Phase::GoingAway) => Ended::Because(going_away()),
-            () = revoked(self.ending.revoked.as_ref()) => Ended::Because(no_longer_admitted()),
+            why = declared(self.ending.over.as_ref()) => Ended::Because(why.error()),
         }
     }
 
@@ -90,8 +90,12 @@ impl<U: Message + Send + 'static, D: Message + Send + 'static> Passing<U, D> {
         }
         match ended {
             Ended::ClientLeft => {}
-            Ended::Over => bounded(self.to_client.frames().close(), limit).await,
-            Ended::Because(error) => farewell(self.to_client.frames(), error_frame(&error), limit).await,
+            Ended::Over => {
+                bounded(self.to_client.frames().close(), limit).await;
+            }
+            Ended::Because(error) => {
+                farewell(self.to_client.frames(), error_frame(&error), limit).await;
+            }
         }
     }
 }
@@ -125,8 +129,8 @@ impl Ended {
     }
 }
 
-/// Resolves when the caller's key is revoked.
-async fn revoked(over: Option<&OverWatch>) {
+/// Resolves when the link is over.
+async fn declared(over: Option<&OverWatch>) -> Why {
     match over {
         Some(over) => over.declared().await,
         None => std::future::pending().await,
@@ -139,8 +143,4 @@ async fn pass_ready<D: Message>(mut down: DownStream<D>, to_client: &mut Message
         to_client.feed(message).await?;
     }
     Ok(())
-}
-
-fn no_longer_admitted() -> Error {
-    Error::new(Code::Access, "the key was revoked, or what it may do was changed")
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::flooders::Flooders;
 use super::limits::RelayLimits;
 use super::penalties::{Offence, Penalties};
+use super::rates::Rates;
 use super::source::{Counts, Share, Source};
 use super::watched::Watched;
 use crate::caller::Peer;
+use crate::identity::PublicKey;
 use crate::time::Time;
 
 /// How far a relay is with stopping.
@@ -35,6 +38,9 @@ pub(super) struct State {
     sources: Counts,
     streams_max: usize,
     penalties: Mutex<Penalties>,
+    flooders: Mutex<Flooders>,
+    /// How fast keys write.
+    pub(super) rates: Rates,
 }
 
 /// A place among what has not asked for anything yet, until it is dropped.
@@ -55,6 +61,8 @@ impl State {
             sources: Counts::new(limits.half_open_per_source),
             streams_max: limits.streams,
             penalties: Mutex::default(),
+            flooders: Mutex::default(),
+            rates: Rates::default(),
         }
     }
 
@@ -97,6 +105,16 @@ impl State {
         if let Some(source) = Source::punishable(peer) {
             self.penalties().punish(source, offence, now);
         }
+    }
+
+    /// A link of this key flooded.
+    pub(super) fn flooded(&self, key: PublicKey, now: Time) {
+        self.flooders.lock().unwrap_or_else(PoisonError::into_inner).add(key, now);
+    }
+
+    /// How long the next link of this key is to wait.
+    pub(super) fn waits(&self, key: PublicKey, now: Time) -> Duration {
+        self.flooders.lock().unwrap_or_else(PoisonError::into_inner).wait(key, now)
     }
 
     fn penalties(&self) -> MutexGuard<'_, Penalties> {

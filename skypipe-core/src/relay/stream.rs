@@ -10,6 +10,7 @@ use futures::future::{BoxFuture, Either, select};
 use super::Relay;
 use super::limits::RelayLimits;
 use super::over::OverWatch;
+use super::paced::KeyRate;
 use super::passing::{Ending, Passing};
 use super::state::{Counted, HalfOpen, Phase, State};
 use crate::broker::{
@@ -17,6 +18,7 @@ use crate::broker::{
     WriterHalves, WriterUp,
 };
 use crate::caller::{Caller, Peer};
+use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::gatekeeper::Gatekeeper;
 use crate::memory::{Memory, STREAM_BYTES};
@@ -38,13 +40,14 @@ pub(super) struct Stream {
     caller: Caller,
     gatekeeper: Option<Arc<dyn Gatekeeper>>,
     public: Arc<Mutex<Vec<String>>>,
+    env: Env,
     half_open: Option<HalfOpen>,
-    /// Says when the caller's key is revoked; none on this machine, where there is none.
-    revoked: Option<OverWatch>,
+    /// Says when the link is over, and hears when the stream came to nothing; none on this machine, where the link is the stream.
+    over: Option<OverWatch>,
 }
 
 impl Stream {
-    pub(super) fn new(relay: &Relay, caller: Caller, half_open: HalfOpen, revoked: Option<OverWatch>) -> Self {
+    pub(super) fn new(relay: &Relay, caller: Caller, half_open: HalfOpen, over: Option<OverWatch>) -> Self {
         Self {
             broker: relay.broker.clone(),
             limits: relay.limits,
@@ -54,8 +57,9 @@ impl Stream {
             caller,
             gatekeeper: relay.gatekeeper.clone(),
             public: relay.public.clone(),
+            env: relay.env.clone(),
             half_open: Some(half_open),
-            revoked,
+            over,
         }
     }
 
@@ -81,17 +85,26 @@ impl Stream {
             Either::Left((attached, _)) => attached?,
             Either::Right(_) => return None,
         };
-        let Self { state, revoked, limits, .. } = self;
-        let (stream, ends, per_second) = (counted?, (sink, source), limits.frames_per_second);
-        let ending = Ending { state, revoked, farewell: limits.farewell, _memory: reserved? };
+        let rate = self.rate();
+        let Self { state, over, limits, .. } = self;
+        let (stream, ends, frames) = (counted?, (sink, source), limits.frames_per_second);
+        let ending = Ending { state, over, farewell: limits.farewell, _memory: reserved? };
         Some(match attached {
             Attached::Writer(up, down, attach) => {
-                Passing::new((up, down), ends, per_second, ending, [attach, stream]).run()
+                Passing::new((up, down), ends, (frames, rate), ending, [attach, stream]).run()
             }
             Attached::Reader(up, down, attach) => {
-                Passing::new((up, down), ends, per_second, ending, [attach, stream]).run()
+                Passing::new((up, down), ends, (frames, None), ending, [attach, stream]).run()
             }
         })
+    }
+
+    /// How fast the caller's key may write, if it has a rate.
+    fn rate(&self) -> Option<KeyRate> {
+        let key = self.caller.key?;
+        let bytes_per_second = self.gatekeeper.as_ref()?.rate(key)?;
+        let rate = self.state.rates.of(key, bytes_per_second, self.env.now());
+        Some(KeyRate { rate, env: self.env.clone() })
     }
 
     /// Its frames, within bounds.
@@ -108,6 +121,9 @@ impl Stream {
         let asked = tokio::time::timeout(self.limits.handshake, self.asked(source)).await;
         self.half_open = None;
         let asked = asked.unwrap_or_else(|_| Err(Error::new(Code::Timeout, "no request came in time")));
+        if !matches!(asked, Ok(Some(_))) {
+            self.came_to_nothing();
+        }
         match asked {
             Ok(Some((hello, request))) => self.answer(sink, source, &hello, request, has_room).await,
             // A link that was closed before it asked for anything is no news to anybody.
@@ -129,6 +145,21 @@ impl Stream {
         Ok(request.map(|request| (hello, request)))
     }
 
+    /// Answers what is no attach.
+    async fn last_word(&self, sink: &mut FrameSink, frame: crate::wire::Frame) -> Option<Attached> {
+        if !farewell(sink, frame, self.limits.farewell).await {
+            self.came_to_nothing();
+        }
+        None
+    }
+
+    /// It ended before it was answered, or nobody waited for the answer.
+    fn came_to_nothing(&self) {
+        if let Some(over) = &self.over {
+            over.cut(self.env.now());
+        }
+    }
+
     fn hello(&self) -> Hello {
         Hello::new(self.software, self.broker.features())
     }
@@ -142,24 +173,27 @@ impl Stream {
         has_room: bool,
     ) -> Option<Attached> {
         let answered = match request {
-            _ if !has_room => Err(Error::new(Code::Busy, "the relay serves as many streams as it may; try later")),
-            _ if self.state.phase() >= Phase::Closed => Err(going_away()),
-            Request::AttachWriter(pipe, attach) => unless_gone(source, self.writer(&pipe, attach)).await?,
-            Request::AttachReader(pipe, attach) => unless_gone(source, self.reader(&pipe, attach)).await?,
-            call => unless_gone(source, self.call(&self.caller, hello, call)).await?.map(|answer| (answer, None)),
+            _ if !has_room => {
+                Some(Err(Error::new(Code::Busy, "the relay serves as many streams as it may; try later")))
+            }
+            _ if self.state.phase() >= Phase::Closed => Some(Err(going_away())),
+            Request::AttachWriter(pipe, attach) => unless_gone(source, self.writer(&pipe, attach)).await,
+            Request::AttachReader(pipe, attach) => unless_gone(source, self.reader(&pipe, attach)).await,
+            call => {
+                let answered = unless_gone(source, self.call(&self.caller, hello, call)).await;
+                answered.map(|answered| answered.map(|answer| (answer, None)))
+            }
+        };
+        let Some(answered) = answered else {
+            self.came_to_nothing();
+            return None;
         };
         let _ = sink.feed(self.hello().into_frame()).await;
         match answered {
             // The first frames of the broker may leave with the welcome.
             Ok((welcome, Some(attached))) => sink.feed(welcome.into_frame()).await.is_ok().then_some(attached),
-            Ok((answer, None)) => {
-                farewell(sink, answer.into_frame(), self.limits.farewell).await;
-                None
-            }
-            Err(error) => {
-                farewell(sink, refused_frame(&error), self.limits.farewell).await;
-                None
-            }
+            Ok((answer, None)) => self.last_word(sink, answer.into_frame()).await,
+            Err(error) => self.last_word(sink, refused_frame(&error)).await,
         }
     }
 
@@ -240,18 +274,18 @@ async fn unless_gone<T>(source: &mut FrameSource, work: impl Future<Output = T>)
     }
 }
 
-/// Sends a last frame and closes, within a time.
-pub(super) async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, limit: Duration) {
+/// Sends a last frame and closes, within a time. Tells whether the peer took it.
+pub(super) async fn farewell(sink: &mut FrameSink, frame: crate::wire::Frame, limit: Duration) -> bool {
     let leaving = async {
         sink.feed(frame).await?;
         sink.close().await
     };
-    bounded(leaving, limit).await;
+    bounded(leaving, limit).await
 }
 
-pub(super) async fn bounded(leaving: impl Future<Output = Result<(), Error>>, limit: Duration) {
+pub(super) async fn bounded(leaving: impl Future<Output = Result<(), Error>>, limit: Duration) -> bool {
     // A client that does not listen to the last word loses it; its link says the rest.
-    let _ = tokio::time::timeout(limit, leaving).await;
+    matches!(tokio::time::timeout(limit, leaving).await, Ok(Ok(())))
 }
 
 pub(super) fn going_away() -> Error {

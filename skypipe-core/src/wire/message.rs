@@ -26,6 +26,11 @@ pub trait Message: Sized {
     fn is_last(&self) -> bool {
         false
     }
+
+    /// Bytes of the batch that it carries, if it carries one.
+    fn batch_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// The frame that ends a stream and says why.

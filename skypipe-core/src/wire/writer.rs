@@ -28,6 +28,13 @@ impl Message for WriterUp {
             _ => frame.unknown(),
         }
     }
+
+    fn batch_bytes(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.encoded().len(),
+            Self::Abort => 0,
+        }
+    }
 }
 
 impl Message for WriterDown {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
-use skypipe_core::delivery::{DefaultPipe, Effect, Next};
+use skypipe_core::delivery::{DefaultPipe, Effect, Next, Room};
 use skypipe_core::log::{Disk, Entry, Log, LogOptions, LogOwner, RamDisk, Read, SEGMENT_SUFFIX};
 use skypipe_core::{
     Batch, BatchBuilder, EndKind, Epoch, Error, Holder, ItemDigest, Lsn, Notice, PipeId, PipeName, PipeRef,
@@ -138,7 +138,8 @@ impl Case {
             self.owner.wait(last);
             let count = std::mem::take(&mut self.pending).len();
             self.pipe.stored(count as u64);
-            self.pipe.uses(self.log.bytes(PIPE), self.quota, self.now);
+            let used_up = (self.log.bytes(PIPE) >= self.quota).then_some(Room::Pipe);
+            self.pipe.quota(used_up, self.now);
             self.effects();
         }
         while let Next::Message(_) = self.pipe.next_for_writer(WRITER, EPOCH) {

@@ -10,7 +10,6 @@
 //! A stream has a window of its own in each direction, so one that nobody reads holds up no other. Streams take turns: one
 //! message each.
 
-mod bucket;
 mod constants;
 mod incoming;
 mod message;
@@ -26,9 +25,8 @@ mod turns;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use skypipe_core::Time;
+use skypipe_core::{Bucket, Time};
 
-use bucket::Bucket;
 pub(crate) use constants::MESSAGE_BYTES_MAX;
 use constants::*;
 pub(crate) use message::StreamId;

@@ -2,6 +2,7 @@
 
 mod adversaries;
 mod canaries;
+mod flooder;
 mod strangers;
 mod world;
 

@@ -21,6 +21,8 @@ use super::{Saved, Tape};
 pub(super) struct Broadcast {
     pub(super) readers: BTreeMap<SessionId, Reader>,
     pub(super) cursors: BTreeMap<String, DurableCursor>,
+    /// What it keeps while a quota is used up.
+    bytes_max: Option<u64>,
 }
 
 /// One reader.
@@ -290,10 +292,16 @@ impl Broadcast {
         self.cut(tape, by_count.max(by_bytes).max(by_age));
     }
 
-    /// The quota is used up: the oldest go.
-    pub(super) fn keep_bytes(&mut self, tape: &mut Tape, bytes: u64) {
+    /// A quota is used up: it grows no more, and the oldest go. An eighth goes at once, so that there is not something to go with each record.
+    pub(super) fn make_room(&mut self, tape: &mut Tape) {
+        let bytes = *self.bytes_max.get_or_insert_with(|| tape.marks.bytes_from(tape.low) / 8 * 7);
         let below = tape.marks.newest_bytes(bytes);
         self.cut(tape, below);
+    }
+
+    /// No quota is used up.
+    pub(super) fn has_room(&mut self) {
+        self.bytes_max = None;
     }
 
     fn cut(&mut self, tape: &mut Tape, below: Seq) {

@@ -95,6 +95,13 @@ impl Marks {
         self.marks.get(behind).or(self.marks.back()).map_or(Seq(0), |mark| mark.place)
     }
 
+    /// Encoded bytes of what stands at this place and behind, and little more.
+    pub(super) fn bytes_from(&self, place: Seq) -> u64 {
+        let behind = self.marks.partition_point(|mark| mark.place <= place);
+        let before = behind.checked_sub(1).and_then(|before| self.marks.get(before)).map_or(0, |mark| mark.bytes);
+        self.bytes - before
+    }
+
     /// When the first of them but one is older than `age`.
     pub(super) fn next_older(&self, age_ms: u64) -> Option<WallTime> {
         self.marks.get(1).map(|second| WallTime(second.at.0.saturating_add(age_ms)))

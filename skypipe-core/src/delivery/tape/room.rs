@@ -1,44 +1,42 @@
 //! What happens on a tape when there is no room, or when the log fails.
 
-use crate::broker::{Mode, Notice};
-use crate::error::{Code, Error};
+use crate::broker::Notice;
+use crate::error::Error;
 use crate::id::SessionId;
 use crate::time::Time;
 
 use super::super::limits::SAY_FULL_AFTER;
 use super::super::read_only::{NEVER, ReadOnly};
-use super::super::room::reason;
+use super::super::room::Room;
 use super::{Side, Tape, TapePipe, side};
 
 /// Why and since when writers wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Full {
-    code: Code,
+    room: Room,
     since: Time,
     told: bool,
 }
 
 impl TapePipe {
-    /// The pipe has so many bytes in the log, of so many that it may have. A broadcast lets go of its oldest; writers of a queue wait.
-    pub fn uses(&mut self, bytes: u64, bytes_max: u64, now: Time) {
-        if bytes < bytes_max {
-            return self.has_room(Code::Quota);
-        }
+    /// Which quota is used up now, if one is. A broadcast lets go of its oldest; writers of a queue wait.
+    pub fn quota(&mut self, used_up: Option<Room>, now: Time) {
+        let Some(room) = used_up else { return self.room_again(|room| room != Room::Disk) };
         match &mut self.side {
-            Side::Broadcast(broadcast) => broadcast.keep_bytes(&mut self.tape, bytes_max / 8 * 7),
-            Side::Queue(_) => self.waits_for_room(Code::Quota, now),
+            Side::Broadcast(broadcast) => broadcast.make_room(&mut self.tape),
+            Side::Queue(_) => self.waits_for_room(room, now),
         }
     }
 
     /// Writers wait from now on: `E_QUOTA`, or `E_NO_SPACE` on the disk.
-    pub fn waits_for_room(&mut self, code: Code, now: Time) {
+    pub fn waits_for_room(&mut self, room: Room, now: Time) {
         let tape = &mut self.tape;
-        let known = tape.full.is_some_and(|full| full.code == code || full.code == Code::NoSpace);
-        if known || tape.read_only.is_some() || (code == Code::Quota && tape.mode == Mode::Broadcast) {
+        let known = tape.full.is_some_and(|full| full.room == room || full.room == Room::Disk);
+        if known || tape.read_only.is_some() {
             return;
         }
-        tape.full = Some(Full { code, since: now, told: false });
-        if code == Code::NoSpace {
+        tape.full = Some(Full { room, since: now, told: false });
+        if room == Room::Disk {
             // Who waits for the log to say that it joined need not wait any more.
             tape.wake_writers();
             side!(self, |side, tape| side.wake_all(tape));
@@ -46,8 +44,15 @@ impl TapePipe {
     }
 
     /// There is room again of this kind.
-    pub fn has_room(&mut self, code: Code) {
-        let Some(full) = self.tape.full.take_if(|full| full.code == code) else { return };
+    pub fn has_room(&mut self, room: Room) {
+        self.room_again(|full| full == room);
+    }
+
+    fn room_again(&mut self, of: impl Fn(Room) -> bool) {
+        if let Side::Broadcast(broadcast) = &mut self.side {
+            broadcast.has_room();
+        }
+        let Some(full) = self.tape.full.take_if(|full| of(full.room)) else { return };
         if full.told {
             self.tape.say_to_writers(&Notice::HasRoom);
         }
@@ -80,7 +85,7 @@ impl Tape {
 
     /// Up to which entry whoever joined is there; see [`super::super::DefaultPipe`].
     pub(super) fn joined_upto(&self) -> u64 {
-        let is_disk_full = self.full.is_some_and(|full| full.code == Code::NoSpace);
+        let is_disk_full = self.full.is_some_and(|full| full.room == Room::Disk);
         if is_disk_full || self.read_only.is_some() { NEVER } else { self.confirmed }
     }
 
@@ -98,9 +103,8 @@ impl Tape {
     /// Tells a writer that comes while others wait what they were told.
     pub(super) fn say_full(&mut self, session: SessionId) {
         let Some(full) = self.full.filter(|full| full.told) else { return };
-        let notice = Notice::WaitsForRoom { code: full.code, text: reason(full.code).to_owned() };
         if let Some(writer) = self.writers.get_mut(&session) {
-            writer.notify(notice);
+            writer.notify(full.room.notice());
         }
     }
 
@@ -113,7 +117,7 @@ impl Tape {
             return;
         };
         full.told = true;
-        let (code, text) = (full.code, reason(full.code).to_owned());
-        self.say_to_writers(&Notice::WaitsForRoom { code, text });
+        let notice = full.room.notice();
+        self.say_to_writers(&notice);
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use skypipe_core::Time;
+use crate::time::Time;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A minute's worth of tokens, refilled evenly over a minute.
-#[derive(Debug)]
-pub(crate) struct Bucket {
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
     per_minute: u32,
     left: f64,
     filled: Time,
@@ -16,12 +16,12 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// A full one.
-    pub(crate) fn new(per_minute: u32, now: Time) -> Self {
+    pub fn new(per_minute: u32, now: Time) -> Self {
         Self { per_minute, left: f64::from(per_minute), filled: now }
     }
 
     /// Takes a token; false when there is none.
-    pub(crate) fn take(&mut self, now: Time) -> bool {
+    pub fn take(&mut self, now: Time) -> bool {
         let filled = now.since(self.filled).as_secs_f64() / MINUTE.as_secs_f64() * f64::from(self.per_minute);
         self.left = (self.left + filled).min(f64::from(self.per_minute));
         self.filled = now;
