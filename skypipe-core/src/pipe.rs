@@ -279,7 +279,10 @@ impl Pipe for BrokerPipe {
 
     async fn writer_with(&self, options: WriterOptions) -> Result<Writer, Error> {
         let (broker, caller, pipe) = (self.broker.clone(), self.caller.clone(), self.pipe.clone());
-        Writer::attach(broker, caller, pipe, options.wants(), options.events, self.env.clone()).await
+        let mut writer =
+            Writer::attach(broker, caller, pipe, options.wants(), options.events, self.env.clone()).await?;
+        writer.delay(options.delay);
+        Ok(writer)
     }
 
     async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error> {

@@ -2,6 +2,7 @@
 
 mod io;
 mod join;
+mod lease;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,18 +13,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, ReaderAttach};
+use crate::broker::{Broker, Mode, ReaderAttach};
 use crate::caller::Caller;
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::event::Events;
-use crate::id::{Seq, SessionId};
+use crate::id::Seq;
 use crate::name::PipeRef;
 use crate::record::{Chunk, Record, Taken};
 use crate::session::drive::{self, Halves, Shared, Side};
 use crate::session::{Outcome, ReaderSession, ReaderWants};
 
 use join::Join;
+pub use lease::Lease;
 
 /// Reads from a pipe: run by run ([`Reader::next_chunk`]), record by record ([`Reader::next`], or as a `Stream`), or as bytes
 /// (`AsyncRead`). One of these at a time.
@@ -105,13 +107,53 @@ impl Reader {
         self.tell();
     }
 
-    /// Acknowledges the records of `writer` below `next`, a part of what was handed over. The rest is not acknowledged unless
-    /// more is asked for.
-    pub fn ack_part(&mut self, writer: SessionId, next: Seq) {
-        let is_more = |taken: &Taken| !matches!(taken, Taken::Numbers(of, behind) if *of == writer && next >= *behind);
-        self.handed = self.handed.take().filter(is_more);
+    /// Acknowledges the records below `next` of the run that was handed over last. The rest is not acknowledged unless more is asked
+    /// for.
+    pub fn ack_part(&mut self, chunk: &Chunk, next: Seq) {
+        if next >= chunk.next() {
+            self.handed = None;
+        }
         self.tell();
-        self.shared.with(|machine| machine.ack(writer, next));
+        self.shared.with(|machine| machine.take(chunk.taken(next)));
+    }
+
+    /// The next record of a queue, to be done with at any time, also beside others. `None` when the reader would not wait and nothing is
+    /// left. Acknowledges nothing; not for use together with the other ways of reading.
+    ///
+    /// # Errors
+    /// As [`Reader::next_chunk`]; `E_MODE` for a pipe that is no queue.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next_lease(&mut self) -> Result<Option<Lease>, Error> {
+        let mode = self.shared.with(|machine| machine.mode());
+        if mode != Mode::Queue {
+            return Err(Error::new(Code::Mode, format!("records of a {} pipe are not leased", mode.word())));
+        }
+        let chunk = poll_fn(|cx| self.poll_unacknowledged(cx)).await?;
+        Ok(chunk.and_then(|chunk| Lease::of(chunk, self.shared.clone())))
+    }
+
+    /// Waits until the relay knows what became of all records of a queue that were settled.
+    ///
+    /// # Errors
+    /// As [`Reader::next_chunk`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn settled(&mut self) -> Result<(), Error> {
+        let settled = |machine: &mut ReaderSession| {
+            if machine.is_settled() {
+                return Poll::Ready(Ok(()));
+            }
+            machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+        };
+        poll_fn(|cx| self.shared.poll(cx, settled)).await
+    }
+
+    /// The mode of the pipe.
+    pub fn mode(&self) -> Mode {
+        self.shared.with(|machine| machine.mode())
     }
 
     /// Leaves before the end and waits until the broker knows. With `part` the acknowledged part of an item taken alone is

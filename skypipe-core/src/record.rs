@@ -1,6 +1,7 @@
 //! What an application gets out of a pipe.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -50,6 +51,8 @@ pub struct Chunk {
     pub position: Position,
     /// Of a queue: which handing out of its one record this is.
     pub lease: Option<LeaseId>,
+    /// How long that is for, unless it is extended.
+    pub lease_time: Duration,
     /// Whether it is of a queue or broadcast.
     pub is_on_tape: bool,
 }

@@ -21,7 +21,7 @@ mod tests;
 mod writer;
 mod writers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use crate::batch::Batch;
@@ -41,7 +41,7 @@ use self::writer::Writer;
 use super::default::{Counts, Effect, Next, unknown};
 use super::fact::Fact;
 use super::item::Link;
-use super::limits::{LIVE_WINDOW_BYTES, TAPE, WRITER_CREDIT_BYTES};
+use super::limits::{FORGET_STEP, LIVE_WINDOW_BYTES, TAPE, WRITER_CREDIT_BYTES};
 use super::read_only::{NEVER, ReadOnly};
 
 /// Encoded bytes after which the log is told how far each writer is: what a relay that starts again reads at most to find out.
@@ -83,6 +83,8 @@ pub(super) struct Tape {
     wall_at_zero: WallTime,
     /// All below is not needed any more.
     low: Seq,
+    /// The log was told so of all below.
+    forgotten: Seq,
     /// All below is on disk.
     durable: Seq,
     /// The place of the next record.
@@ -95,6 +97,8 @@ pub(super) struct Tape {
     next_writer: ItemNo,
     /// Encoded bytes since the log was told how far each writer is.
     unsaid_bytes: u64,
+    /// Those of whom it is not.
+    unsaid: BTreeSet<SessionId>,
     appended: u64,
     confirmed: u64,
     pending: VecDeque<(u64, Pending)>,
@@ -239,6 +243,7 @@ impl TapePipe {
         }
         side!(self, |side, tape| side.more(tape, now));
         self.tape.shrink();
+        self.tape.forget_on_disk();
     }
 
     /// When [`TapePipe::tick`] wants to be called next, if nothing else happens.
@@ -326,6 +331,7 @@ impl Tape {
             settings: Settings::default(),
             wall_at_zero,
             low: Seq(0),
+            forgotten: Seq(0),
             durable: Seq(0),
             next: Seq(0),
             window: VecDeque::new(),
@@ -334,6 +340,7 @@ impl Tape {
             writers: BTreeMap::new(),
             next_writer: ItemNo(0),
             unsaid_bytes: 0,
+            unsaid: BTreeSet::new(),
             appended: 0,
             confirmed: 0,
             pending: VecDeque::new(),
@@ -414,6 +421,7 @@ impl Tape {
         self.appended += 1;
         self.effects.push(Effect::Tape(places.start, batch));
         self.when_durable(self.appended, Pending::Tape(session, places.end));
+        self.unsaid.insert(session);
         self.unsaid_bytes += bytes as u64;
         if self.unsaid_bytes >= PROGRESS_BYTES {
             self.say_progress();
@@ -424,11 +432,14 @@ impl Tape {
     /// Tells the log how far each writer is: that stands in no entry of the tape but the writers' own batches.
     fn say_progress(&mut self) {
         if std::mem::take(&mut self.unsaid_bytes) > 0 {
-            let progress = self.progress();
-            self.append(progress);
+            let unsaid = std::mem::take(&mut self.unsaid);
+            let writers = unsaid.iter().filter_map(|session| self.writers.get(session));
+            let writers = writers.map(|writer| (writer.no, writer.accepted)).collect();
+            self.append(Fact::Progress { next: self.next, writers, mark: self.marks.last() });
         }
     }
 
+    /// How far all writers are.
     fn progress(&self) -> Fact {
         let writers = self.writers.values().map(|writer| (writer.no, writer.accepted)).collect();
         Fact::Progress { next: self.next, writers, mark: self.marks.last() }
@@ -462,8 +473,21 @@ impl Tape {
         if below > self.low {
             self.low = below;
             self.marks.forget(below);
-            self.effects.push(Effect::Forget(TAPE, below));
             self.shrink();
+        }
+        self.forget_on_disk();
+    }
+
+    /// Lets the log forget what is not needed, many records at a time: it must first know how far their writers were, since nothing else
+    /// tells then.
+    fn forget_on_disk(&mut self) {
+        let is_idle = self.low == self.next && self.writers.values().all(|writer| writer.end.is_some());
+        let is_due = self.low.0 - self.forgotten.0 >= FORGET_STEP || (is_idle && self.low > self.forgotten);
+        if is_due && self.read_only.is_none() {
+            self.say_progress();
+            self.append(Fact::Cut { below: self.low });
+            self.forgotten = self.low;
+            self.effects.push(Effect::Forget(TAPE, self.low));
         }
     }
 

@@ -1,6 +1,7 @@
 //! A reader's side of its session.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::batch::{BATCH_BYTES_MAX, Batch, EndKind};
 use crate::broker::{
@@ -241,7 +242,7 @@ impl ReaderSession {
     /// the link breaks.
     pub fn close(&mut self) {
         self.closing = true;
-        if !self.connection.is_attached() || self.dirty.is_empty() {
+        if !self.connection.is_attached() || (self.dirty.is_empty() && !self.tape.can_send()) {
             self.connection.close();
         }
     }
@@ -314,7 +315,7 @@ impl ReaderSession {
                 self.take_place(from, batch, position)
             }
             ReaderDown::Batch { from, batch, position } => self.take_batch(from, batch, position),
-            ReaderDown::Leased { lease, batch, .. } => self.take_lease(lease, batch),
+            ReaderDown::Leased { lease, time, batch } => self.take_lease(lease, time, batch),
             ReaderDown::Settled { lease, error } => {
                 if !self.tape.settled(&lease, error) {
                     self.events.push(Event::LeaseLost { lease });
@@ -449,18 +450,18 @@ impl ReaderSession {
         }
         self.tape.received(Mark { position: position.clone(), records: batch.count() });
         let (writer, from) = (batch.session(), from.max(batch.first()));
-        self.arrive(Chunk { writer, from, batch, position, lease: None, is_on_tape: true });
+        self.arrive(Chunk { writer, from, batch, position, lease: None, lease_time: Duration::ZERO, is_on_tape: true });
         Ok(())
     }
 
     /// A record of a queue.
-    fn take_lease(&mut self, lease: LeaseId, batch: Batch) -> Result<(), Error> {
+    fn take_lease(&mut self, lease: LeaseId, lease_time: Duration, batch: Batch) -> Result<(), Error> {
         if !self.spend(&batch)? {
             return Ok(());
         }
         self.tape.leased(lease.clone());
         let (writer, from, position) = (batch.session(), batch.first(), lease.position.clone());
-        self.arrive(Chunk { writer, from, batch, position, lease: Some(lease), is_on_tape: true });
+        self.arrive(Chunk { writer, from, batch, position, lease: Some(lease), lease_time, is_on_tape: true });
         Ok(())
     }
 
@@ -471,7 +472,15 @@ impl ReaderSession {
         let Some(from) = self.receive(from, &batch)? else { return Ok(()) };
         if from < batch.first().plus(u64::from(batch.count())) {
             let writer = batch.session();
-            self.arrive(Chunk { writer, from, batch, position, lease: None, is_on_tape: false });
+            self.arrive(Chunk {
+                writer,
+                from,
+                batch,
+                position,
+                lease: None,
+                lease_time: Duration::ZERO,
+                is_on_tape: false,
+            });
         }
         Ok(())
     }

@@ -268,12 +268,12 @@ impl Broadcast {
     }
 
     /// Records came; they are handed out once they are durable.
-    pub(super) fn came(&mut self, tape: &mut Tape, _places: Range<Seq>, now: Time) {
-        self.keep(tape, now);
-    }
+    #[expect(clippy::unused_self, reason = "a queue does something")]
+    pub(super) fn came(&self, _: &mut Tape, _places: Range<Seq>, _now: Time) {}
 
     /// More is durable.
-    pub(super) fn more(&mut self, tape: &mut Tape, _now: Time) {
+    pub(super) fn more(&mut self, tape: &mut Tape, now: Time) {
+        self.keep(tape, now);
         let durable = tape.durable;
         let waiting = self.readers.iter().filter(|(_, r)| r.sent < durable && r.credit > 0 && r.link == Link::Attached);
         let waiting: Vec<SessionId> = waiting.map(|(session, _)| *session).collect();
@@ -281,7 +281,7 @@ impl Broadcast {
     }
 
     /// Lets go of what is older, or more, than is kept.
-    fn keep(&mut self, tape: &mut Tape, now: Time) {
+    pub(super) fn keep(&mut self, tape: &mut Tape, now: Time) {
         let retain = tape.settings.retain;
         let by_count = retain.records.map_or(Seq(0), |records| Seq(tape.next.0.saturating_sub(records)));
         let by_bytes = retain.bytes.map_or(Seq(0), |bytes| tape.marks.newest_bytes(bytes));
@@ -307,7 +307,6 @@ impl Broadcast {
     fn cut(&mut self, tape: &mut Tape, below: Seq) {
         let below = below.min(tape.durable);
         if below > tape.low && tape.read_only.is_none() {
-            tape.append(Fact::Cut { below });
             tape.forget(below);
             let behind: Vec<SessionId> = self.readers.iter().filter(|(_, r)| r.sent < below).map(|(s, _)| *s).collect();
             behind.into_iter().for_each(|session| tape.wake(session));

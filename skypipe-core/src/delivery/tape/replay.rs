@@ -1,7 +1,7 @@
 //! A tape from its facts, and from what stands behind the last of them.
 
 use crate::batch::{Batch, EndKind};
-use crate::broker::{Mode, ReaderAttach, ReaderUp};
+use crate::broker::{ReaderAttach, ReaderUp};
 use crate::caller::Holder;
 use crate::error::Error;
 use crate::id::{Epoch, ItemNo, Position, Seq, SessionId};
@@ -38,7 +38,11 @@ impl TapePipe {
                     }
                 }
             }
-            Fact::Cut { below } => tape.low = tape.low.max(below),
+            Fact::Cut { below } => {
+                tape.low = tape.low.max(below);
+                tape.next = tape.next.max(below);
+                tape.forgotten = tape.forgotten.max(below);
+            }
             Fact::ReaderJoined { session, epoch, holder, holds, .. } => {
                 self.replay_reader(session, epoch, holder, holds)
             }
@@ -114,7 +118,9 @@ impl TapePipe {
         tape.next = tape.next.max(at.plus(u64::from(batch.count())));
         if let Some(writer) = tape.writers.get_mut(&batch.session()) {
             writer.accepted = writer.accepted.max(batch.first().plus(u64::from(batch.count())));
+            tape.unsaid.insert(batch.session());
         }
+        tape.unsaid_bytes += batch.encoded().len() as u64;
     }
 
     /// Makes the pipe ready after the last fact and the last batch: `extent` is what of the tape the log has. All sessions are away from
@@ -123,6 +129,8 @@ impl TapePipe {
         let tape = &mut self.tape;
         tape.next = tape.next.max(extent.last().map(|range| range.end).unwrap_or_default()).max(tape.low);
         tape.durable = tape.next;
+        // The log does not remember what it was told to forget, and may only forget what its own facts tell.
+        tape.effects.push(super::Effect::Forget(super::TAPE, tape.forgotten));
         tape.writers.values_mut().for_each(|writer| writer.recover(now));
         match &mut self.side {
             Side::Queue(queue) => {
@@ -136,13 +144,8 @@ impl TapePipe {
                         cursor.reader = Some(*session);
                     }
                 }
-                tape.effects.push(super::Effect::Forget(super::TAPE, tape.low));
+                broadcast.keep(tape, now);
             }
-        }
-        // The log may have let go of more than the facts tell; nothing says which records those were.
-        let first = extent.first().map_or(tape.next, |range| range.start);
-        if tape.mode == Mode::Broadcast {
-            tape.low = tape.low.max(first.min(tape.next));
         }
     }
 
@@ -154,6 +157,7 @@ impl TapePipe {
             let (epoch, item, holder) = (writer.epoch, writer.no, writer.holder);
             facts.push(Fact::WriterJoined { session: *session, epoch, item, holder });
         }
+        // Marks are restated by the facts that make them.
         for mark in tape.marks.iter() {
             facts.push(Fact::Progress { next: mark.place, writers: Vec::new(), mark: Some(mark) });
         }
@@ -161,7 +165,7 @@ impl TapePipe {
         for writer in tape.writers.values() {
             facts.extend(writer.end.map(|(kind, next, _)| Fact::Ended { item: writer.no, kind, next }));
         }
-        facts.push(Fact::Cut { below: tape.low });
+        facts.push(Fact::Cut { below: tape.forgotten });
         match &self.side {
             Side::Queue(queue) => {
                 facts.extend(

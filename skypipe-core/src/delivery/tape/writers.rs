@@ -138,12 +138,6 @@ impl TapePipe {
         tape.drop_if_heard(session);
         Next::Message(message)
     }
-
-    /// Whether what waits in memory is for a broadcast; for tests.
-    #[cfg(test)]
-    pub(super) fn is_broadcast(&self) -> bool {
-        matches!(self.side, Side::Broadcast(_))
-    }
 }
 
 impl Tape {

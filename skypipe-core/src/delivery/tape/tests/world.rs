@@ -17,8 +17,9 @@ pub(super) struct World {
     mode: Mode,
     log: Vec<Logged>,
     synced: usize,
-    /// All below was forgotten in the log.
+    /// All below was forgotten in the log, and what is to be once so many entries are on disk.
     forgotten: Seq,
+    forgetting: Vec<(usize, Seq)>,
     pub(super) now: Time,
     pub(super) buried: Vec<Seq>,
     writers: BTreeMap<SessionId, Writer>,
@@ -54,6 +55,7 @@ impl World {
             log,
             synced: 0,
             forgotten: Seq(0),
+            forgetting: Vec::new(),
             now: Time(0),
             buried,
             writers,
@@ -86,6 +88,7 @@ impl World {
         let count = self.log.len() - self.synced;
         self.synced = self.log.len();
         self.pipe.stored(count as u64, self.now);
+        self.forget();
         self.effects();
         self.hear();
     }
@@ -102,6 +105,15 @@ impl World {
     /// The relay is killed and starts again with what was synced.
     pub(super) fn crash(&mut self) {
         self.log.truncate(self.synced);
+        self.forget();
+        self.forgetting.clear();
+        // What is forgotten is gone.
+        let forgotten = self.forgotten;
+        self.log.retain(|entry| match entry {
+            Logged::Tape(at, batch) => at.plus(u64::from(batch.count())) > forgotten,
+            Logged::Fact(_) => true,
+        });
+        self.synced = self.log.len();
         self.restart();
     }
 
@@ -128,6 +140,14 @@ impl World {
         self.hear();
     }
 
+    /// What was to be forgotten is, once all that was appended before is on disk.
+    fn forget(&mut self) {
+        let synced = self.synced;
+        let due = self.forgetting.iter().filter(|(after, _)| *after <= synced).map(|(_, below)| *below);
+        self.forgotten = due.max().unwrap_or_default().max(self.forgotten);
+        self.forgetting.retain(|(after, _)| *after > synced);
+    }
+
     fn restart(&mut self) {
         self.pipe = new_pipe(self.mode);
         let log = std::mem::take(&mut self.log);
@@ -143,7 +163,8 @@ impl World {
         };
         let tape: Vec<(Seq, Batch)> = log.iter().filter_map(tape).collect();
         let from = self.pipe.unread_from();
-        for (at, batch) in tape.iter().filter(|(at, _)| *at >= from) {
+        let behind = |at: &Seq, batch: &Batch| at.plus(u64::from(batch.count()));
+        for (at, batch) in tape.iter().filter(|(at, batch)| behind(at, batch) > from) {
             self.pipe.replay_batch(*at, batch);
         }
         let end = tape.last().map_or(Seq(0), |(at, batch)| at.plus(u64::from(batch.count())));
@@ -164,7 +185,7 @@ impl World {
                 Effect::Fact(fact) => self.log.push(Logged::Fact(fact)),
                 Effect::Tape(at, batch) => self.log.push(Logged::Tape(at, batch)),
                 Effect::Bury(place) => self.buried.push(place),
-                Effect::Forget(_, below) => self.forgotten = self.forgotten.max(below),
+                Effect::Forget(_, below) => self.forgetting.push((self.log.len(), below)),
                 Effect::Closed { session, next, .. } => drop(self.closed.insert(session, next)),
                 Effect::Wake(_) | Effect::Gone => {}
                 Effect::Batch(..) => unreachable!("a tape has no items"),
