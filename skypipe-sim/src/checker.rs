@@ -74,13 +74,64 @@ struct Place {
     told: BTreeSet<u64>,
     /// Any hole may come: the reader was given up and knows that.
     may_skip: bool,
+    /// What it has, from before it was given up as well.
+    had: BTreeSet<u64>,
+}
+
+impl Place {
+    /// Whether it has all from where it is up to this number, from before it was given up.
+    fn has_up_to(&self, seq: u64) -> bool {
+        (self.next..seq).all(|number| self.had.contains(&number))
+    }
+
+    fn go_on_behind(&mut self, seq: u64, len: usize) {
+        let next = seq + numbers(len);
+        self.had.extend(seq..next);
+        (self.next, self.may_skip) = (next, false);
+    }
+}
+
+/// What the writers that were given up go on with.
+#[derive(Default)]
+struct Renewals {
+    sessions: BTreeMap<ItemId, SessionId>,
+    settled: BTreeMap<ItemId, u64>,
+    /// How many records were known to be settled when the newest session of an item began.
+    settled_then: BTreeMap<ItemId, u64>,
+}
+
+impl Renewals {
+    fn hear(&mut self, event: &Event) {
+        match *event {
+            Event::Settled(item, count) => {
+                let most = self.settled.entry(item).or_default();
+                *most = count.max(*most);
+            }
+            Event::Session(item, session) if self.sessions.insert(item, session).is_some() => {
+                self.settled_then.insert(item, self.settled.get(&item).copied().unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the item was given up before the writer knew of this record that it will not be lost: then it comes with the next item too.
+    fn may_come_again(&self, record: RecordId) -> bool {
+        self.settled_then.get(&record.item).is_some_and(|settled| u64::from(record.n) >= *settled)
+    }
+
+    /// Whether the record may be split between an item that was given up and the one its writer went on with.
+    fn may_be_split(&self, record: RecordId) -> bool {
+        self.settled_then.get(&record.item).is_some_and(|settled| u64::from(record.n) == *settled)
+    }
 }
 
 fn in_order(history: &[Event], broken: &mut Vec<String>) {
     let mut places: BTreeMap<(ReaderId, SessionId), Place> = BTreeMap::new();
-    let mut seen: BTreeSet<(ReaderId, RecordId)> = BTreeSet::new();
+    let mut seen: BTreeMap<(ReaderId, RecordId), SessionId> = BTreeMap::new();
     let mut renewed: BTreeSet<ReaderId> = BTreeSet::new();
+    let mut renewals = Renewals::default();
     for event in history {
+        renewals.hear(event);
         match *event {
             Event::Middle(reader, session, from) => {
                 places.entry((reader, session)).or_default().told.insert(from.0);
@@ -99,25 +150,27 @@ fn in_order(history: &[Event], broken: &mut Vec<String>) {
             }
             Event::Got(reader, session, seq, Some(record), len) => {
                 let place = places.entry((reader, session)).or_default();
-                if !seen.insert((reader, record)) {
+                let before = seen.insert((reader, record), session);
+                if before.is_some_and(|before| before == session || !renewals.may_come_again(record)) {
                     broken.push(format!("{reader:?} got {record:?} twice"));
                 } else if seq.0 < place.next {
                     broken.push(format!("{reader:?} got {record:?} ({seq:?}) out of order"));
-                } else if seq.0 > place.next && !place.told.contains(&seq.0) && !place.may_skip {
+                } else if !place.has_up_to(seq.0) && !place.told.contains(&seq.0) && !place.may_skip {
                     broken.push(format!("{reader:?} got {record:?} ({seq:?}) after {}, and was not told", place.next));
                 }
-                (place.next, place.may_skip) = (seq.0 + numbers(len), false);
+                place.go_on_behind(seq.0, len);
             }
             // What others had of an item may end within a record: who goes on there is told that it starts in the middle.
             Event::Tail(reader, session, seq, record, len) => {
                 let place = places.entry((reader, session)).or_default();
-                if seq.0 < place.next || !place.told.contains(&seq.0) {
+                let is_split = seq.0 == 0 && renewals.may_be_split(record);
+                if !is_split && (seq.0 < place.next || !place.told.contains(&seq.0)) {
                     broken.push(format!(
                         "{reader:?} got the rest of {record:?} ({seq:?}) after {}, and was not told",
                         place.next
                     ));
                 }
-                (place.next, place.may_skip) = (seq.0 + numbers(len), false);
+                place.go_on_behind(seq.0, len);
             }
             _ => {}
         }
@@ -238,8 +291,10 @@ fn settled_is_kept(history: &[Event], broken: &mut Vec<String>) {
     let mut acknowledged = Acknowledged::default();
     let mut settled: BTreeMap<ItemId, u64> = BTreeMap::new();
     let mut drains = false;
+    let mut renewals = Renewals::default();
     for event in history {
         acknowledged.hear(event);
+        renewals.hear(event);
         match *event {
             Event::Settled(item, count) => {
                 let most = settled.entry(item).or_default();
@@ -248,6 +303,10 @@ fn settled_is_kept(history: &[Event], broken: &mut Vec<String>) {
             Event::Drains => drains = true,
             // Whatever it is, it was not lost.
             Event::Got(_, _, _, Some(record), _) if drains => drop(acknowledged.taken.insert(record)),
+            // Its start went with the item that was given up; only whole records are handed over.
+            Event::Tail(_, _, Seq(0), record, _) if renewals.may_be_split(record) => {
+                acknowledged.taken.insert(record);
+            }
             _ => {}
         }
     }
@@ -289,7 +348,9 @@ fn delivered_is_gone(history: &[Event], broken: &mut Vec<String>) {
     let mut acked: BTreeSet<RecordId> = BTreeSet::new();
     let mut gone: BTreeMap<RecordId, usize> = BTreeMap::new();
     let mut came: BTreeMap<ReaderId, (u32, usize)> = BTreeMap::new();
+    let mut renewals = Renewals::default();
     for (at, event) in history.iter().enumerate() {
+        renewals.hear(event);
         match *event {
             Event::RelayStarts => {
                 life += 1;
@@ -298,7 +359,8 @@ fn delivered_is_gone(history: &[Event], broken: &mut Vec<String>) {
                 gone.clear();
             }
             Event::Acks(reader) => acked.extend(handed.remove(&reader).unwrap_or_default()),
-            Event::Delivered(item, count) => {
+            // Of one that went on with a new item the number does not tell which records.
+            Event::Delivered(item, count) if !renewals.settled_then.contains_key(&item) => {
                 let delivered = (0..count as u32).map(|n| RecordId { item, n }).filter(|r| acked.contains(r));
                 for record in delivered {
                     gone.entry(record).or_insert(at);
@@ -318,6 +380,15 @@ fn delivered_is_gone(history: &[Event], broken: &mut Vec<String>) {
 }
 
 fn alone_is_alone(history: &[Event], broken: &mut Vec<String>) {
+    // One that was given up hands over what it has in its hands, and hears of it when it is back. What it had not acknowledged went to
+    // the next.
+    let given_up: BTreeSet<ReaderId> = history
+        .iter()
+        .filter_map(|event| match event {
+            Event::NewReader(reader) | Event::ReadFailed(reader, Code::SessionExpired) => Some(*reader),
+            _ => None,
+        })
+        .collect();
     let mut ended: BTreeMap<SessionId, ReaderId> = BTreeMap::new();
     let mut owned: BTreeMap<SessionId, ReaderId> = BTreeMap::new();
     for event in history {
@@ -327,7 +398,8 @@ fn alone_is_alone(history: &[Event], broken: &mut Vec<String>) {
                 owned.extend(ended.iter().filter(|(_, r)| **r == reader).map(|(session, r)| (*session, *r)));
             }
             Event::Got(reader, session, _, Some(record), _) | Event::Tail(reader, session, _, record, _) => {
-                if let Some(owner) = owned.get(&session).filter(|owner| **owner != reader) {
+                let is_owner = |owner: &&ReaderId| **owner == reader || given_up.contains(&reader);
+                if let Some(owner) = owned.get(&session).filter(|owner| !is_owner(owner)) {
                     broken.push(format!("{reader:?} got {record:?}, which {owner:?} took alone"));
                 }
             }

@@ -1,11 +1,13 @@
 //! The promises, in simulations. `cargo xtask prove` runs these.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use skypipe_sim::checker::Broken;
 use skypipe_sim::scenes::{come_back, crowd, long_absence};
 use skypipe_sim::{Fault, Keep, Plan, Report, run};
 use skypipe_test::proof::{Proof, cases, seed};
@@ -34,10 +36,16 @@ fn play(done: impl Fn(u64) -> bool + Sync, one: impl Fn(u64) -> Vec<String> + Sy
     failures.into_inner().unwrap()
 }
 
-/// What is wrong with a simulation, and how to see it again.
+/// What is wrong with a simulation, once for each promise, and how to see it again.
 fn wrong(seed: u64, report: &Report) -> Vec<String> {
-    let again = format!("\n    cargo xtask sim --seed {seed}");
-    report.broken.iter().map(|broken| format!("{broken}{again}")).collect()
+    let mut rules = BTreeMap::new();
+    for broken in &report.broken {
+        rules.entry(broken.rule).or_insert_with(Vec::new).push(broken);
+    }
+    let tell = |broken: Vec<&Broken>| {
+        format!("{} times, first: {}\n    cargo xtask sim --seed {seed}", broken.len(), broken[0])
+    };
+    rules.into_values().map(tell).collect()
 }
 
 /// The same seed gives the same trace, to the byte: twice in this process, and in another one.
@@ -135,8 +143,7 @@ fn proof_a_day_of_clients_and_faults() {
 fn proof_a_jumping_wall_clock_changes_nothing() {
     let proof = Proof::begin("P2", "wall clock jumps of up to ten years");
     let count = cases(2, 30, 10_000);
-    // Without full disks: a relay that dies on one may give a reader that stays an item again, which `docs/promises.md` tells.
-    let mut faults: Vec<Fault> = Fault::ALL.iter().copied().filter(|fault| *fault != Fault::FullDisk).collect();
+    let mut faults = Fault::ALL.to_vec();
     faults.extend([Fault::WallClock; 9]);
     let plan = Plan { faults, fault_every: 500..=5000, ..Plan::default() };
     let failures = play(|at| at >= count, |seed| run(seed, &plan).broken.iter().map(ToString::to_string).collect());

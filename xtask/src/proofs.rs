@@ -50,6 +50,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         rows: &[
             ("P1", "log against its model"),
             ("P1d", "crash images"),
+            ("P1d", "crash images of a broker"),
             ("P9", "bit flips"),
             ("P9", "damage at random"),
             ("P10", "disk errors"),

@@ -635,3 +635,92 @@ fn a_writer_hears_of_no_number_that_it_is_still_to_send_again() {
     let Next::Message(WriterDown::Ack(ack)) = rig.pipe.next_for_writer(WRITER, Epoch(2)) else { panic!("no ack") };
     assert_eq!((ack.settled, ack.delivered), (Seq(2), Seq(2)));
 }
+
+/// An item that has ended, of one record.
+fn write_item(rig: &mut Rig, writer: SessionId) {
+    rig.write(writer);
+    rig.send(writer, 1, batch(writer, 0, 10, true));
+    rig.sync();
+}
+
+#[test]
+fn on_a_full_disk_too_the_next_item_waits_until_the_one_before_is_taken() {
+    let mut rig = Rig::new();
+    let next = SessionId([9; 16]);
+    write_item(&mut rig, WRITER);
+    write_item(&mut rig, next);
+    rig.pipe
+        .attach_reader(
+            &ReaderAttach { keep: true, credit: 1 << 20, resume: None, ..returning_reader() },
+            Holder::Unknown,
+        )
+        .unwrap();
+    rig.sync();
+    rig.pipe.waits_for_room(Code::NoSpace, NOW);
+    while let Next::Message(_) = rig.next(2) {}
+    rig.acknowledge(2, 2);
+    assert_eq!(rig.pipe.next_for_reader(READER, Epoch(2)), Next::Wait);
+    // Waiting for the log is not standing still.
+    rig.pipe.tick(Time(0).plus(2 * IDLE_READER_LOST));
+    rig.sync();
+    let is_next = |message: &Next<ReaderDown>| matches!(message, Next::Message(ReaderDown::Batch { batch, .. }) if batch.session() == next);
+    let told: Vec<_> = (0..3).map(|_| rig.next(2)).collect();
+    assert!(told.iter().any(is_next), "{told:?}");
+}
+
+#[test]
+fn on_a_full_disk_a_writer_may_send_once_the_log_has_it() {
+    let mut rig = Rig::new();
+    rig.pipe.waits_for_room(Code::NoSpace, NOW);
+    rig.pipe.attach_writer(WRITER, Epoch(1), None, Holder::Unknown).unwrap();
+    let welcome = rig.pipe.writer_welcome(WRITER, Epoch(1)).unwrap().unwrap();
+    rig.pipe.has_room(Code::NoSpace);
+    assert_eq!((welcome.credit, rig.credit(WRITER, 1)), (0, 0));
+    rig.sync();
+    assert_eq!(rig.credit(WRITER, 1), WRITER_CREDIT_BYTES);
+}
+
+#[test]
+fn every_item_that_is_got_from_its_middle_is_told() {
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    for number in 0..40 {
+        let writer = SessionId([100 + number; 16]);
+        rig.write(writer);
+        rig.send(writer, 1, batch(writer, 0, 10, false));
+    }
+    let second = ReaderAttach { session: SessionId([3; 16]), epoch: Epoch(1), resume: None, ..returning_reader() };
+    rig.pipe.attach_reader(&second, Holder::Unknown).unwrap();
+    rig.sync();
+    let told = std::iter::from_fn(|| match rig.pipe.next_for_reader(second.session, Epoch(1)) {
+        Next::Message(message) => Some(message),
+        _ => None,
+    });
+    let middles = told.filter(|message| matches!(message, ReaderDown::Notice(Notice::Middle { .. })));
+    assert_eq!(middles.count(), 40);
+}
+
+#[test]
+fn an_end_mark_that_was_never_logged_is_no_gap() {
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    rig.write(WRITER);
+    rig.send(WRITER, 1, batch(WRITER, 0, 10, true));
+    while let Next::Message(_) = rig.next(1) {}
+    rig.acknowledge(1, 2);
+    rig.sync();
+    // What its reader took is not in the log; that it was delivered, and its end, are.
+    rig.facts.retain(|fact| match fact {
+        Fact::Took { reader, .. } => *reader != READER,
+        Fact::ReaderLeft { .. } | Fact::Removed => false,
+        _ => true,
+    });
+    rig.crash();
+    rig.pipe.lost(READER);
+    rig.read(1, None);
+    let told: Vec<_> = (0..3).map(|_| rig.pipe.next_for_reader(READER, Epoch(1))).collect();
+    assert!(matches!(told[0], Next::Message(ReaderDown::Notice(Notice::Middle { from: Seq(1), .. }))), "{told:?}");
+    let Next::FromLog { item, from, .. } = told[1] else { panic!("{told:?}") };
+    assert_eq!(rig.pipe.missing(READER, Epoch(1), item, from, Seq(u64::MAX)), None);
+    assert!(matches!(rig.next(1), Next::Message(ReaderDown::ItemEnd { kind: EndKind::Finished, .. })));
+}

@@ -43,7 +43,7 @@ pub enum Effect {
     Tape(Seq, Batch),
     /// Give the record at this place of a queue to the dead letters, and say so with [`Machine::buried`](super::Machine::buried).
     Bury(Seq),
-    /// Batches of this item wholly below the number are not needed any more.
+    /// Batches of this item wholly below the number are not needed any more, once all that was appended before is durable.
     Forget(ItemNo, Seq),
     /// This session has something to get, or its halves are to end.
     Wake(SessionId),
@@ -232,9 +232,11 @@ impl DefaultPipe {
         }
     }
 
-    /// What a writer may have under way now: nothing more where it waits for room.
-    pub(super) fn window(&self) -> Option<u64> {
-        (!self.waits()).then_some(self.writer_window)
+    /// What the writer of an item may have under way now: nothing more where it waits for room, and nothing before the log says that it is
+    /// there. On a full disk it is welcome sooner; should the relay crash then, nothing of it was with any reader.
+    pub(super) fn window(&self, no: ItemNo) -> Option<u64> {
+        let is_there = self.items.get(&no).is_some_and(|item| item.joined <= self.durable);
+        (is_there && !self.waits()).then_some(self.writer_window)
     }
 
     /// Whether this session belongs to the pipe.
@@ -492,7 +494,7 @@ impl DefaultPipe {
     /// Looks at an item again after an acknowledgement or a sync.
     pub(super) fn refresh(&mut self, no: ItemNo) {
         let Some(delivered) = self.delivered(no) else { return };
-        let (durable, window) = (self.durable, self.window());
+        let (durable, window) = (self.durable, self.window(no));
         let others = self.window_bytes - self.items[&no].window_bytes();
         let keeps = self.is_prompt(no) || self.serves_from_window(no);
         let keep_bytes = if keeps { LIVE_WINDOW_BYTES.saturating_sub(others) } else { 0 };
@@ -510,7 +512,7 @@ impl DefaultPipe {
     }
 
     /// Says in the log what of it was delivered, some at a time: only then may it forget that. Else a relay that starts again knew neither
-    /// how far the writer was nor that nobody is owed these numbers. Who waits for room cannot wait for the fact as well.
+    /// how far the writer was nor that nobody is owed these numbers. While writers wait for room that is at once.
     fn log_delivered(&mut self, no: ItemNo) {
         let (waits, read_only) = (self.waits(), self.read_only.is_some());
         let Some(item) = self.items.get_mut(&no).filter(|item| !item.over && !read_only) else { return };
@@ -523,12 +525,8 @@ impl DefaultPipe {
         }
         (item.forgotten, item.is_forgetting) = (to, true);
         item.holes.insert(from..to);
-        let at_once = to.min(item.unneeded_below(self.durable));
         let append = self.append(Fact::Took { reader: EVERYBODY, item: no, from, to });
         self.when_durable(append, Pending::Forget(no, to));
-        if waits {
-            self.effects.push(Effect::Forget(no, at_once));
-        }
     }
 
     fn forget(&mut self, no: ItemNo, below: Seq) {

@@ -267,13 +267,6 @@ impl Item {
         }
     }
 
-    /// What of it is not needed in the log any more, as all it was owed to have it. The last batch there stays until the end stands
-    /// behind it: it tells the next host how far the writer was told that all is stored.
-    pub(super) fn unneeded_below(&self, durable: u64) -> Seq {
-        let has_end = self.end.and_then(|end| end.append).is_some_and(|append| append <= durable);
-        if has_end { self.delivered } else { self.delivered.min(Seq(self.logged.0.saturating_sub(1))) }
-    }
-
     /// What the writer may hear: the end mark counts only once its fact is on disk, and nothing that the writer is still to send again
     /// does, though readers may have it since before a crash.
     fn ack(&self, durable: u64) -> Ack {

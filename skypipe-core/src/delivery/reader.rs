@@ -1,9 +1,9 @@
 //! One reader of a default pipe: a cursor per item it has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
-use crate::broker::{ReaderDown, Take};
+use crate::broker::{Notice, ReaderDown, Take};
 use crate::caller::Holder;
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
@@ -33,6 +33,8 @@ pub(super) struct Reader {
     pub(super) joined: u64,
     /// What it has.
     pub(super) holds: Holds,
+    /// Which append says that it has that, where it had something else before.
+    pub(super) given: u64,
     /// Bytes it may still be sent; a batch may overdraw it.
     pub(super) credit: i64,
     /// Messages that go before the next batch.
@@ -88,6 +90,8 @@ pub(super) struct Cursor {
     pub(super) skip: Ranges,
     /// It came within a record, and is owed the item from the next record on.
     pub(super) wants_start: bool,
+    /// It came within a record, and only a relay that crashed knew where it began: what it acknowledges first counts as nobody's.
+    pub(super) start_unknown: bool,
     /// Half a record was sent.
     pub(super) open_record: bool,
     /// It was told that the item ended.
@@ -112,10 +116,18 @@ impl Cursor {
 }
 
 impl Reader {
+    /// Something goes down before the next batch. A notice may be left out where many wait, but for that of a middle: there are as many as
+    /// items, and who does not hear of one takes the rest for the whole.
     pub(super) fn say(&mut self, message: ReaderDown) {
-        if self.outbox.len() < NOTICES_MAX || !matches!(message, ReaderDown::Notice(_)) {
+        let must_go = !matches!(message, ReaderDown::Notice(_)) || middle(&message).is_some();
+        if must_go || self.outbox.len() < NOTICES_MAX {
             self.outbox.push_back(message);
         }
+    }
+
+    /// The middles that it is still to be told.
+    pub(super) fn untold_middles(&self) -> BTreeSet<(SessionId, Seq)> {
+        self.outbox.iter().filter_map(middle).collect()
     }
 
     /// Its cursor in `item`, if it has one.
@@ -165,7 +177,8 @@ impl Reader {
             Holds::Alone(item, _) => Held::Alone(*item),
             Holds::Live(live) => {
                 let place = |(item, cursor): (&ItemNo, &Cursor)| {
-                    let (item, from, wants_start) = (*item, cursor.acked, cursor.wants_start);
+                    let wants_start = cursor.wants_start || cursor.start_unknown;
+                    let (item, from) = (*item, cursor.acked);
                     Place { item, from, wants_start }
                 };
                 Held::Live(live.cursors.iter().map(place).collect())
@@ -188,6 +201,13 @@ impl Live {
     pub(super) fn complete(&mut self, item: ItemNo) {
         self.cursors.remove(&item);
         self.ready.retain(|other| *other != item);
+    }
+}
+
+fn middle(message: &ReaderDown) -> Option<(SessionId, Seq)> {
+    match message {
+        ReaderDown::Notice(Notice::Middle { writer, from }) => Some((*writer, *from)),
+        _ => None,
     }
 }
 

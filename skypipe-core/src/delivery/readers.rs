@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 use crate::batch::EndKind;
-use crate::broker::{ReaderAttach, ReaderCursor, ReaderDown, Take};
+use crate::broker::{Notice, ReaderAttach, ReaderCursor, ReaderDown, Take};
 use crate::caller::Holder;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
@@ -75,8 +75,12 @@ impl DefaultPipe {
         if ack.next > cursor.sent && !aborted {
             return Err(Error::new(Code::Protocol, "an acknowledgement of what was never sent"));
         }
-        let from = cursor.acked;
-        cursor.acked = from.max(ack.next.min(cursor.sent));
+        let acked = cursor.acked.max(ack.next.min(cursor.sent));
+        if std::mem::take(&mut cursor.start_unknown) {
+            cursor.start = acked;
+        }
+        let from = cursor.acked.max(cursor.start);
+        cursor.acked = acked;
         self.acknowledged(session, no, from, alone);
         self.vanish_if_empty();
         Ok(())
@@ -145,6 +149,7 @@ impl DefaultPipe {
             arrival: self.next_arrival(),
             joined: 0,
             holds: Holds::Waiting,
+            given: 0,
             credit: i64::try_from(attach.credit).unwrap_or(i64::MAX),
             outbox: VecDeque::new(),
             leaving: None,
@@ -190,8 +195,7 @@ impl DefaultPipe {
                 let next = aborted.map_or(*next, |end| Seq(end.next.0 - 1).min(*next));
                 cursor.sent = cursor.start.max(next);
                 if cursor.wants_start && cursor.sent > cursor.start {
-                    // Only the relay that crashed knew where its first record began: what it has counts as nobody's.
-                    (cursor.start, cursor.acked, cursor.wants_start) = (cursor.sent, cursor.sent, false);
+                    (cursor.start_unknown, cursor.wants_start) = (true, false);
                 }
             }
         }
@@ -239,10 +243,14 @@ impl DefaultPipe {
         };
         let named: BTreeSet<ItemNo> = named.iter().map(|(no, _)| *no).collect();
         let unnamed = held.into_iter().filter(|(no, _)| !named.contains(no));
-        let notices = unnamed.filter_map(|(no, cursor)| self.middle(no, cursor)).map(ReaderDown::Notice);
-        let untold: Vec<ReaderDown> = notices.filter(|notice| !reader.outbox.contains(notice)).collect();
+        let waiting = reader.untold_middles();
+        let is_new = |notice: &Notice| match notice {
+            Notice::Middle { writer, from } => !waiting.contains(&(*writer, *from)),
+            _ => true,
+        };
+        let untold: Vec<Notice> = unnamed.filter_map(|(no, cursor)| self.middle(no, cursor)).filter(is_new).collect();
         if let Some(reader) = self.readers.get_mut(&session) {
-            untold.into_iter().for_each(|notice| reader.say(notice));
+            untold.into_iter().for_each(|notice| reader.say(ReaderDown::Notice(notice)));
         }
     }
 
@@ -325,11 +333,11 @@ impl DefaultPipe {
         }
         self.give(session, holds);
         let Some(held) = self.readers.get(&session).map(|reader| reader.held()) else { return };
-        // As with joining: it gets nothing of what it holds before the log says so, or a crash would give it the same again.
-        let holds = self.append(Fact::ReaderHolds { session, holds: held });
-        self.when_durable(holds, Pending::Wake(session));
+        // It gets nothing of what it holds before the log says so, and that it took what it had before: a crash would give it that again.
+        let given = self.append(Fact::ReaderHolds { session, holds: held });
+        self.when_durable(given, Pending::Wake(session));
         if let Some(reader) = self.readers.get_mut(&session) {
-            reader.joined = holds;
+            reader.given = given;
         }
     }
 

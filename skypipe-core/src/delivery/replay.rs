@@ -268,6 +268,7 @@ impl Reader {
             arrival: 0,
             joined: 0,
             holds: Holds::Waiting,
+            given: 0,
             credit: 0,
             outbox: std::collections::VecDeque::new(),
             leaving: None,

@@ -114,7 +114,7 @@ impl DefaultPipe {
     /// When [`DefaultPipe::tick_room`] has something to do.
     pub(super) fn next_room_tick(&self) -> Option<Time> {
         let full = self.full?;
-        let idle = self.readers.values().filter(|reader| reader.holds_something());
+        let idle = self.readers.values().filter(|reader| reader.holds_something(self.durable));
         let lost = idle.map(|reader| reader.idle_since.unwrap_or(full.since).plus(IDLE_READER_LOST)).min();
         let say = (!full.told).then(|| full.since.plus(SAY_FULL_AFTER));
         say.into_iter().chain(lost).min()
@@ -123,14 +123,14 @@ impl DefaultPipe {
     /// Tells the writers why they wait, and gives up readers that have taken nothing all the while.
     pub(super) fn tick_room(&mut self, now: Time) {
         let Some(full) = &mut self.full else { return };
-        let since = full.since;
+        let (since, durable) = (full.since, self.durable);
         if !full.told && since.plus(SAY_FULL_AFTER) <= now {
             full.told = true;
             let notice = full.room.notice();
             self.say_to_writers(&notice);
         }
         let idle = |reader: &Reader| {
-            reader.holds_something() && reader.idle_since.unwrap_or(since).plus(IDLE_READER_LOST) <= now
+            reader.holds_something(durable) && reader.idle_since.unwrap_or(since).plus(IDLE_READER_LOST) <= now
         };
         let lost: Vec<SessionId> = self.readers.iter().filter(|(_, r)| idle(r)).map(|(session, _)| *session).collect();
         lost.into_iter().for_each(|session| self.lost(session));
@@ -168,11 +168,13 @@ impl Reader {
         true
     }
 
-    fn holds_something(&self) -> bool {
-        match &self.holds {
-            Holds::Alone(..) => true,
-            Holds::Live(live) => !live.cursors.is_empty(),
-            Holds::Waiting | Holds::Peek(_) => false,
-        }
+    /// Whether it has something that it could take.
+    fn holds_something(&self, durable: u64) -> bool {
+        self.given <= durable
+            && match &self.holds {
+                Holds::Alone(..) => true,
+                Holds::Live(live) => !live.cursors.is_empty(),
+                Holds::Waiting | Holds::Peek(_) => false,
+            }
     }
 }

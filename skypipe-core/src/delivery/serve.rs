@@ -26,8 +26,9 @@ enum Step {
 impl DefaultPipe {
     /// The next message down to a writer.
     pub fn next_for_writer(&mut self, session: SessionId, epoch: Epoch) -> Next<WriterDown> {
-        let (durable, window) = (self.durable, self.window());
+        let durable = self.durable;
         let Some(&no) = self.writers.get(&session) else { return Next::End(self.removed.then(|| self.unknown())) };
+        let window = self.window(no);
         let Some(item) = self.items.get_mut(&no) else { return Next::End(None) };
         if item.epoch != epoch {
             return Next::End(Some(fenced()));
@@ -48,7 +49,7 @@ impl DefaultPipe {
 
     /// The next message down to a reader.
     pub fn next_for_reader(&mut self, session: SessionId, epoch: Epoch) -> Next<ReaderDown> {
-        let (durable, confirmed) = (self.durable, self.confirmed());
+        let (durable, confirmed, is_read_only) = (self.durable, self.confirmed(), self.read_only.is_some());
         if !self.readers.contains_key(&session) {
             return Next::End(Some(self.unknown()));
         }
@@ -56,7 +57,8 @@ impl DefaultPipe {
         if reader.epoch != epoch {
             return Next::End(Some(fenced()));
         }
-        if reader.joined > confirmed {
+        // A full disk does not let it have the next item any sooner. Of a log that failed everybody may read all there is: nothing is taken.
+        if reader.joined > confirmed || (reader.given > durable && !is_read_only) {
             return Next::Wait;
         }
         if let Some(message) = reader.outbox.pop_front() {
@@ -85,10 +87,16 @@ impl DefaultPipe {
     pub fn missing(&mut self, session: SessionId, epoch: Epoch, no: ItemNo, from: Seq, to: Seq) -> Option<ReaderDown> {
         let item = self.items.get(&no)?;
         let (writer, last) = (item.session, item.accepted);
+        // Where it stands alone in its batch the end mark may never have been logged: the fact tells of the end.
+        let is_mark = item.end.is_some_and(|end| from.plus(1) == end.next);
         let reader = self.readers.get_mut(&session).filter(|reader| reader.epoch == epoch)?;
         let cursor = reader.serving(no).filter(|cursor| cursor.sent == from)?;
         let to = to.min(last).max(from.plus(1));
         cursor.sent = to;
+        if is_mark {
+            self.advance(session, no);
+            return None;
+        }
         // Nobody owes a look anything: what its owners took meanwhile is no gap.
         let peeks = matches!(reader.holds, Holds::Peek(_));
         self.damaged |= !peeks;

@@ -48,9 +48,9 @@ impl DefaultPipe {
 
     /// The welcome of an attached writer, once its joining is durable.
     pub fn writer_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<WriterWelcome, Error>> {
-        let (durable, window) = (self.durable, self.window());
-        let confirmed = self.confirmed();
+        let (durable, confirmed) = (self.durable, self.confirmed());
         let Some(&no) = self.writers.get(&session) else { return Some(Err(self.unknown())) };
+        let window = self.window(no);
         let readers = self.readers.values().filter(|reader| reader.has_live(no).is_some()).count() as u32;
         let item = self.items.get_mut(&no)?;
         if item.epoch != epoch {
@@ -252,7 +252,8 @@ impl DefaultPipe {
     /// The item ends as aborted where it is.
     pub(super) fn abort_item(&mut self, no: ItemNo) {
         // A reader that came in the middle before a relay crashed proves that the item went so far.
-        let begun = self.readers.values_mut().filter_map(|reader| reader.cursor(no)).map(|cursor| cursor.start).max();
+        let begun = |cursor: &mut Cursor| if cursor.start_unknown { cursor.sent } else { cursor.start };
+        let begun = self.readers.values_mut().filter_map(|reader| reader.cursor(no)).map(begun).max();
         let begun = begun.unwrap_or_default();
         let aborted = self.with_item(no, |item| {
             item.link = Link::Away(Time::default());

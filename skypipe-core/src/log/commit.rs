@@ -177,6 +177,7 @@ impl Committer {
                 None => stored.push((queued.header.pipe, queued.lsn)),
             }
         }
+        state.committed(self.committed);
         drop(state);
         self.tell(|owner| stored.iter().for_each(|&(pipe, upto)| owner.stored(pipe, upto)));
     }

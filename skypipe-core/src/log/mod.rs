@@ -170,6 +170,8 @@ impl Log {
         let state = State {
             queue: VecDeque::new(),
             next_lsn: 1,
+            committed: Lsn(0),
+            forgets: VecDeque::new(),
             index: recovered.index,
             snapshot_of: None,
             head: Some(recovered.head),
@@ -238,10 +240,17 @@ impl Log {
         lock(&self.core.state).index.items(pipe)
     }
 
-    /// Batches of this item wholly below `below` are not wanted any more, those still queued included; `u64::MAX` is the whole
-    /// item. Not remembered on disk: after opening the owner says it again for what its facts tell.
+    /// Batches of this item wholly below `below` are not wanted any more once all that was appended so far is on disk, the facts that say
+    /// so included; `u64::MAX` is the whole item. Not remembered on disk: after opening the owner says it again for what its facts tell.
     pub fn forget(&self, pipe: PipeId, item: ItemNo, below: Seq) {
-        lock(&self.core.state).index.forget(pipe, item, below);
+        let mut state = lock(&self.core.state);
+        let appended = Lsn(state.next_lsn - 1);
+        if state.committed >= appended {
+            state.index.forget(pipe, item, below);
+        } else {
+            state.forgets.push_back(Forget { after: appended, pipe, item, below });
+        }
+        drop(state);
         self.core.wake.wake();
     }
 
@@ -337,6 +346,10 @@ struct State {
     /// What is to be written, in order. Bounded by the credit windows of those who append.
     queue: VecDeque<Queued>,
     next_lsn: u64,
+    /// All up to here is on disk.
+    committed: Lsn,
+    /// What is forgotten once something is on disk that is queued still, in order. As many as facts in the queue.
+    forgets: VecDeque<Forget>,
     index: Index,
     /// The pipe whose owner is asked for a snapshot now, and the thread on which that happens.
     snapshot_of: Option<(PipeId, ThreadId)>,
@@ -348,6 +361,14 @@ struct State {
     failed: bool,
     /// Whether the last look for segments to free found that it has to wait for the next commit.
     idle_moves: bool,
+}
+
+/// What is not wanted any more once all up to `after` is on disk.
+struct Forget {
+    after: Lsn,
+    pipe: PipeId,
+    item: ItemNo,
+    below: Seq,
 }
 
 /// One entry on its way to the disk.
@@ -375,6 +396,15 @@ impl State {
             self.queue.push_back(Queued { lsn, header, payload, from });
         }
         lsn
+    }
+
+    /// All up to `upto` is on disk.
+    fn committed(&mut self, upto: Lsn) {
+        self.committed = self.committed.max(upto);
+        let due = self.forgets.partition_point(|forget| forget.after <= upto);
+        for Forget { pipe, item, below, .. } in self.forgets.drain(..due) {
+            self.index.forget(pipe, item, below);
+        }
     }
 
     fn is_snapshot(&mut self, pipe: PipeId) -> bool {

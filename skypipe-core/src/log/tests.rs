@@ -640,3 +640,20 @@ const FROZEN: &str = concat!(
     "01000000030000c0d9dadb0000000000a8c703390400534c00000000000000001a000000000000000000000000000000",
     "00000000000000000000000000000000",
 );
+
+#[test]
+fn nothing_is_forgotten_before_what_was_appended_is_on_disk() {
+    let disk = RamDisk::new();
+    let bed = start(&disk, 1 << 20);
+    bed.store(batch(1, 1, 0, 4, 10));
+    bed.log.close();
+    drop(bed);
+    // It does not write yet: the fact that tells why it may be forgotten is queued.
+    let bed = open(&disk);
+    let told = bed.log.append(fact(1, "it was taken"));
+    bed.log.forget(PipeId(1), ItemNo(1), Seq(u64::MAX));
+    assert_eq!(bed.log.extent(PipeId(1), ItemNo(1)), [Seq(0)..Seq(4)]);
+    bed.run();
+    bed.owner.wait_stored(1, told);
+    assert_eq!(bed.log.extent(PipeId(1), ItemNo(1)), []);
+}

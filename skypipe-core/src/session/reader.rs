@@ -83,9 +83,27 @@ pub struct Outcome {
 #[derive(Debug)]
 enum Arrival {
     Chunk(Chunk),
-    End { writer: SessionId, kind: EndKind, next: Seq, alone: bool },
-    Gap { writer: SessionId, from: Seq, to: Seq },
-    Missing { from: Position, to: Position, records: u64 },
+    End {
+        writer: SessionId,
+        kind: EndKind,
+        next: Seq,
+        alone: bool,
+    },
+    Gap {
+        writer: SessionId,
+        from: Seq,
+        to: Seq,
+    },
+    /// All below came before, in a session that was lost.
+    Had {
+        writer: SessionId,
+        next: Seq,
+    },
+    Missing {
+        from: Position,
+        to: Position,
+        records: u64,
+    },
 }
 
 /// Checks and orders what comes, and says what to acknowledge and how much more may come.
@@ -103,6 +121,10 @@ pub struct ReaderSession {
     /// Writers whose acknowledgement must be sent.
     dirty: VecDeque<SessionId>,
     inbox: VecDeque<Arrival>,
+    /// How many of them are of a session that was lost.
+    inbox_lost: usize,
+    /// Whether what the application has in its hands is of a session that was lost.
+    is_lost_in_hands: bool,
     /// Encoded bytes in the inbox and in the application's hands.
     held: u64,
     /// Those in the application's hands.
@@ -144,6 +166,8 @@ impl ReaderSession {
             mid_record: false,
             dirty: VecDeque::new(),
             inbox: VecDeque::new(),
+            inbox_lost: 0,
+            is_lost_in_hands: false,
             held: 0,
             handed: 0,
             granted: 0,
@@ -169,6 +193,8 @@ impl ReaderSession {
     pub fn next_chunk(&mut self) -> Option<Chunk> {
         self.held -= std::mem::take(&mut self.handed);
         while let Some(arrival) = self.inbox.pop_front() {
+            self.is_lost_in_hands = self.inbox_lost > 0;
+            self.inbox_lost = self.inbox_lost.saturating_sub(1);
             match arrival {
                 Arrival::Chunk(chunk) => {
                     self.handed = chunk.batch.encoded().len() as u64;
@@ -182,6 +208,7 @@ impl ReaderSession {
                     self.outcome.gap = true;
                     self.events.push(Event::Missing { from, to, records });
                 }
+                Arrival::Had { writer, next } => self.ack(writer, next),
             }
         }
         None
@@ -218,6 +245,10 @@ impl ReaderSession {
 
     /// The application is done with all below `next` of this writer.
     pub fn ack(&mut self, writer: SessionId, next: Seq) {
+        if self.is_lost_in_hands {
+            // The broker has put it back. Should this session be given it again, it passes over it then.
+            return;
+        }
         let Some(cursor) = self.cursors.get_mut(&writer) else { return };
         let next = next.min(cursor.received);
         if next > cursor.acked {
@@ -231,11 +262,13 @@ impl ReaderSession {
         if !self.connection.was_attached() {
             self.connection.close();
         }
-        if self.leave.is_none() && !self.finished {
-            self.leave = Some(Leave { part, sent: false });
-            self.inbox.clear();
-            (self.held, self.handed) = (0, 0);
+        if self.leave.is_some() {
+            return;
         }
+        // One that is done has nothing to ask for any more.
+        self.leave = (!self.finished).then_some(Leave { part, sent: false });
+        self.inbox.clear();
+        (self.held, self.handed, self.inbox_lost) = (0, 0, 0);
     }
 
     /// Nothing more is wanted of the session. The last acknowledgements still go out over the link there is; then, to the broker,
@@ -400,7 +433,7 @@ impl ReaderSession {
         while let Some(writer) = self.dirty.pop_front() {
             if let Some(cursor) = self.cursors.get_mut(&writer) {
                 cursor.dirty = false;
-                return Some(ReaderUp::Ack(ReaderCursor { writer, next: cursor.acked }));
+                return Some(ReaderUp::Ack(ReaderCursor { writer, next: cursor.acked.min(cursor.given) }));
             }
         }
         if let Some(up) = self.tape.next_up() {
@@ -485,10 +518,11 @@ impl ReaderSession {
         Ok(())
     }
 
-    /// Where to go on, the writer heard last first.
+    /// Where to go on, the writer heard last first. What only a session that was lost was given the broker does not know: named, it would
+    /// count as taken.
     fn resume(&self) -> Vec<ReaderCursor> {
         let cursor = |(&writer, cursor): (&SessionId, &Cursor)| ReaderCursor { writer, next: cursor.received };
-        let mut all: Vec<ReaderCursor> = self.cursors.iter().map(cursor).collect();
+        let mut all: Vec<ReaderCursor> = self.cursors.iter().filter(|(_, c)| c.given > Seq(0)).map(cursor).collect();
         all.sort_by_key(|cursor| Some(cursor.writer) != self.heard);
         all.truncate(RESUME_MAX);
         all
@@ -499,6 +533,7 @@ impl ReaderSession {
         let (writer, start) = (batch.session(), from.max(batch.first()));
         self.heard = Some(writer);
         let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(start));
+        cursor.give(start, batch.next());
         if cursor.ended || batch.next() <= cursor.received {
             return Ok(None);
         }
@@ -510,10 +545,15 @@ impl ReaderSession {
             (cursor.received, cursor.digest) = (start, None);
         }
         self.mid_record = batch.is_open();
-        let from = cursor.received;
+        let (from, end) = (cursor.received, batch.first().plus(u64::from(batch.count())));
         cursor.sum_up(batch)?;
         cursor.received = batch.next();
-        Ok(Some(from))
+        let new = cursor.had.first_gap(from);
+        cursor.had.insert(from..end);
+        if from < end && new >= end {
+            self.inbox.push_back(Arrival::Had { writer, next: end });
+        }
+        Ok((new < end || from == end).then_some(new))
     }
 
     fn take_end(&mut self, writer: SessionId, kind: EndKind, next: Seq, alone: bool) -> Result<(), Error> {
@@ -521,7 +561,9 @@ impl ReaderSession {
             return Ok(());
         }
         // Of an item without a record nothing came before; the mark itself may have been another reader's.
-        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(Seq(next.0.saturating_sub(1))));
+        let mark = Seq(next.0.saturating_sub(1));
+        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(mark));
+        cursor.give(mark, next);
         if cursor.ended {
             // Sent again after a broken link: the acknowledgement got lost, or is on its way.
             if cursor.acked >= next {
@@ -529,12 +571,18 @@ impl ReaderSession {
             }
             return Ok(());
         }
-        if cursor.received.plus(1) < next {
-            return Err(hole(writer, cursor.received, next));
+        if cursor.received < mark {
+            if !cursor.may_skip {
+                return Err(hole(writer, cursor.received, next));
+            }
+            self.inbox.push_back(Arrival::Gap { writer, from: cursor.received, to: mark });
         }
         cursor.received = cursor.received.max(next);
         cursor.ended = true;
-        self.inbox.push_back(Arrival::End { writer, kind, next, alone });
+        self.inbox.push_back(match cursor.had_end {
+            true => Arrival::Had { writer, next },
+            false => Arrival::End { writer, kind, next, alone },
+        });
         Ok(())
     }
 
@@ -542,6 +590,7 @@ impl ReaderSession {
     fn take_middle(&mut self, writer: SessionId, from: Seq) -> Result<(), Error> {
         if self.leave.is_none() {
             let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(from));
+            cursor.give(from, from);
             if from > cursor.received {
                 (cursor.received, cursor.digest) = (from, None);
             }
@@ -555,6 +604,7 @@ impl ReaderSession {
             return Ok(());
         }
         let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(from));
+        cursor.give(from, to);
         if cursor.ended || to <= cursor.received {
             return Ok(());
         }
@@ -582,7 +632,9 @@ impl ReaderSession {
             return;
         }
         let has_acked = self.cursors.values().any(|cursor| cursor.acked > Seq(0));
-        if self.has_item && !self.wants.keep {
+        let is_end = |arrival: &Arrival| matches!(arrival, Arrival::End { alone: true, .. });
+        let has_item = self.has_item || self.inbox.iter().any(is_end);
+        if has_item && !self.wants.keep {
             self.fail(&Error::new(
                 Code::SessionExpired,
                 "the item was read to its end, but the relay gave this reader up before it said so",
@@ -594,7 +646,11 @@ impl ReaderSession {
             self.connection.close();
         } else {
             self.was_lost = true;
-            self.cursors.values_mut().for_each(|cursor| cursor.may_skip = true);
+            // The new session was given nothing yet.
+            self.cursors.values_mut().for_each(Cursor::lose);
+            self.dirty.clear();
+            (self.heard, self.mid_record) = (None, false);
+            (self.inbox_lost, self.is_lost_in_hands) = (self.inbox.len(), true);
             self.events.push(Event::NewReader);
         }
     }
@@ -620,7 +676,9 @@ impl ReaderSession {
         self.has_item |= alone;
         self.ack(writer, next);
         // An aborted item may end before what this reader has of it; the broker waits to hear that the end was seen.
-        self.mark_dirty(writer);
+        if !self.is_lost_in_hands {
+            self.mark_dirty(writer);
+        }
         self.mid_record &= self.heard != Some(writer);
         self.events.push(Event::ItemEnded { writer, kind, alone });
     }
@@ -631,7 +689,7 @@ impl ReaderSession {
     }
 
     fn mark_dirty(&mut self, writer: SessionId) {
-        if let Some(cursor) = self.cursors.get_mut(&writer)
+        if let Some(cursor) = self.cursors.get_mut(&writer).filter(|cursor| cursor.given > Seq(0))
             && !std::mem::replace(&mut cursor.dirty, true)
         {
             self.dirty.push_back(writer);

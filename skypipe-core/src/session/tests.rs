@@ -698,3 +698,102 @@ fn a_reader_given_up_within_an_item_that_another_had_to_its_end_is_incomplete() 
     reader.down(ReaderDown::Finished);
     assert!(reader.is_finished() && reader.outcome().incomplete);
 }
+
+#[test]
+fn the_end_of_an_item_that_was_given_up_is_not_stored() {
+    let mut writer = attached_writer(WriterWants::default());
+    assert!(writer.push(b"a", true, true));
+    writer.end(EndKind::Finished);
+    assert!(writer.next_up().is_some());
+    writer.lost(Error::new(Code::SessionExpired, "gone").with_stored(Seq(2)), Time(1), any_draw());
+    assert!(!writer.reached(Until::Stored));
+    assert_eq!(writer.failure().map(|e| e.code()), Some(Code::SessionExpired));
+}
+
+/// Says that it starts a writer's item in the middle.
+fn middle(from: u64) -> ReaderDown {
+    ReaderDown::Notice(Notice::Middle { writer: id(7), from: Seq(from) })
+}
+
+/// The broker gives the reader up, and it is back as a new one.
+fn given_up(reader: &mut ReaderSession) {
+    reader.lost(Error::new(Code::SessionExpired, "gone"), Time(1), any_draw());
+    assert_eq!(reader.begin(Time(2)).resume, None);
+    reader.attached(Time(2));
+}
+
+fn taken_from(reader: &mut ReaderSession) -> Option<Seq> {
+    let chunk = reader.next_chunk()?;
+    reader.ack(chunk.writer, chunk.next());
+    Some(chunk.from)
+}
+
+#[test]
+fn a_new_reader_gets_what_stands_in_front_of_what_it_had() {
+    let mut sum = ItemDigest::default();
+    let mut reader = attached_reader();
+    reader.down(middle(2));
+    reader.down(down(batch(2, &[b"c"], &mut sum, None)));
+    assert_eq!(taken_from(&mut reader), Some(Seq(2)));
+    given_up(&mut reader);
+    reader.down(down(batch(0, &[b"a", b"b"], &mut sum, None)));
+    reader.down(down(batch(2, &[b"c"], &mut sum, None)));
+    assert_eq!(reader.next_up(), None);
+    assert_eq!(taken_from(&mut reader), Some(Seq(0)));
+    assert_eq!(reader.next_up(), Some(ReaderUp::Ack(ReaderCursor { writer: id(7), next: Seq(2) })));
+    // What it had is not handed over again, and the broker hears that it has it.
+    assert_eq!(taken_from(&mut reader), None);
+    assert_eq!(reader.next_up(), Some(ReaderUp::Ack(ReaderCursor { writer: id(7), next: Seq(3) })));
+    assert_eq!(reader.outcome().records, 3);
+}
+
+#[test]
+fn a_new_reader_says_nothing_of_what_only_the_lost_one_was_given() {
+    let mut sum = ItemDigest::default();
+    let mut reader = attached_reader();
+    reader.down(down(batch(0, &[b"a"], &mut sum, None)));
+    reader.down(down(batch(1, &[b"b"], &mut sum, None)));
+    assert_eq!(taken_from(&mut reader), Some(Seq(0)));
+    given_up(&mut reader);
+    assert_eq!(taken_from(&mut reader), Some(Seq(1)));
+    assert!(reader.next_chunk().is_none());
+    assert_eq!(reader.next_up(), None);
+    // What a returning reader names and does not hold it has taken for good: it does not name this.
+    reader.lost(cut(), Time(3), any_draw());
+    assert_eq!(reader.begin(Time(4)).resume, Some(Vec::new()));
+}
+
+#[test]
+fn a_reader_given_up_with_an_end_at_hand_wants_no_second_item() {
+    let mut sum = ItemDigest::default();
+    let mut reader = attached_reader();
+    reader.down(down(batch(0, &[b"a"], &mut sum, Some(EndKind::Finished))));
+    reader.down(ReaderDown::ItemEnd { writer: id(7), kind: EndKind::Finished, next: Seq(2), alone: true });
+    reader.lost(Error::new(Code::SessionExpired, "gone"), Time(1), any_draw());
+    assert_eq!(taken_from(&mut reader), Some(Seq(0)));
+    assert!(reader.next_chunk().is_none());
+    assert_eq!(code_of(&mut reader), Some(Code::SessionExpired));
+}
+
+#[test]
+fn a_new_reader_is_told_the_gap_before_an_end() {
+    let mut sum = ItemDigest::default();
+    let mut reader = attached_reader();
+    reader.down(down(batch(0, &[b"a"], &mut sum, None)));
+    given_up(&mut reader);
+    reader.down(ReaderDown::ItemEnd { writer: id(7), kind: EndKind::Aborted, next: Seq(5), alone: false });
+    assert_eq!(taken_from(&mut reader), Some(Seq(0)));
+    assert!(reader.next_chunk().is_none() && reader.failure().is_none());
+    assert!(reader.outcome().gap);
+}
+
+#[test]
+fn who_leaves_after_the_broker_is_done_need_not_wait() {
+    let mut sum = ItemDigest::default();
+    let mut reader = attached_reader();
+    reader.down(down(batch(0, &[b"a"], &mut sum, None)));
+    reader.down(ReaderDown::Finished);
+    assert!(!reader.is_finished());
+    reader.leave(false);
+    assert!(reader.is_finished());
+}

@@ -439,10 +439,12 @@ impl WriterSession {
 
     /// Goes on with a new item, from the first record that is not acknowledged, and not known to be stored.
     fn start_over(&mut self, session: SessionId, stored: Option<Seq>) {
-        let stored = stored.unwrap_or_default().min(self.made());
+        // An item that was given up has no end, even where a reader had it.
+        let records = self.end.map_or(self.open.next(), |end| Seq(end.0 - 1));
+        let stored = stored.unwrap_or_default().min(records);
         self.ack.settled = self.ack.settled.max(stored);
         let lost = std::mem::replace(&mut self.session, session);
-        let (done, confirmed) = (self.progress(), self.connection.is_confirmed());
+        let (done, is_known) = (self.progress(), self.connection.was_attached());
         let end = self.kept.back().and_then(Batch::end).map(|mark| mark.kind);
         self.close_open();
         let (kept, settled) = (std::mem::take(&mut self.kept), self.ack.settled);
@@ -459,7 +461,7 @@ impl WriterSession {
         if let Some(kind) = end {
             self.end(kind);
         }
-        if confirmed {
+        if is_known {
             self.events.push(Event::NewItem { lost, session });
         }
     }

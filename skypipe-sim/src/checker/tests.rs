@@ -200,3 +200,36 @@ fn the_rest_of_a_record_comes_only_to_who_was_told() {
     };
     assert_eq!((rest(true), rest(false)), (0, 1));
 }
+
+/// The session with which the writer goes on once it was given up.
+const NEXT: SessionId = SessionId([2; 16]);
+
+#[test]
+fn what_was_not_known_to_be_settled_may_come_with_the_next_item_too_and_nothing_else() {
+    let again = |settled: u64, n: u32| {
+        broken(|events| {
+            let end = at(events, &Event::Finished(A, true));
+            let next = [Event::Settled(ITEM, settled), Event::Session(ITEM, NEXT)];
+            let written = at(events, &Event::Settled(ITEM, 3));
+            events.splice(end..end, [Event::Got(A, NEXT, Seq(0), Some(record(n)), 10)]);
+            events.splice(written..written, next);
+        })
+    };
+    let rule = "every record once, in order, and a hole is told";
+    assert!(!again(1, 2).contains(&rule), "{:?}", again(1, 2));
+    assert!(again(3, 2).contains(&rule));
+}
+
+#[test]
+fn who_was_given_up_may_hand_over_what_another_took_meanwhile() {
+    let late = |told: &[Event]| {
+        let mut events = right();
+        events.extend([Event::Reads(B, ReadKind::Any), got(B, 0)]);
+        events.extend_from_slice(told);
+        let rules: Vec<_> = check(&events).into_iter().map(|broken| broken.rule).collect();
+        rules.contains(&"an item taken alone goes to one reader")
+    };
+    assert!(late(&[]));
+    assert!(!late(&[Event::NewReader(B)]));
+    assert!(!late(&[Event::ReadFailed(B, Code::SessionExpired)]));
+}
