@@ -656,7 +656,7 @@ fn on_a_full_disk_too_the_next_item_waits_until_the_one_before_is_taken() {
         )
         .unwrap();
     rig.sync();
-    rig.pipe.waits_for_room(Code::NoSpace, NOW);
+    rig.pipe.waits_for_room(Room::Disk, NOW);
     while let Next::Message(_) = rig.next(2) {}
     rig.acknowledge(2, 2);
     assert_eq!(rig.pipe.next_for_reader(READER, Epoch(2)), Next::Wait);
@@ -671,10 +671,10 @@ fn on_a_full_disk_too_the_next_item_waits_until_the_one_before_is_taken() {
 #[test]
 fn on_a_full_disk_a_writer_may_send_once_the_log_has_it() {
     let mut rig = Rig::new();
-    rig.pipe.waits_for_room(Code::NoSpace, NOW);
+    rig.pipe.waits_for_room(Room::Disk, NOW);
     rig.pipe.attach_writer(WRITER, Epoch(1), None, Holder::Unknown).unwrap();
     let welcome = rig.pipe.writer_welcome(WRITER, Epoch(1)).unwrap().unwrap();
-    rig.pipe.has_room(Code::NoSpace);
+    rig.pipe.has_room(Room::Disk);
     assert_eq!((welcome.credit, rig.credit(WRITER, 1)), (0, 0));
     rig.sync();
     assert_eq!(rig.credit(WRITER, 1), WRITER_CREDIT_BYTES);
