@@ -719,7 +719,7 @@ fn middle(from: u64) -> ReaderDown {
 fn given_up(reader: &mut ReaderSession) {
     reader.lost(Error::new(Code::SessionExpired, "gone"), Time(1), any_draw());
     assert_eq!(reader.begin(Time(2)).resume, None);
-    reader.attached(Time(2));
+    reader.attached(Default::default(), Time(2));
 }
 
 fn taken_from(reader: &mut ReaderSession) -> Option<Seq> {
