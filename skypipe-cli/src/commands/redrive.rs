@@ -39,7 +39,8 @@ pub(crate) fn run(relay: Option<&str>, args: RedriveArgs) -> Result<Exit, Error>
             writer.end(Until::Stored).await.map(drop)
         };
         let moved_all = watch.idle(moving).await;
-        say(&format!("{moved} records are handed out again"));
+        let records = if moved == 1 { "record is" } else { "records are" };
+        say(&format!("{moved} {records} handed out again"));
         match moved_all {
             Ok(done) => done.map(|()| Exit::Done),
             Err(stop) => stop.exit("the others are where they were"),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use skypipe_test::proof::{Proof, cases};
+use skypipe_test::property;
 
 use super::world::World;
 use crate::broker::{Mark, Mode, OnTape, ReaderAttach, ReaderDown, ReaderUp, Retain, Settings, Start, Take};
@@ -286,17 +288,22 @@ fn attach(reader: &Reader, returns: bool) -> ReaderAttach {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-    #[test]
-    fn all_get_all_in_the_same_order(
-        records in proptest::option::of(1..20u64),
-        steps in proptest::collection::vec(step(), 1..200),
-    ) {
-        let mut run = Run::new(records);
-        steps.into_iter().for_each(|step| run.step(step));
-        run.finish(records);
-    }
+/// Any order of anything. 1,000 cases take a second.
+#[test]
+fn proof_broadcast_against_its_model() {
+    let proof = Proof::begin("P8", "broadcast against its model");
+    let wanted = cases(300, 20_000, 1_000_000);
+    let failures = property::failures(
+        wanted,
+        || (proptest::option::of(1..20u64), proptest::collection::vec(step(), 1..200)),
+        |(records, steps)| {
+            let mut run = Run::new(records);
+            steps.into_iter().for_each(|step| run.step(step));
+            run.finish(records);
+            Ok(())
+        },
+    );
+    proof.end(wanted, &failures);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use skypipe_test::proof::{Proof, cases};
+use skypipe_test::property;
 
 use super::world::{World, body};
 use crate::broker::{LeaseId, Mode, OnTape, ReaderAttach, ReaderDown, ReaderUp, Settings, Take, Verdict};
@@ -395,15 +397,20 @@ fn attach(consumer: &Consumer, returns: bool) -> ReaderAttach {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-    #[test]
-    fn no_record_is_lost_and_none_is_in_two_hands(
-        max_deliveries in 2..6u32,
-        steps in proptest::collection::vec(step(), 1..200),
-    ) {
-        let mut run = Run::new(max_deliveries);
-        steps.into_iter().for_each(|step| run.step(step));
-        run.finish();
-    }
+/// Any order of anything. 1,000 cases take a second.
+#[test]
+fn proof_queue_against_its_model() {
+    let proof = Proof::begin("P7", "queue against its model");
+    let wanted = cases(300, 20_000, 1_000_000);
+    let failures = property::failures(
+        wanted,
+        || (2..6u32, proptest::collection::vec(step(), 1..200)),
+        |(max_deliveries, steps)| {
+            let mut run = Run::new(max_deliveries);
+            steps.into_iter().for_each(|step| run.step(step));
+            run.finish();
+            Ok(())
+        },
+    );
+    proof.end(wanted, &failures);
 }
