@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use skypipe_core::{Code, Error};
+use skypipe_core::wire::constants::CURSOR_NAME_BYTES_MAX;
+use skypipe_core::{Code, Error, Mode, Retain, Settings, Start};
 
 pub(crate) use across::{InviteArgs, JoinArgs, KeysArgs, KeysVerb, RelayArgs};
 pub(crate) use machine::{DownArgs, PrintArg, UpArgs};
@@ -76,6 +77,8 @@ pub(crate) enum Verb {
     Stat(NameArgs),
     /// Print what is stored without taking it
     Peek(NameArgs),
+    /// Hand the dead letters of a queue out once more
+    Redrive(RedriveArgs),
     /// Remove a pipe with all it stores
     Rm(NameArgs),
     /// Host a relay; prints its URLs once it accepts
@@ -117,7 +120,7 @@ pub(crate) struct SharedArgs {
     #[arg(short, long)]
     pub(crate) progress: bool,
     #[command(flatten)]
-    later: LaterModes,
+    pub(crate) mode: ModeArgs,
 }
 
 /// Options of writing.
@@ -129,6 +132,9 @@ pub(crate) struct WriteOnlyArgs {
     /// Records end with NUL instead of a newline
     #[arg(short = '0', long)]
     pub(crate) null: bool,
+    /// Queues: hand each record out only so long after it was written
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) delay: Option<Duration>,
 }
 
 /// Options of reading.
@@ -140,8 +146,65 @@ pub(crate) struct ReadOnlyArgs {
     /// End after so many records; the rest stays in the pipe
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    #[command(flatten)]
-    later: LaterReads,
+    /// Broadcasts: where to begin: now, start, -N (records back), 10m (ago), 2026-01-31T08:00:00Z, or a position that --json printed
+    #[arg(long, value_name = "POS", value_parser = crate::start::parse, allow_hyphen_values = true)]
+    pub(crate) from: Option<Start>,
+    /// Broadcasts: go on where the last reader of this name stopped
+    #[arg(long = "as", value_name = "ID", value_parser = cursor_name)]
+    pub(crate) cursor: Option<String>,
+    /// Queues: run this for each record, which is its stdin; exit 0 is done, anything else is tried again
+    #[arg(long, value_name = "CMD")]
+    pub(crate) exec: Option<OsString>,
+    /// With --exec: so many at a time
+    #[arg(short, long, value_name = "N", requires = "exec", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) jobs: Option<u32>,
+    /// Print each record as a JSON object with its position
+    #[arg(long, conflicts_with = "exec")]
+    pub(crate) json: bool,
+}
+
+/// How the pipe hands out its records: set by whoever uses it first.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct ModeArgs {
+    /// The pipe is a queue: each record goes to one reader, until one is done with it
+    #[arg(short, long, conflicts_with = "broadcast")]
+    pub(crate) queue: bool,
+    /// The pipe is a broadcast: every record goes to every reader, and is kept for those to come
+    #[arg(short, long)]
+    pub(crate) broadcast: bool,
+    /// Broadcasts: keep what is younger than 7d, within 10G, or of the last 1000 records; joined by commas
+    #[arg(long, value_name = "LIMIT", value_parser = crate::start::retain)]
+    pub(crate) retain: Option<Retain>,
+    /// Queues: hand a record out so often at most, then to NAME/dead
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_deliveries: Option<u32>,
+}
+
+impl ModeArgs {
+    /// The mode that is asked for.
+    pub(crate) fn mode(self) -> Option<Mode> {
+        match (self.queue, self.broadcast || self.retain.is_some()) {
+            (true, _) => Some(Mode::Queue),
+            (false, true) => Some(Mode::Broadcast),
+            (false, false) => self.max_deliveries.map(|_| Mode::Queue),
+        }
+    }
+
+    /// How the pipe is to be kept.
+    pub(crate) fn settings(self) -> Settings {
+        let retain = self.retain.unwrap_or_default();
+        Settings { max_deliveries: self.max_deliveries, retain, ..Settings::default() }
+    }
+
+    fn is_used(self) -> bool {
+        self.mode().is_some()
+    }
+
+    fn check(self) -> Result<(), Error> {
+        let is_wrong = self.queue && self.retain.is_some() || self.broadcast && self.max_deliveries.is_some();
+        let text = "--retain is for broadcasts, --max-deliveries for queues";
+        if is_wrong { Err(Error::new(Code::Usage, text)) } else { Ok(()) }
+    }
 }
 
 /// What a writer waits for before it exits.
@@ -200,6 +263,17 @@ pub(crate) struct NameArgs {
     pub(crate) json: JsonArgs,
 }
 
+/// `skypipe redrive`
+#[derive(Args, Debug)]
+pub(crate) struct RedriveArgs {
+    /// The queue, whose dead letters are in NAME/dead
+    #[arg(value_name = "NAME")]
+    pub(crate) name: OsString,
+    /// End the whole command after this time
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
 /// A verb that can answer programs.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct JsonArgs {
@@ -214,28 +288,6 @@ pub(crate) struct CompletionsArgs {
     /// Which shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
-}
-
-/// Modes of later versions: known, so that they are told from a misspelling.
-#[derive(Args, Debug, Default)]
-struct LaterModes {
-    #[arg(short, long, hide = true)]
-    queue: bool,
-    #[arg(short, long, hide = true)]
-    broadcast: bool,
-    #[arg(long, hide = true, value_name = "LIMIT")]
-    retain: Option<OsString>,
-}
-
-/// Ways of reading of later versions.
-#[derive(Args, Debug, Default)]
-struct LaterReads {
-    #[arg(long, hide = true, value_name = "POS", allow_hyphen_values = true)]
-    from: Option<OsString>,
-    #[arg(long = "as", hide = true, value_name = "ID")]
-    cursor: Option<OsString>,
-    #[arg(long, hide = true, value_name = "CMD")]
-    exec: Option<OsString>,
 }
 
 /// The command as clap sees it, the verbs of later versions left out: what the manual and the completions show.
@@ -309,8 +361,8 @@ impl Cli {
             Some(Verb::Relay(args)) => return args.check(),
             Some(_) => (None, None),
         };
-        let later = shared.and_then(|s| s.later.used()).or_else(|| read.and_then(|r| r.later.used()));
-        later.map_or(Ok(()), |option| Err(not_yet(option)))
+        shared.map_or(Ok(()), |shared| shared.mode.check())?;
+        shared.zip(read).map_or(Ok(()), |(shared, read)| read.check(shared))
     }
 }
 
@@ -322,37 +374,36 @@ impl BareArgs {
 
 impl SharedArgs {
     fn is_used(&self) -> bool {
-        self.timeout.is_some() || self.no_wait || self.item || self.progress || self.later.used().is_some()
+        self.timeout.is_some() || self.no_wait || self.item || self.progress || self.mode.is_used()
     }
 }
 
 impl WriteOnlyArgs {
     /// Whether any of them was given.
     pub(crate) fn is_used(&self) -> bool {
-        self.until.is_some() || self.null
+        self.until.is_some() || self.null || self.delay.is_some()
     }
 }
 
 impl ReadOnlyArgs {
     /// Whether any of them was given.
     pub(crate) fn is_used(&self) -> bool {
-        self.keep || self.count.is_some() || self.later.used().is_some()
+        let of_mode = self.from.is_some() || self.cursor.is_some() || self.exec.is_some();
+        self.keep || self.count.is_some() || self.json || of_mode
     }
-}
 
-impl LaterModes {
-    fn used(&self) -> Option<&'static str> {
-        [(self.queue, "--queue"), (self.broadcast, "--broadcast"), (self.retain.is_some(), "--retain")]
-            .into_iter()
-            .find_map(|(used, option)| used.then_some(option))
-    }
-}
-
-impl LaterReads {
-    fn used(&self) -> Option<&'static str> {
-        [(self.from.is_some(), "--from"), (self.cursor.is_some(), "--as"), (self.exec.is_some(), "--exec")]
-            .into_iter()
-            .find_map(|(used, option)| used.then_some(option))
+    /// What of it has no meaning in the mode that is asked for.
+    fn check(&self, shared: &SharedArgs) -> Result<(), Error> {
+        let (queue, broadcast) = (self.exec.is_some(), self.from.is_some() || self.cursor.is_some());
+        let wrong = match shared.mode.mode() {
+            _ if queue && broadcast => "--exec is for queues, --from and --as for broadcasts",
+            Some(Mode::Queue) if broadcast => "--from and --as are for broadcasts",
+            Some(Mode::Broadcast) if queue => "--exec is for queues",
+            Some(_) if self.keep => "--keep is for default pipes: readers of the others stay anyway",
+            Some(_) if shared.item => "--item is for default pipes",
+            _ => return Ok(()),
+        };
+        Err(Error::new(Code::Usage, wrong))
     }
 }
 
@@ -360,8 +411,14 @@ fn not_yet(option: &str) -> Error {
     Error::new(Code::Unsupported, format!("{option} {LATER_NOTE}"))
 }
 
+/// The name of a durable cursor.
+fn cursor_name(text: &str) -> Result<String, String> {
+    let is_good = !text.is_empty() && text.len() <= CURSOR_NAME_BYTES_MAX && !text.chars().any(char::is_control);
+    if is_good { Ok(text.to_owned()) } else { Err(format!("a name of 1 to {CURSOR_NAME_BYTES_MAX} bytes")) }
+}
+
 /// `5` and `0.5` are seconds; else a number with its unit, such as `500ms` or `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string());
     }

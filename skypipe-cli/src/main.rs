@@ -26,6 +26,7 @@ mod ready;
 mod relief;
 mod shell;
 mod signals;
+mod start;
 mod starter;
 mod startup;
 mod status;

@@ -120,6 +120,13 @@ impl Lines {
             Event::Gap { from, to, .. } => {
                 format!("{} records of one writer are gone, numbers {} to {}", to.0 - from.0, from.0, to.0 - 1)
             }
+            Event::Missing { records: 1, .. } => "1 record is gone that was owed to this reader (E_GAP)".into(),
+            Event::Missing { records, .. } => {
+                format!("{records} records are gone that were owed to this reader (E_GAP)")
+            }
+            Event::LeaseLost { .. } => {
+                "a record was another reader's by the time it was done with (E_LEASE_LOST)".into()
+            }
             _ => return None,
         })
     }

@@ -23,6 +23,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::budget::Reservation;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Seq, SessionId};
+use crate::time::WallTime;
 
 /// The version in the first byte.
 pub const BATCH_VERSION: u8 = 1;
@@ -44,6 +45,11 @@ const FIRST: u32 = 1 << 31;
 const LAST: u32 = 1 << 30;
 const LENGTH: u32 = LAST - 1;
 const EXTENSION_END: u16 = 1;
+const EXTENSION_NOT_BEFORE: u16 = 2;
+
+/// Bytes of the extensions with their heads.
+const END_BYTES: usize = 16;
+const NOT_BEFORE_BYTES: usize = 12;
 
 /// How a writer ended its item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,6 +179,12 @@ impl Batch {
         })
     }
 
+    /// The moment before which a queue hands it to nobody, if it names one.
+    pub fn not_before(&self) -> Option<WallTime> {
+        let value = self.extension(EXTENSION_NOT_BEFORE)?;
+        <[u8; 8]>::try_from(&value[..]).ok().map(|ms| WallTime(u64::from_le_bytes(ms)))
+    }
+
     /// The checksum in the header.
     pub fn checksum(&self) -> u32 {
         u32_at(&self.encoded, 4)
@@ -297,17 +309,25 @@ pub struct BatchBuilder {
     first: Seq,
     table: Vec<u32>,
     bodies: BytesMut,
+    not_before: Option<WallTime>,
 }
 
 impl BatchBuilder {
     /// An empty batch whose first record will have the number `first`.
     pub fn new(session: SessionId, epoch: Epoch, first: Seq) -> Self {
-        Self { session, epoch, first, table: Vec::new(), bodies: BytesMut::new() }
+        Self { session, epoch, first, table: Vec::new(), bodies: BytesMut::new(), not_before: None }
     }
 
-    /// Whether a piece of this length still fits, with room for an end mark.
+    /// The same, handed out by a queue not before this moment.
+    #[must_use]
+    pub fn not_before(mut self, moment: Option<WallTime>) -> Self {
+        self.not_before = moment;
+        self
+    }
+
+    /// Whether a piece of this length still fits, with room for the extensions.
     pub fn fits(&self, length: usize) -> bool {
-        self.encoded_bytes() + TABLE_ENTRY_BYTES + length + 16 <= BATCH_BYTES_MAX
+        self.encoded_bytes() + TABLE_ENTRY_BYTES + length + END_BYTES + NOT_BEFORE_BYTES <= BATCH_BYTES_MAX
     }
 
     /// Whether nothing was pushed yet.
@@ -341,7 +361,8 @@ impl BatchBuilder {
     /// Makes the batch, with the item's end mark if `end` is given. `bytes` and `digest` of the mark are taken as they are:
     /// see [`ItemDigest`].
     pub fn build(self, end: Option<EndMark>) -> Batch {
-        let extension_bytes = if end.is_some() { 16 } else { 0 };
+        let end_bytes = if end.is_some() { END_BYTES } else { 0 };
+        let extension_bytes = end_bytes + if self.not_before.is_some() { NOT_BEFORE_BYTES } else { 0 };
         let length = self.encoded_bytes() + extension_bytes;
         let mut out = BytesMut::with_capacity(length);
         out.put_u8(BATCH_VERSION);
@@ -362,6 +383,11 @@ impl BatchBuilder {
             out.put_u16_le(12);
             out.put_u64_le(end.bytes);
             out.put_u32_le(end.digest);
+        }
+        if let Some(moment) = self.not_before {
+            out.put_u16_le(EXTENSION_NOT_BEFORE);
+            out.put_u16_le(8);
+            out.put_u64_le(moment.0);
         }
         for entry in &self.table {
             out.put_u32_le(*entry);

@@ -11,6 +11,7 @@
 //! without knowing what they mean.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{Sink, Stream};
@@ -20,6 +21,7 @@ use crate::caller::Caller;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
 use crate::name::{Owner, Pattern, PipePath, PipeRef};
+use crate::time::WallTime;
 
 /// Holds pipes. An attach is one attempt over one link: when it breaks, the session above it attaches again with the
 /// next epoch and says where to go on.
@@ -148,8 +150,48 @@ pub struct WriterAttach {
     pub epoch: Epoch,
     /// The mode the pipe must have; none means the one it has.
     pub mode: Option<Mode>,
+    /// How the pipe is to be kept from now on.
+    pub settings: Settings,
     /// Where to go on, from the second attach on.
     pub resume: Option<WriterResume>,
+}
+
+/// How a queue or a broadcast is kept. What says nothing leaves what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// How often a record of a queue is handed out before it goes to the dead letters.
+    pub max_deliveries: Option<u32>,
+    /// How long a record of a queue is its reader's, unless the reader extends it.
+    pub lease: Option<Duration>,
+    /// What a broadcast keeps.
+    pub retain: Retain,
+}
+
+impl Settings {
+    /// These, and what they say nothing of from `others`.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            max_deliveries: self.max_deliveries.or(others.max_deliveries),
+            lease: self.lease.or(others.lease),
+            retain: Retain {
+                age: self.retain.age.or(others.retain.age),
+                bytes: self.retain.bytes.or(others.retain.bytes),
+                records: self.retain.records.or(others.retain.records),
+            },
+        }
+    }
+}
+
+/// What a broadcast keeps: as much as all of these allow, and its quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Retain {
+    /// Records no older than this.
+    pub age: Option<Duration>,
+    /// So many encoded bytes.
+    pub bytes: Option<u64>,
+    /// So many records.
+    pub records: Option<u64>,
 }
 
 /// What a returning writer knows.
@@ -173,6 +215,8 @@ pub struct WriterWelcome {
     pub credit: u64,
     /// How many readers get this writer's records live now.
     pub readers: u32,
+    /// The mode of the pipe. Of a queue each batch has one record.
+    pub mode: Mode,
 }
 
 /// Messages up from a writer.
@@ -229,6 +273,86 @@ pub struct ReaderAttach {
     pub mid_record: bool,
     /// Where to go on, from the second attach on: every session whose item is not known to be taken, the one heard last first.
     pub resume: Option<Vec<ReaderCursor>>,
+    /// What matters to queues and broadcasts only.
+    pub tape: OnTape,
+}
+
+/// How a reader attaches to a queue or a broadcast.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct OnTape {
+    /// How the pipe is to be kept from now on.
+    pub settings: Settings,
+    /// Where a new reader of a broadcast begins.
+    pub start: Start,
+    /// The durable cursor of a broadcast that it reads with: where that stopped it goes on.
+    pub cursor: Option<String>,
+    /// What a returning reader of a broadcast has.
+    pub resume_at: Option<Mark>,
+    /// Records of a queue that it takes at a time; 0 is 1.
+    pub prefetch: u32,
+    /// What a returning reader of a queue has in its hands.
+    pub has: Vec<LeaseId>,
+}
+
+/// Where a new reader of a broadcast begins.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Start {
+    /// With what comes from now on.
+    #[default]
+    Now,
+    /// With the oldest record that is kept.
+    Beginning,
+    /// So many records back.
+    Last(u64),
+    /// With what came so long ago, and little more.
+    Ago(Duration),
+    /// With what came from this moment on, and little more.
+    Since(WallTime),
+    /// Here.
+    At(Mark),
+}
+
+/// A place behind some records of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// Where the run stands.
+    pub position: Position,
+    /// How many of its records lie before the place.
+    pub records: u32,
+}
+
+/// One handing out of one record of a queue. Whoever holds a later one of the same record has a larger `attempt`: it is the fencing token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId {
+    /// Where the record stands.
+    pub position: Position,
+    /// How often it was handed out, this time included.
+    pub attempt: u32,
+}
+
+/// What a reader says of a record in its hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It is done with.
+    Done,
+    /// Somebody is to have it once more.
+    Refused {
+        /// Not before so long.
+        delay: Duration,
+    },
+    /// It takes longer: the lease begins anew.
+    Extend,
+}
+
+/// The broker's answer to a reader.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ReaderWelcome {
+    /// The mode of the pipe.
+    pub mode: Mode,
+    /// Where a reader of a broadcast begins; it goes on there if it returns with nothing.
+    pub position: Position,
 }
 
 /// What a reader wants of a default pipe.
@@ -274,6 +398,15 @@ pub enum ReaderUp {
     Credit(u64),
     /// All below `next` of this writer's session was handed to the application or written out; the end mark counts as one.
     Ack(ReaderCursor),
+    /// All up to this place of a broadcast was handed to the application or written out.
+    AckTo(Mark),
+    /// What became of a record of a queue. Answered by [`ReaderDown::Settled`], but for [`Verdict::Extend`] of what it holds.
+    Settle {
+        /// Which handing out.
+        lease: LeaseId,
+        /// What became of it.
+        verdict: Verdict,
+    },
     /// The reader leaves. With `part` it keeps what it acknowledged of an item taken alone (`-n`); without, such an item
     /// goes back whole. Answered by [`ReaderDown::Finished`].
     Leave {
@@ -319,6 +452,31 @@ pub enum ReaderDown {
     Taken {
         /// The writer's session.
         writer: SessionId,
+    },
+    /// A record of a queue, for this reader alone.
+    Leased {
+        /// Which handing out.
+        lease: LeaseId,
+        /// For so long, unless it is extended.
+        time: Duration,
+        /// The record.
+        batch: Batch,
+    },
+    /// What a reader said of a record is on disk; or it had no right to say it, and nothing happened.
+    Settled {
+        /// Which handing out.
+        lease: LeaseId,
+        /// `E_LEASE_LOST` when it was not the reader's any more.
+        error: Option<Code>,
+    },
+    /// Records of a queue or broadcast are gone that this reader was owed.
+    Missing {
+        /// Where the first one stood.
+        from: Position,
+        /// Where the next one stands that is not.
+        to: Position,
+        /// How many.
+        records: u64,
     },
     /// Something a person wants to know.
     Notice(Notice),
@@ -366,6 +524,8 @@ pub struct WriterHalves {
 
 /// The two halves of a reader's attach.
 pub struct ReaderHalves {
+    /// The broker's answer.
+    pub welcome: ReaderWelcome,
     /// Takes what goes up.
     pub up: UpSink<ReaderUp>,
     /// Gives what comes down, and ends with an error when the link breaks.
@@ -420,6 +580,8 @@ pub struct PipeStat {
     pub writers: u32,
     /// Readers attached or away.
     pub readers: u32,
+    /// Records of a queue in readers' hands.
+    pub leased: u64,
     /// Something of it could not be read back: its readers are told a gap.
     pub damaged: bool,
     /// Nothing can be stored in it or taken from it any more: the broker's disk failed.
@@ -429,7 +591,18 @@ pub struct PipeStat {
 impl PipeStat {
     /// The state of a pipe that holds nothing.
     pub fn empty(path: PipePath, mode: Mode) -> Self {
-        Self { path, mode, items: 0, ended: 0, bytes: 0, writers: 0, readers: 0, damaged: false, read_only: false }
+        Self {
+            path,
+            mode,
+            items: 0,
+            ended: 0,
+            bytes: 0,
+            writers: 0,
+            readers: 0,
+            leased: 0,
+            damaged: false,
+            read_only: false,
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Little-endian fields in and out of byte buffers, for the wire and for the log.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::broker::{Retain, Settings};
 use crate::error::{Code, Error};
 
 /// Takes fields off the front of a buffer, and never more than is there.
@@ -54,6 +57,25 @@ impl Fields {
     pub(crate) fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.0)
     }
+}
+
+/// Puts how a queue or a broadcast is kept: a byte that tells what is said, and that.
+pub(crate) fn put_settings(out: &mut BytesMut, settings: &Settings) {
+    let ms = |time: Option<Duration>| time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let Retain { age, bytes, records } = settings.retain;
+    let fields = [settings.max_deliveries.map(u64::from), ms(settings.lease), ms(age), bytes, records];
+    out.put_u8(fields.iter().enumerate().map(|(bit, field)| u8::from(field.is_some()) << bit).sum());
+    fields.into_iter().flatten().for_each(|field| out.put_u64_le(field));
+}
+
+/// Takes them.
+pub(crate) fn take_settings(fields: &mut Fields) -> Result<Settings, Error> {
+    let said = fields.u8()?;
+    let mut next = |bit: u8| if said & 1 << bit == 0 { Ok(None) } else { fields.u64().map(Some) };
+    let max_deliveries = next(0)?.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let lease = next(1)?.map(Duration::from_millis);
+    let retain = Retain { age: next(2)?.map(Duration::from_millis), bytes: next(3)?, records: next(4)? };
+    Ok(Settings { max_deliveries, lease, retain })
 }
 
 /// Puts bytes behind a length of two bytes; what does not fit is cut.

@@ -74,6 +74,11 @@ impl Env {
         self.clock.now()
     }
 
+    /// The wall clock at the start of the monotonic one.
+    pub fn wall_at_zero(&self) -> WallTime {
+        WallTime(self.clock.wall().0.saturating_sub(self.now().0 / 1000))
+    }
+
     /// A number that nobody can guess.
     pub fn secret(&self) -> u64 {
         let mut bytes = [0; 8];

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::EndKind;
-use crate::broker::Notice;
-use crate::id::{Seq, SessionId};
+use crate::broker::{LeaseId, Notice};
+use crate::id::{Position, Seq, SessionId};
 
 /// Something that happened to a writer or reader. The session goes on by itself; people may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,20 @@ pub enum Event {
         away: Duration,
         /// Why the last try failed, in words.
         reason: String,
+    },
+    /// Records of a queue or broadcast are gone. Told before the next record is handed over.
+    Missing {
+        /// Where the first one stood.
+        from: Position,
+        /// Where the next one stands that is not gone.
+        to: Position,
+        /// How many.
+        records: u64,
+    },
+    /// What this reader said of a record of a queue came too late: its lease had lapsed, and somebody else has it or had it.
+    LeaseLost {
+        /// Which handing out.
+        lease: LeaseId,
     },
     /// The broken link is replaced.
     Connected {

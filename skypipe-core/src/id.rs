@@ -38,8 +38,26 @@ impl Seq {
 }
 
 /// Where a record stands in a pipe. Opaque: only the broker that gave it can read it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Position(pub Bytes);
+
+impl From<Seq> for Position {
+    fn from(place: Seq) -> Self {
+        Self(Bytes::copy_from_slice(&place.0.to_be_bytes()))
+    }
+}
+
+/// What a broker gave out as a position is a place on the tape.
+impl TryFrom<&Position> for Seq {
+    type Error = crate::error::Error;
+
+    fn try_from(position: &Position) -> Result<Self, Self::Error> {
+        let number = <[u8; 8]>::try_from(&position.0[..]).map(u64::from_be_bytes);
+        let foreign = || crate::error::Error::new(crate::error::Code::Usage, "a position that is not of this pipe");
+        // The last numbers are kept free, so that counting on from a place never comes to an end.
+        number.ok().filter(|number| *number < u64::MAX / 2).map(Seq).ok_or_else(foreign)
+    }
+}
 
 /// The number of a pipe within one broker's log; never used again. 0 is the broker itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

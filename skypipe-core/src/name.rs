@@ -29,7 +29,7 @@ impl PipeName {
     /// the broker and only read; see [`PipeName::for_readers`].
     pub fn new(text: &str) -> Result<Self, Error> {
         let name = Self::for_readers(text)?;
-        if name.0.rsplit('/').next() == Some("dead") {
+        if name.0.rsplit('/').next().map(str::as_bytes) == Some(DEAD_LETTERS) {
             return Err(bad(text, "the last segment `dead` is for readers only"));
         }
         Ok(name)
@@ -131,6 +131,9 @@ pub struct PipePath(Bytes);
 /// Longest encoded path in bytes: the longest name of one-byte segments, each with its length byte and without slash.
 pub const PATH_BYTES_MAX: usize = 512;
 
+/// The last segment of the pipes that dead letters go to.
+pub const DEAD_LETTERS: &[u8] = b"dead";
+
 impl PipePath {
     /// Joins segments; each must have 1 to 255 bytes, a longer one is cut (names are checked before).
     pub fn from_segments<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> Self {
@@ -170,6 +173,12 @@ impl PipePath {
             rest = tail;
             Some(segment)
         })
+    }
+
+    /// The path with one segment more.
+    #[must_use]
+    pub fn join(&self, segment: &[u8]) -> Self {
+        Self::from_segments(self.segments().chain([segment]))
     }
 
     /// Whether the path begins with all segments of `prefix`.

@@ -1,10 +1,11 @@
 //! A pipe as applications see it: a name to write to and to read from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::broker::{Broker, Mode, PipeStat, Take};
+use crate::broker::{Broker, Mode, OnTape, PipeStat, Settings, Start, Take};
 use crate::caller::Caller;
 use crate::env::Env;
 use crate::error::Error;
@@ -111,6 +112,10 @@ pub struct WriterOptions {
     pub window_bytes: usize,
     /// How long it tries to get a link.
     pub patience: Patience,
+    /// How a queue or broadcast is kept from now on.
+    pub settings: Settings,
+    /// A queue hands each record out only so long after it was sent.
+    pub delay: Option<Duration>,
     /// Called with what people may want to know.
     pub events: Option<Events>,
 }
@@ -118,7 +123,8 @@ pub struct WriterOptions {
 impl Default for WriterOptions {
     fn default() -> Self {
         let (window_bytes, patience) = (WRITER_WINDOW_BYTES, Patience::default());
-        Self { mode: None, no_wait: false, window_bytes, patience, events: None }
+        let (settings, delay, events) = (Settings::default(), None, None);
+        Self { mode: None, no_wait: false, window_bytes, patience, settings, delay, events }
     }
 }
 
@@ -131,12 +137,22 @@ impl WriterOptions {
     }
 
     fn wants(&self) -> WriterWants {
-        WriterWants { mode: self.mode, no_wait: self.no_wait, window_bytes: self.window_bytes, patience: self.patience }
+        WriterWants {
+            mode: self.mode,
+            no_wait: self.no_wait,
+            window_bytes: self.window_bytes,
+            patience: self.patience,
+            settings: self.settings,
+        }
     }
 }
 
 /// Longest record [`Reader::next`] joins from pieces unless told otherwise, in bytes.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Records of a queue that a reader has at a time, unless told otherwise: enough that none waits for the way to the broker and back, few
+/// enough that others get their share.
+pub const PREFETCH: u32 = 16;
 
 /// How a reader behaves.
 #[derive(Clone)]
@@ -156,6 +172,14 @@ pub struct ReaderOptions {
     pub record_bytes_max: usize,
     /// How long it tries to get a link.
     pub patience: Patience,
+    /// Where it begins in a broadcast.
+    pub start: Start,
+    /// The durable cursor it reads a broadcast with, by its name.
+    pub cursor: Option<String>,
+    /// Records of a queue that it has at a time.
+    pub prefetch: u32,
+    /// How a queue or broadcast is kept from now on.
+    pub settings: Settings,
     /// Called with what people may want to know.
     pub events: Option<Events>,
 }
@@ -170,6 +194,10 @@ impl Default for ReaderOptions {
             window_bytes: READER_WINDOW_BYTES,
             record_bytes_max: RECORD_BYTES_MAX,
             patience: Patience::default(),
+            start: Start::default(),
+            cursor: None,
+            prefetch: PREFETCH,
+            settings: Settings::default(),
             events: None,
         }
     }
@@ -191,6 +219,13 @@ impl ReaderOptions {
             no_wait: self.no_wait,
             window_bytes: self.window_bytes,
             patience: self.patience,
+            tape: OnTape {
+                settings: self.settings,
+                start: self.start.clone(),
+                cursor: self.cursor.clone(),
+                prefetch: self.prefetch,
+                ..OnTape::default()
+            },
         }
     }
 }
@@ -244,7 +279,10 @@ impl Pipe for BrokerPipe {
 
     async fn writer_with(&self, options: WriterOptions) -> Result<Writer, Error> {
         let (broker, caller, pipe) = (self.broker.clone(), self.caller.clone(), self.pipe.clone());
-        Writer::attach(broker, caller, pipe, options.wants(), options.events, self.env.clone()).await
+        let mut writer =
+            Writer::attach(broker, caller, pipe, options.wants(), options.events, self.env.clone()).await?;
+        writer.delay(options.delay);
+        Ok(writer)
     }
 
     async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error> {

@@ -2,6 +2,7 @@
 
 mod io;
 mod join;
+mod lease;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,18 +13,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, ReaderAttach};
+use crate::broker::{Broker, Mode, ReaderAttach};
 use crate::caller::Caller;
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::event::Events;
-use crate::id::{Seq, SessionId};
+use crate::id::Seq;
 use crate::name::PipeRef;
-use crate::record::{Chunk, Record};
+use crate::record::{Chunk, Record, Taken};
 use crate::session::drive::{self, Halves, Shared, Side};
 use crate::session::{Outcome, ReaderSession, ReaderWants};
 
 use join::Join;
+pub use lease::Lease;
 
 /// Reads from a pipe: run by run ([`Reader::next_chunk`]), record by record ([`Reader::next`], or as a `Stream`), or as bytes
 /// (`AsyncRead`). One of these at a time.
@@ -33,13 +35,13 @@ use join::Join;
 pub struct Reader {
     shared: Arc<Shared<ReaderSession>>,
     /// What was handed over last and is acknowledged with the next call.
-    handed: Option<(SessionId, Seq)>,
+    handed: Option<Taken>,
     /// Records of the run at hand.
     join: Join,
     /// Bytes of the run at hand that were not read yet.
     bytes: Bytes,
     /// Acknowledged by the application, and since when the session was not told so.
-    untold: Option<(SessionId, Seq)>,
+    untold: Option<Taken>,
     told: Option<Instant>,
     /// Whether the stream has given its error.
     has_failed: bool,
@@ -101,16 +103,57 @@ impl Reader {
 
     /// Acknowledges all that was handed over, without asking for more.
     pub fn ack(&mut self) {
-        self.untold = self.handed.take().or(self.untold);
+        self.untold = self.handed.take().or(self.untold.take());
         self.tell();
     }
 
-    /// Acknowledges the records of `writer` below `next`, a part of what was handed over. The rest is not acknowledged unless
-    /// more is asked for.
-    pub fn ack_part(&mut self, writer: SessionId, next: Seq) {
-        self.handed = self.handed.filter(|&(at, behind)| at != writer || next < behind);
+    /// Acknowledges the records below `next` of the run that was handed over last. The rest is not acknowledged unless more is asked
+    /// for.
+    pub fn ack_part(&mut self, chunk: &Chunk, next: Seq) {
+        if next >= chunk.next() {
+            self.handed = None;
+        }
         self.tell();
-        self.shared.with(|machine| machine.ack(writer, next));
+        self.shared.with(|machine| machine.take(chunk.taken(next)));
+    }
+
+    /// The next record of a queue, to be done with at any time, also beside others. `None` when the reader would not wait and nothing is
+    /// left. Acknowledges nothing; not for use together with the other ways of reading.
+    ///
+    /// # Errors
+    /// As [`Reader::next_chunk`]; `E_MODE` for a pipe that is no queue.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next_lease(&mut self) -> Result<Option<Lease>, Error> {
+        let mode = self.shared.with(|machine| machine.mode());
+        if mode != Mode::Queue {
+            return Err(Error::new(Code::Mode, format!("records of a {} pipe are not leased", mode.word())));
+        }
+        let chunk = poll_fn(|cx| self.poll_unacknowledged(cx)).await?;
+        Ok(chunk.and_then(|chunk| Lease::of(chunk, self.shared.clone())))
+    }
+
+    /// Waits until the relay knows what became of all records of a queue that were settled.
+    ///
+    /// # Errors
+    /// As [`Reader::next_chunk`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn settled(&mut self) -> Result<(), Error> {
+        let settled = |machine: &mut ReaderSession| {
+            if machine.is_settled() {
+                return Poll::Ready(Ok(()));
+            }
+            machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+        };
+        poll_fn(|cx| self.shared.poll(cx, settled)).await
+    }
+
+    /// The mode of the pipe.
+    pub fn mode(&self) -> Mode {
+        self.shared.with(|machine| machine.mode())
     }
 
     /// Leaves before the end and waits until the broker knows. With `part` the acknowledged part of an item taken alone is
@@ -136,7 +179,7 @@ impl Reader {
     fn poll_chunk(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
         self.ack();
         let chunk = std::task::ready!(self.poll_unacknowledged(cx))?;
-        self.handed = chunk.as_ref().map(|chunk| (chunk.writer, chunk.next()));
+        self.handed = chunk.as_ref().map(|chunk| chunk.taken(chunk.next()));
         Poll::Ready(Ok(chunk))
     }
 
@@ -155,9 +198,9 @@ impl Reader {
 
     fn poll_record(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Record>, Error>> {
         loop {
-            if let Some((record, next)) = self.join.next()? {
+            if let Some((record, taken)) = self.join.next()? {
                 self.ack_record();
-                self.handed = Some((record.writer, next));
+                self.handed = Some(taken);
                 return Poll::Ready(Ok(Some(record)));
             }
             self.ack();
@@ -170,7 +213,7 @@ impl Reader {
 
     /// Acknowledges the record before, as one of many.
     fn ack_record(&mut self) {
-        self.untold = self.handed.take().or(self.untold);
+        self.untold = self.handed.take().or(self.untold.take());
         let now = Instant::now();
         if self.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
             self.told = Some(now);
@@ -180,8 +223,8 @@ impl Reader {
 
     /// Tells the session what was acknowledged and not told yet.
     fn tell(&mut self) {
-        if let Some((writer, next)) = self.untold.take() {
-            self.shared.with(|machine| machine.ack(writer, next));
+        if let Some(taken) = self.untold.take() {
+            self.shared.with(|machine| machine.take(taken));
         }
     }
 }
@@ -220,6 +263,6 @@ impl Side for ReaderSide {
 
     async fn attach(&self, attach: ReaderAttach) -> Result<Halves<ReaderSession>, Error> {
         let halves = self.broker.attach_reader(&self.caller, &self.pipe, attach).await?;
-        Ok(Halves { welcome: (), up: halves.up, down: halves.down })
+        Ok(Halves { welcome: halves.welcome, up: halves.up, down: halves.down })
     }
 }

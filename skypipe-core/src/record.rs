@@ -1,11 +1,13 @@
 //! What an application gets out of a pipe.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::batch::{Batch, Piece};
-use crate::id::{Seq, SessionId};
+use crate::broker::{LeaseId, Mark};
+use crate::id::{Position, Seq, SessionId};
 
 /// One record: the bytes of one `send`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,10 @@ pub struct Record {
     pub writer: SessionId,
     /// Its number within the session; the first one, if it took several.
     pub seq: Seq,
+    /// Where it stands in its pipe: in a broadcast, where to begin so that this is the first record that comes.
+    pub at: Mark,
+    /// How often it was handed out, this time included; of a queue.
+    pub attempt: Option<u32>,
     /// Its bytes. A record that came in one piece shares the memory of its batch.
     pub body: Bytes,
 }
@@ -41,6 +47,25 @@ pub struct Chunk {
     pub from: Seq,
     /// The batch.
     pub batch: Batch,
+    /// Where the batch stands in the pipe.
+    pub position: Position,
+    /// Of a queue: which handing out of its one record this is.
+    pub lease: Option<LeaseId>,
+    /// How long that is for, unless it is extended.
+    pub lease_time: Duration,
+    /// Whether it is of a queue or broadcast.
+    pub is_on_tape: bool,
+}
+
+/// What an application is done with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// All of a writer below this number.
+    Numbers(SessionId, Seq),
+    /// All of a broadcast up to here.
+    Place(Mark),
+    /// One record of a queue.
+    Lease(LeaseId),
 }
 
 impl Chunk {
@@ -58,6 +83,19 @@ impl Chunk {
     /// Its records, or pieces of long ones, without a copy.
     pub fn records(&self) -> impl Iterator<Item = Piece> + '_ {
         self.batch.pieces().skip_while(|piece| piece.seq < self.from)
+    }
+
+    /// What it is to be done with all below `next`.
+    pub(crate) fn taken(&self, next: Seq) -> Taken {
+        if let Some(lease) = &self.lease {
+            return Taken::Lease(lease.clone());
+        }
+        if self.is_on_tape {
+            let records = next.0.saturating_sub(self.batch.first().0);
+            let mark = Mark { position: self.position.clone(), records: u32::try_from(records).unwrap_or(u32::MAX) };
+            return Taken::Place(mark);
+        }
+        Taken::Numbers(self.writer, next)
     }
 
     /// The number behind its last record.

@@ -357,9 +357,11 @@ impl Broker for RemoteBroker {
     async fn attach_reader(&self, _: &Caller, pipe: &PipeRef, attach: ReaderAttach) -> Result<ReaderHalves, Error> {
         let Exchange { answer, sink, source, .. } = self.ask(Request::AttachReader(pipe.clone(), attach)).await?;
         match answer {
-            Answer::ReaderWelcome => {
-                Ok(ReaderHalves { up: Box::pin(MessageSink::new(sink)), down: Box::pin(MessageStream::new(source)) })
-            }
+            Answer::ReaderWelcome(welcome) => Ok(ReaderHalves {
+                welcome,
+                up: Box::pin(MessageSink::new(sink)),
+                down: Box::pin(MessageStream::new(source)),
+            }),
             other => Err(unexpected(&other)),
         }
     }

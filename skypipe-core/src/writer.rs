@@ -19,6 +19,7 @@ use crate::id::SessionId;
 use crate::name::PipeRef;
 use crate::session::drive::{self, Halves, Shared, Side};
 use crate::session::{Progress, Until, WriterSession, WriterWants};
+use crate::time::WallTime;
 
 pub use io::WriterIo;
 
@@ -28,6 +29,8 @@ pub use io::WriterIo;
 /// An item ends with [`Writer::end`]. Dropped without it, it ends as aborted: its readers are told that it is incomplete.
 pub struct Writer {
     shared: Arc<Shared<WriterSession>>,
+    env: Env,
+    delay: Option<Duration>,
 }
 
 /// How an item ended for its writer.
@@ -50,7 +53,7 @@ impl Writer {
         env: Env,
     ) -> Result<Self, Error> {
         let machine = WriterSession::new(env.session(), wants, env.now());
-        let mut writer = Self { shared: Shared::new(machine, events, env) };
+        let mut writer = Self { shared: Shared::new(machine, events, env.clone()), env, delay: None };
         tokio::spawn(drive::run(writer.shared.clone(), WriterSide { broker, caller, pipe }));
         writer.wait(|machine| machine.connection().was_attached()).await?;
         Ok(writer)
@@ -91,7 +94,23 @@ impl Writer {
     /// [`Writer::ready`] tells when to try again, or why it is in vain.
     #[must_use]
     pub fn try_send_part(&mut self, piece: &[u8], first: bool, last: bool) -> bool {
+        self.stamp();
         self.shared.with(|machine| machine.push(piece, first, last))
+    }
+
+    /// A queue hands what is sent from now on to nobody before so long after it was sent, by this machine's clock. Other pipes do not mind.
+    pub fn delay(&mut self, delay: Option<Duration>) {
+        self.delay = delay;
+        self.shared.with(|machine| machine.not_before(None));
+    }
+
+    /// What is pushed next may be handed out so long after now.
+    fn stamp(&self) {
+        if let Some(delay) = self.delay {
+            let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            let moment = WallTime(self.env.clock.wall().0.saturating_add(ms));
+            self.shared.with(|machine| machine.not_before(Some(moment)));
+        }
     }
 
     /// Waits until there is room for a piece.
@@ -199,6 +218,7 @@ impl Writer {
     }
 
     async fn send_piece(&mut self, piece: &[u8], first: bool, last: bool) -> Result<(), Error> {
+        self.stamp();
         let at_once = self.shared.with(|machine| {
             let is_behind = machine.is_batch_waiting();
             (is_behind, !is_behind && machine.push(piece, first, last))

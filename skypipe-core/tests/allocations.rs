@@ -55,7 +55,8 @@ async fn clients() {
     let remote = RemoteBroker::new(std::sync::Arc::new(LocalSocketTransport), &socket);
     let pipe = PipeRef::from(&PipeName::new("p").unwrap());
     let mut reader = remote.attach_reader(&Caller::in_process(), &pipe, reader_attach()).await.unwrap();
-    let attach = WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None };
+    let attach =
+        WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None, settings: Default::default() };
     let writer = remote.attach_writer(&Caller::in_process(), &pipe, attach).await.unwrap();
     let writing = write(writer, &shape);
     let reading = read(&mut reader, &shape);
@@ -73,6 +74,7 @@ fn reader_attach() -> ReaderAttach {
         credit: 1 << 40,
         mid_record: false,
         resume: None,
+        tape: Default::default(),
     }
 }
 

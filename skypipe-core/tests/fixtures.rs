@@ -111,8 +111,20 @@ fn written() -> Vec<Written> {
         fact(2, Fact::Snapshot(restated)),
         fact(3, Fact::Opened { pipe: name("gone"), mode: Mode::Default }),
         fact(3, Fact::Removed),
-        fact(0, Fact::Closed(Closed { session: READER, next: Seq(0), ended: true, at: WallTime(1_700_000_000_000) })),
-        fact(0, Fact::Closed(Closed { session: WRITER, next: Seq(83), ended: false, at: WallTime(1) })),
+        fact(
+            0,
+            Fact::Closed(Closed {
+                session: READER,
+                next: Seq(0),
+                ended: true,
+                at: WallTime(1_700_000_000_000),
+                delivered: true,
+            }),
+        ),
+        fact(
+            0,
+            Fact::Closed(Closed { session: WRITER, next: Seq(83), ended: false, at: WallTime(1), delivered: true }),
+        ),
     ]);
     // Many items, so that telling what the segment holds would not pay.
     all.extend((10..40).map(|item| Written::Batch(1, item, batch(SessionId([item as u8; 16]), 0, 1, None))));
@@ -207,6 +219,7 @@ fn read(log: &Log, pipe: u64, item: u64) -> (Vec<Batch>, Vec<Range<u64>>) {
     loop {
         match log.read(PipeId(pipe), ItemNo(item), at, 1 << 20).unwrap() {
             Read::Batches(more) => batches.extend(more),
+            Read::Tape(_) => unreachable!("these are items"),
             Read::Gap { to } => gaps.push(at.0..to.0),
             Read::End => return (batches, gaps),
         }

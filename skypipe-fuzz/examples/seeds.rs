@@ -62,12 +62,19 @@ fn requests() -> Vec<Request> {
         credit: 1 << 20,
         mid_record: true,
         resume,
+        tape: Default::default(),
     };
     let pattern = Pattern::parse("logs/*/**").expect("a pattern");
     let rights = Rights { read: true, ..Rights::NONE };
     vec![
-        Request::AttachWriter(pipe(), WriterAttach { session, epoch, mode: Some(Mode::Default), resume: None }),
-        Request::AttachWriter(pipe(), WriterAttach { session, epoch, mode: None, resume }),
+        Request::AttachWriter(
+            pipe(),
+            WriterAttach { session, epoch, mode: Some(Mode::Default), resume: None, settings: Default::default() },
+        ),
+        Request::AttachWriter(
+            pipe(),
+            WriterAttach { session, epoch, mode: None, resume, settings: Default::default() },
+        ),
         Request::AttachReader(pipe(), reader(Take::Any, None)),
         Request::AttachReader(pipe(), reader(Take::Item, Some(cursors))),
         Request::List(ListQuery {
@@ -107,8 +114,14 @@ fn messages() {
     let ack = Ack { settled: Seq(3), stored: Seq(2), delivered: Seq(1) };
     let invited = Invited { token: Bytes::from_static(b"token"), urls: vec!["quic://k@h:1".to_owned()] };
     let answers = [
-        Answer::WriterWelcome(WriterWelcome { next: Seq(3), ack, credit: 1 << 21, readers: 1 }),
-        Answer::ReaderWelcome,
+        Answer::WriterWelcome(WriterWelcome {
+            next: Seq(3),
+            ack,
+            credit: 1 << 21,
+            readers: 1,
+            mode: Default::default(),
+        }),
+        Answer::ReaderWelcome(Default::default()),
         Answer::Page(ListPage { pipes: vec![stat.clone(), stat.clone()], more: true }),
         Answer::Stat(stat),
         Answer::Done,
@@ -233,7 +246,7 @@ fn facts() {
     put("facts", "a-life", &entries(&facts));
     put("facts", "snapshot", &entries(&[Fact::Snapshot(facts[..3].to_vec())]));
     put("facts", "removed", &entries(&[facts[0].clone(), Fact::Removed]));
-    let closed = Closed { session, next: Seq(5), ended: true, at: WallTime(6) };
+    let closed = Closed { session, next: Seq(5), ended: true, delivered: true, at: WallTime(6) };
     put("facts", "closed", &entries(&[Fact::Closed(closed)]));
 }
 

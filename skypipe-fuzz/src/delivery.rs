@@ -6,8 +6,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use skypipe_core::delivery::limits::{LIVE_WINDOW_BYTES, WRITER_CREDIT_BYTES};
 use skypipe_core::delivery::{DefaultPipe, Effect, Fact, Next, Room};
 use skypipe_core::{
-    BATCH_BYTES_MAX, Batch, BatchBuilder, EndKind, Epoch, Holder, ItemDigest, ItemNo, Notice, PipeName, PipeRef,
-    ReaderAttach, ReaderCursor, ReaderDown, Seq, SessionId, Take, Time, WriterResume,
+    BATCH_BYTES_MAX, Batch, BatchBuilder, EndKind, Epoch, Holder, ItemDigest, ItemNo, Notice, OnTape, PipeName,
+    PipeRef, ReaderAttach, ReaderCursor, ReaderDown, Seq, SessionId, Take, Time, WriterResume,
 };
 
 use crate::session::{Number, session};
@@ -215,6 +215,7 @@ impl Run {
                     credit: credit.get(),
                     mid_record: flags & 4 != 0,
                     resume: resume.map(cursors),
+                    tape: OnTape::default(),
                 };
                 if self.pipe.attach_reader(&attach, Holder::Unknown).is_ok() {
                     self.received.remove(&(reader_session(reader), number % 5));
@@ -332,6 +333,7 @@ impl Run {
                     self.synced = 0;
                     return;
                 }
+                Effect::Tape(..) | Effect::Bury(_) => unreachable!("a default pipe has no tape"),
                 Effect::Forget(..) | Effect::Wake(_) | Effect::Closed { .. } => {}
             }
         }

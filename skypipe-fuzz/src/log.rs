@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::{BufMut, Bytes};
 use skypipe_core::log::{Disk, DiskFile, Log, LogOptions, RamDisk, Read};
-use skypipe_core::{BatchBuilder, Epoch, PipeId, Seq};
+use skypipe_core::{Batch, BatchBuilder, Epoch, PipeId, Seq};
 
 use crate::session::{Number, session};
 
@@ -114,6 +114,12 @@ fn read_all(log: &Log) {
                     Ok(Read::Batches(batches)) => {
                         let next = batches.last().map_or(from, |batch| batch.next());
                         assert!(next > from && batches.iter().all(|batch| batch.next() > from), "no way forward");
+                        from = next;
+                    }
+                    Ok(Read::Tape(batches)) => {
+                        let behind = |(at, batch): &(Seq, Batch)| at.plus(u64::from(batch.count()));
+                        let next = batches.last().map_or(from, behind);
+                        assert!(next > from && batches.iter().all(|batch| behind(batch) > from), "no way forward");
                         from = next;
                     }
                     Ok(Read::Gap { to }) => {

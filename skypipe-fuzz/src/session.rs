@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use arbitrary::{Arbitrary, Unstructured};
 use skypipe_core::session::{Draw, ReaderSession, ReaderWants, WriterSession, WriterWants};
 use skypipe_core::{
-    Ack, Batch, BatchBuilder, Code, EndKind, Epoch, Error, Event, ItemDigest, Notice, Position, ReaderDown, ReaderUp,
-    Seq, SessionId, Take, Time, Until, WriterDown, WriterUp, WriterWelcome,
+    Ack, Batch, BatchBuilder, Code, EndKind, Epoch, Error, Event, ItemDigest, Mode, Notice, Position, ReaderDown,
+    ReaderUp, ReaderWelcome, Seq, SessionId, Take, Time, Until, WriterDown, WriterUp, WriterWelcome,
 };
 
 /// More steps show nothing new.
@@ -133,7 +133,13 @@ impl WriterRun {
             WriterStep::Close => self.session.close(),
             WriterStep::Begin if self.session.connection().is_due(self.now) => drop(self.session.begin(self.now)),
             WriterStep::Attached { next, ack: numbers, credit } if self.session.connection().is_attaching() => {
-                let welcome = WriterWelcome { next: next.seq(), ack: ack(numbers), credit: credit.get(), readers: 0 };
+                let welcome = WriterWelcome {
+                    next: next.seq(),
+                    ack: ack(numbers),
+                    credit: credit.get(),
+                    readers: 0,
+                    mode: Mode::Default,
+                };
                 self.session.attached(&welcome, self.now);
                 self.next = None;
             }
@@ -259,7 +265,9 @@ impl ReaderRun {
         let attached = self.session.connection().is_attached();
         match step {
             ReaderStep::Begin if self.session.connection().is_due(self.now) => drop(self.session.begin(self.now)),
-            ReaderStep::Attached if self.session.connection().is_attaching() => self.session.attached(self.now),
+            ReaderStep::Attached if self.session.connection().is_attaching() => {
+                self.session.attached(ReaderWelcome::default(), self.now)
+            }
             ReaderStep::Take => self.take(),
             ReaderStep::Ack(writer, next) => self.session.ack(session(writer), next.seq()),
             ReaderStep::Leave(part) => self.session.leave(part),

@@ -42,7 +42,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         before_each_change: true,
     },
     Command {
-        rows: &[("P2", "default mode against its model"), ("P2", "sessions against their model")],
+        rows: &[
+            ("P2", "default mode against its model"),
+            ("P2", "sessions against their model"),
+            ("P7", "queue against its model"),
+            ("P8", "broadcast against its model"),
+        ],
         command: "cargo test --release -p skypipe-core --lib _model -- --nocapture --test-threads 1",
         before_each_change: true,
     },

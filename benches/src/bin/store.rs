@@ -318,7 +318,7 @@ impl Store for OwnLog {
                     bytes += batches.iter().map(|b| b.encoded().len() as u64).sum::<u64>();
                     at = batches.last().map_or(at, Batch::next);
                 }
-                Read::Gap { .. } => return Err("a gap".into()),
+                Read::Gap { .. } | Read::Tape(_) => return Err("a gap".into()),
                 Read::End => return Ok(bytes),
             }
         }

@@ -45,13 +45,38 @@ fn later_words_make_no_pipe() {
 
 #[test]
 fn later_options_are_told_from_misspellings() {
-    for line in
-        ["-q x", "x --queue", "read x -b", "write x --retain 5d", "read x --from -5", "read x --as me", "x --exec y"]
-    {
-        assert_eq!(code(&format!("skypipe {line}")), Code::Unsupported, "{line}");
-    }
     assert_eq!(code("skypipe relay --ssh 0.0.0.0:22"), Code::Unsupported);
     assert_eq!(code("skypipe read x --quue"), Code::Usage);
+}
+
+#[test]
+fn what_belongs_to_another_mode_is_usage() {
+    for line in [
+        "read x -q -b",
+        "read x -q --from start",
+        "read x -b --exec y",
+        "read x --exec y --as me",
+        "read x -q --keep",
+        "read x -b --item",
+        "read x -j 3",
+        "read x --exec y --json",
+        "write x -q --retain 5d",
+        "write x -b --max-deliveries 3",
+        "read x --from tomorrow",
+    ] {
+        assert_eq!(code(&format!("skypipe {line}")), Code::Usage, "{line}");
+    }
+    for line in [
+        "-q x",
+        "x --queue",
+        "read x -b",
+        "write x --retain 5d",
+        "read x --from -5",
+        "read x --as me",
+        "read x --exec y -j 3",
+    ] {
+        assert!(parsed(&format!("skypipe {line}")).is_ok(), "{line}");
+    }
 }
 
 #[test]

@@ -78,7 +78,7 @@ mod tests {
         let json = lines(&Owner::SELF, &[stat], true, false);
         assert_eq!(
             json,
-            "{\"name\":\"a/b\",\"mode\":\"default\",\"items\":0,\"ended\":0,\"bytes\":0,\"writers\":0,\"readers\":0,\"damaged\":false,\"read_only\":false}\n"
+            "{\"name\":\"a/b\",\"mode\":\"default\",\"items\":0,\"ended\":0,\"bytes\":0,\"writers\":0,\"readers\":0,\"leased\":0,\"damaged\":false,\"read_only\":false}\n"
         );
         assert_eq!(lines(&Owner::SELF, &[], false, true), "");
     }

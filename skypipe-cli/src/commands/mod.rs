@@ -4,6 +4,7 @@ mod bare;
 mod check;
 mod completions;
 mod down;
+mod exec;
 mod invite;
 mod join;
 mod keys;
@@ -11,6 +12,7 @@ mod ls;
 mod man;
 mod peek;
 mod read;
+mod redrive;
 mod relay;
 mod rm;
 mod stat;
@@ -34,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
         Some(Verb::Ls(args)) => ls::run(relay, args),
         Some(Verb::Stat(args)) => stat::run(relay, args),
         Some(Verb::Peek(args)) => peek::run(relay, args),
+        Some(Verb::Redrive(args)) => redrive::run(relay, args),
         Some(Verb::Rm(args)) => rm::run(relay, args),
         Some(Verb::Relay(args)) => relay::run(args),
         Some(Verb::Invite(args)) => invite::run(relay, args),

@@ -1,7 +1,7 @@
 //! `skypipe peek NAME`
 
 use serde::Serialize;
-use skypipe_core::{Error, Pipe as _, Reader, ReaderOptions, Record, Take};
+use skypipe_core::{Error, Mark, Piece, Pipe as _, Reader, ReaderOptions, Record, Seq, SessionId, Take};
 
 use super::on_this_thread;
 use super::read::write_failed;
@@ -10,6 +10,7 @@ use crate::args::NameArgs;
 use crate::broker::{Relay, to_read};
 use crate::exit::Exit;
 use crate::signals::{Stop, Watch};
+use crate::start;
 use crate::stdout::{Stdout, WriteError};
 
 pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
@@ -36,7 +37,13 @@ pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
 
 /// A record as programs see it. The names of the fields are a promise.
 #[derive(Serialize)]
-struct RecordLine<'a> {
+pub(super) struct RecordLine<'a> {
+    /// Where it stands: `--from` begins there. Of queues and broadcasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    /// How often it was handed out, this time included. Of queues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
     /// Which item: the first digits of its session's id.
     item: String,
     /// Its number within the item.
@@ -51,14 +58,22 @@ struct RecordLine<'a> {
 
 impl<'a> From<&'a Record> for RecordLine<'a> {
     fn from(record: &'a Record) -> Self {
-        let text = std::str::from_utf8(&record.body).ok();
-        let hex = || record.body.iter().map(|b| format!("{b:02x}")).collect();
-        Self {
-            item: record.writer.to_string(),
-            number: record.seq.0,
-            hex: if text.is_none() { Some(hex()) } else { None },
-            text,
-        }
+        Self::new(record.writer, record.seq, &record.body)
+    }
+}
+
+impl<'a> RecordLine<'a> {
+    /// A record of a queue or broadcast, with its place.
+    pub(super) fn of_piece(writer: SessionId, piece: &'a Piece, at: &Mark, attempt: Option<u32>) -> Self {
+        let position = (!at.position.0.is_empty()).then(|| start::shown(at));
+        Self { position, attempt, ..Self::new(writer, piece.seq, &piece.body) }
+    }
+
+    fn new(writer: SessionId, number: Seq, body: &'a [u8]) -> Self {
+        let text = std::str::from_utf8(body).ok();
+        let hex = || body.iter().map(|b| format!("{b:02x}")).collect();
+        let hex = if text.is_none() { Some(hex()) } else { None };
+        Self { position: None, attempt: None, item: writer.to_string(), number: number.0, hex, text }
     }
 }
 
@@ -90,7 +105,13 @@ mod tests {
     #[test]
     fn records_are_text_or_digits() {
         let line = |body: &'static [u8]| {
-            let record = Record { writer: SessionId([0xab; 16]), seq: Seq(3), body: body.into() };
+            let record = Record {
+                writer: SessionId([0xab; 16]),
+                seq: Seq(3),
+                body: body.into(),
+                at: Default::default(),
+                attempt: None,
+            };
             json_line(&RecordLine::from(&record))
         };
         assert_eq!(line(b"a\n"), "{\"item\":\"abababab\",\"number\":3,\"text\":\"a\\n\"}\n");

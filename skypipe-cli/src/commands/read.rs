@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use skypipe_core::{Chunk, Code, Error, Outcome, Pipe as _, Reader, ReaderOptions, Seq, Take, Target};
+use skypipe_core::{
+    Chunk, Code, Error, Mark, Mode, Outcome, PREFETCH, Pipe as _, Reader, ReaderOptions, Seq, Take, Target,
+};
 
+use super::exec::{self, Runs};
 use super::on_this_thread;
+use super::peek::RecordLine;
+use super::stat::json_line;
 use crate::args::{ReadArgs, ReadOnlyArgs, SharedArgs};
 use crate::broker::{Relay, to_read};
 use crate::exit::Exit;
@@ -38,8 +43,13 @@ pub(crate) async fn read(relay: Relay, job: Job) -> Result<Exit, Error> {
         Ok(reader) => reader?,
         Err(stop) => return stop.exit("nothing was read"),
     };
+    if let Some(command) = &job.only.exec {
+        let (jobs, count) = (job.only.jobs.unwrap_or(1) as usize, job.only.count);
+        return exec::run(reader, &Runs { command, pipe: &job.pipe, jobs, count }, &mut watch).await;
+    }
     let progress = Progress::new(job.shared.progress, None);
-    let end = copy(&mut reader, &mut stdout, job.only.count, &mut watch, &progress).await;
+    let show = if job.only.json { Show::Json } else { Show::Bytes };
+    let end = copy(&mut reader, &mut stdout, show, job.only.count, &mut watch, &progress).await;
     drop(progress);
     let finished = stdout.finish().await;
     match end {
@@ -62,8 +72,23 @@ async fn attach(relay: &Relay, job: &Job) -> Result<Reader, Error> {
     options.take = if job.shared.item { Take::Item } else { Take::Any };
     options.keep = job.only.keep;
     options.no_wait = job.shared.no_wait;
+    options.mode = mode(job);
+    options.settings = job.shared.mode.settings();
+    options.start = job.only.from.clone().unwrap_or_default();
+    options.cursor.clone_from(&job.only.cursor);
+    // No more than what is begun at once, or wanted in all: the rest is for other readers.
+    let jobs = job.only.exec.as_ref().map(|_| job.only.jobs.unwrap_or(1));
+    let wanted = job.only.count.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    options.prefetch = jobs.unwrap_or(PREFETCH).min(wanted.unwrap_or(u32::MAX));
     options.events = Some(notices::events());
     relay.pipe(&job.pipe).reader_with(options).await
+}
+
+/// The mode that the options ask for.
+fn mode(job: &Job) -> Option<Mode> {
+    let of_queue = job.only.exec.as_ref().map(|_| Mode::Queue);
+    let of_broadcast = (job.only.from.is_some() || job.only.cursor.is_some()).then_some(Mode::Broadcast);
+    job.shared.mode.mode().or(of_queue).or(of_broadcast)
 }
 
 /// Why reading ended.
@@ -84,6 +109,7 @@ enum End {
 async fn copy(
     reader: &mut Reader,
     stdout: &mut Stdout,
+    show: Show,
     count: Option<u64>,
     watch: &mut Watch,
     progress: &Progress,
@@ -98,17 +124,40 @@ async fn copy(
         };
         let part = Part::of(&chunk, left);
         let length = part.bytes.len();
-        match watch.idle(stdout.write(part.bytes)).await {
+        let shown = match show {
+            Show::Bytes => part.bytes,
+            Show::Json => json_lines(&chunk, part.next),
+        };
+        match watch.idle(stdout.write(shown)).await {
             Ok(Ok(())) => progress.add(length),
             Ok(Err(error)) => return End::CannotWrite(error),
             Err(stop) => return End::Stopped(stop),
         }
         left = left.map(|l| l - part.records);
         if left == Some(0) {
-            reader.ack_part(chunk.writer, part.next);
+            reader.ack_part(&chunk, part.next);
             return End::Counted;
         }
     }
+}
+
+/// How records are shown.
+#[derive(Clone, Copy)]
+enum Show {
+    Bytes,
+    Json,
+}
+
+/// A line for each record, or piece of a long one, below `next`.
+fn json_lines(chunk: &Chunk, next: Seq) -> Bytes {
+    let mut lines = String::new();
+    for piece in chunk.records().take_while(|piece| piece.seq < next) {
+        let records = u32::try_from(piece.seq.0.saturating_sub(chunk.batch.first().0)).unwrap_or(u32::MAX);
+        let at = Mark { position: chunk.position.clone(), records };
+        let attempt = chunk.lease.as_ref().map(|lease| lease.attempt);
+        lines.push_str(&json_line(&RecordLine::of_piece(chunk.writer, &piece, &at, attempt)));
+    }
+    lines.into()
 }
 
 /// As much of a chunk as is wanted.
@@ -174,7 +223,15 @@ mod tests {
     fn chunk(records: &[(&[u8], bool, bool)], from: u64) -> Chunk {
         let mut builder = BatchBuilder::new(SessionId([1; 16]), Epoch(1), Seq(10));
         assert!(records.iter().all(|&(body, first, last)| builder.push(body, first, last)));
-        Chunk { writer: SessionId([1; 16]), from: Seq(from), batch: builder.build(None) }
+        Chunk {
+            writer: SessionId([1; 16]),
+            from: Seq(from),
+            batch: builder.build(None),
+            position: Default::default(),
+            lease: None,
+            lease_time: Duration::ZERO,
+            is_on_tape: false,
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) struct PipeLine {
     pub(crate) name: String,
     /// `default`, `queue` or `broadcast`.
     pub(crate) mode: &'static str,
-    /// Items that are not wholly taken.
+    /// Items that are not wholly taken; of a queue or broadcast, records.
     pub(crate) items: u64,
     /// Those of them that have ended.
     pub(crate) ended: u64,
@@ -35,6 +35,8 @@ pub(crate) struct PipeLine {
     pub(crate) writers: u32,
     /// Readers attached or away.
     pub(crate) readers: u32,
+    /// Records of a queue in readers' hands.
+    pub(crate) leased: u64,
     /// Something of it could not be read back from the relay's disk.
     pub(crate) damaged: bool,
     /// Nothing can be stored in it or taken from it: the relay's disk failed.
@@ -52,6 +54,7 @@ impl PipeLine {
             bytes: stat.bytes,
             writers: stat.writers,
             readers: stat.readers,
+            leased: stat.leased,
             damaged: stat.damaged,
             read_only: stat.read_only,
         }
@@ -63,10 +66,15 @@ impl PipeLine {
     }
 
     fn text(&self) -> String {
-        let Self { mode, items, ended, bytes, writers, readers, .. } = self;
+        let Self { mode, items, ended, bytes, writers, readers, leased, .. } = self;
         let name = crate::escape::line(&self.name);
+        let what = match *mode {
+            "default" => format!("items    {items}, {ended} of them ended"),
+            "queue" => format!("records  {items}, {leased} of them in readers' hands"),
+            _ => format!("records  {items}"),
+        };
         let text = format!(
-            "name     {name}\nmode     {mode}\nitems    {items}, {ended} of them ended\nbytes    {bytes}\nwriters  {writers}\nreaders  {readers}\n"
+            "name     {name}\nmode     {mode}\n{what}\nbytes    {bytes}\nwriters  {writers}\nreaders  {readers}\n"
         );
         text + if self.damaged { "damaged  a part cannot be read back, its readers are told which\n" } else { "" }
             + if self.read_only { "log      read-only: the relay's disk failed\n" } else { "" }

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use skypipe_core::{Code, Error, Pipe as _, Target, Until, Writer, WriterOptions};
+use skypipe_core::{Code, Error, Mode, Pipe as _, Target, Until, Writer, WriterOptions};
 use tokio::time::{Instant, sleep_until};
 
 use super::on_this_thread;
@@ -131,6 +131,9 @@ async fn write_stdin(
 async fn attach(relay: &Relay, job: &Job) -> Result<Writer, Error> {
     let mut options = WriterOptions::default();
     options.no_wait = job.shared.no_wait;
+    options.mode = job.shared.mode.mode().or(job.only.delay.map(|_| Mode::Queue));
+    options.settings = job.shared.mode.settings();
+    options.delay = job.only.delay;
     options.events = Some(notices::events_of_writer(job.room.clone()));
     relay.pipe(&job.pipe).writer_with(options).await
 }

@@ -92,6 +92,7 @@ impl Rig {
             credit: 1 << 40,
             mid_record: false,
             resume,
+            tape: Default::default(),
         };
         self.pipe.attach_reader(&attach, Holder::Unknown).unwrap();
         self.sync();
@@ -371,6 +372,7 @@ fn returning_reader() -> ReaderAttach {
         credit: 1,
         mid_record: false,
         resume: Some(Vec::new()),
+        tape: Default::default(),
     }
 }
 

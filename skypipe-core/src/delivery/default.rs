@@ -39,6 +39,10 @@ pub enum Effect {
     Fact(Fact),
     /// Append this batch to the log.
     Batch(ItemNo, Batch),
+    /// Append this batch to the tape in the log, from this place on.
+    Tape(Seq, Batch),
+    /// Give the record at this place of a queue to the dead letters, and say so with [`Machine::buried`](super::Machine::buried).
+    Bury(Seq),
     /// Batches of this item wholly below the number are not needed any more, once all that was appended before is durable.
     Forget(ItemNo, Seq),
     /// This session has something to get, or its halves are to end.
@@ -51,6 +55,8 @@ pub enum Effect {
         next: Seq,
         /// Whether it came to its proper end.
         ended: bool,
+        /// Whether all of a writer's records were delivered.
+        delivered: bool,
     },
     /// The pipe does not exist any more.
     Gone,
@@ -141,6 +147,8 @@ pub struct Counts {
     pub writers: u32,
     /// Readers attached or away.
     pub readers: u32,
+    /// Records of a queue in readers' hands.
+    pub leased: u64,
     /// Encoded bytes that wait in memory and are not in the log.
     pub unlogged_bytes: u64,
     /// Something of it could not be read back from the log.
@@ -198,6 +206,7 @@ impl DefaultPipe {
             writers: there().filter(|item| item.end.is_none()).count() as u32,
             readers: self.readers.values().filter(|r| r.leaving.is_none() && !matches!(r.holds, Holds::Peek(_))).count()
                 as u32,
+            leased: 0,
             unlogged_bytes: self.unlogged_bytes as u64,
             damaged: self.damaged,
         }
@@ -543,7 +552,7 @@ impl DefaultPipe {
             item.over = true;
             let (session, ended) = (item.session, end.kind != EndKind::Aborted);
             let next = if ended { end.next } else { item.accepted };
-            self.effects.push(Effect::Closed { session, next, ended });
+            self.effects.push(Effect::Closed { session, next, ended, delivered: true });
             self.effects.push(Effect::Forget(no, Seq(u64::MAX)));
             self.wake(session);
         }

@@ -2,17 +2,21 @@
 //!
 //! A pipe's state is what its facts say, one after the other. Batches stand beside them in the log and are found by item and number.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::batch::EndKind;
-use crate::broker::{Mode, Take};
+use crate::broker::{Mode, Settings, Take};
 use crate::caller::{Holder, ProcessId};
-use crate::codec::{Fields, put_short};
+use crate::codec::{Fields, put_settings, put_short, take_settings};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::identity::PublicKey;
 use crate::name::{Owner, PipePath, PipeRef};
 use crate::time::WallTime;
+
+use super::tape::TapeMark;
 
 /// One durable fact of a pipe. `docs/log.md` draws each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +97,50 @@ pub enum Fact {
     },
     /// The pipe does not exist any more.
     Removed,
+    /// How a queue or a broadcast is kept from here on.
+    Settings(Settings),
+    /// How far writers of a tape are.
+    Progress {
+        /// All before this place of the tape is counted in.
+        next: Seq,
+        /// The numbers of the writers, and the number behind the last that each has written.
+        writers: Vec<(ItemNo, Seq)>,
+        /// When and how much that was.
+        mark: Option<TapeMark>,
+    },
+    /// What stands below this place of a tape is not needed any more.
+    Cut {
+        /// The place.
+        below: Seq,
+    },
+    /// Records of a queue are handed to a reader.
+    Leased {
+        /// The reader's session.
+        reader: SessionId,
+        /// Their places, and how often each was handed out by then.
+        leases: Vec<(Seq, u32)>,
+    },
+    /// A record of a queue is to be handed out again, or later.
+    Waits {
+        /// Its place.
+        place: Seq,
+        /// How often it was handed out.
+        attempts: u32,
+        /// Not before this moment.
+        due: WallTime,
+    },
+    /// Records of a queue are done with.
+    Done {
+        /// Their places.
+        places: Vec<Range<Seq>>,
+    },
+    /// All below a place of a broadcast was acknowledged with this durable cursor.
+    Cursor {
+        /// Its name.
+        name: String,
+        /// The place.
+        at: Seq,
+    },
     /// All facts of the pipe as of here; the ones before need not be known.
     Snapshot(Vec<Fact>),
     /// A session ended; kept for a day, so that a lost last acknowledgement is no error. Stands in the log of pipe 0.
@@ -130,6 +178,8 @@ pub struct Closed {
     pub next: Seq,
     /// Whether the session came to its proper end; else it was given up.
     pub ended: bool,
+    /// Whether all of a writer's records were delivered by then.
+    pub delivered: bool,
     /// When.
     pub at: WallTime,
 }
@@ -198,6 +248,45 @@ impl Fact {
                 out.put_u8(13);
                 put_session(out, *session, *epoch);
             }
+            Self::Settings(settings) => {
+                out.put_u8(14);
+                put_settings(out, settings);
+            }
+            Self::Progress { next, writers, mark } => {
+                out.put_u8(15);
+                out.put_u64_le(next.0);
+                out.put_u8(u8::from(mark.is_some()));
+                if let Some(mark) = mark {
+                    out.put_u64_le(mark.place.0);
+                    out.put_u64_le(mark.bytes);
+                    out.put_u64_le(mark.at.0);
+                }
+                put_pairs(out, writers.iter().map(|(writer, next)| (writer.0, next.0)));
+            }
+            Self::Cut { below } => {
+                out.put_u8(16);
+                out.put_u64_le(below.0);
+            }
+            Self::Leased { reader, leases } => {
+                out.put_u8(17);
+                out.put_slice(&reader.0);
+                put_pairs(out, leases.iter().map(|(place, attempt)| (place.0, u64::from(*attempt))));
+            }
+            Self::Waits { place, attempts, due } => {
+                out.put_u8(18);
+                out.put_u64_le(place.0);
+                out.put_u32_le(*attempts);
+                out.put_u64_le(due.0);
+            }
+            Self::Done { places } => {
+                out.put_u8(19);
+                put_pairs(out, places.iter().map(|range| (range.start.0, range.end.0)));
+            }
+            Self::Cursor { name, at } => {
+                out.put_u8(20);
+                put_short(out, name.as_bytes());
+                out.put_u64_le(at.0);
+            }
             Self::Removed => out.put_u8(8),
             Self::Snapshot(facts) => {
                 out.put_u8(9);
@@ -208,7 +297,7 @@ impl Fact {
                 out.put_u8(10);
                 out.put_slice(&closed.session.0);
                 out.put_u64_le(closed.next.0);
-                out.put_u8(u8::from(closed.ended));
+                out.put_u8(u8::from(closed.ended) | u8::from(!closed.delivered) << 1);
                 out.put_u64_le(closed.at.0);
             }
         }
@@ -267,16 +356,42 @@ impl Fact {
                 let facts: Result<Vec<_>, _> = (0..count).map(|_| Self::take(fields, 1)).collect();
                 Self::Snapshot(facts?)
             }
-            10 => Self::Closed(Closed {
-                session: SessionId(fields.array()?),
-                next: Seq(fields.u64()?),
-                ended: fields.u8()? != 0,
-                at: WallTime(fields.u64()?),
-            }),
+            10 => {
+                let (session, next, flags) = (SessionId(fields.array()?), Seq(fields.u64()?), fields.u8()?);
+                let (ended, delivered) = (flags & 1 != 0, flags & 2 == 0);
+                Self::Closed(Closed { session, next, ended, delivered, at: WallTime(fields.u64()?) })
+            }
             13 => {
                 let (session, epoch) = take_session(fields)?;
                 Self::Returned { session, epoch }
             }
+            14 => Self::Settings(take_settings(fields)?),
+            15 => {
+                let next = Seq(fields.u64()?);
+                let mark = match fields.u8()? {
+                    0 => None,
+                    _ => {
+                        Some(TapeMark { place: Seq(fields.u64()?), bytes: fields.u64()?, at: WallTime(fields.u64()?) })
+                    }
+                };
+                let writers = take_pairs(fields)?.into_iter().map(|(writer, next)| (ItemNo(writer), Seq(next)));
+                Self::Progress { next, writers: writers.collect(), mark }
+            }
+            16 => Self::Cut { below: Seq(fields.u64()?) },
+            17 => {
+                let reader = SessionId(fields.array()?);
+                let lease = |(place, attempt)| Ok((Seq(place), u32::try_from(attempt).map_err(|_| unknown())?));
+                Self::Leased {
+                    reader,
+                    leases: take_pairs(fields)?.into_iter().map(lease).collect::<Result<_, Error>>()?,
+                }
+            }
+            18 => Self::Waits { place: Seq(fields.u64()?), attempts: fields.u32()?, due: WallTime(fields.u64()?) },
+            19 => {
+                let range = |(from, to)| Seq(from)..Seq(to);
+                Self::Done { places: take_pairs(fields)?.into_iter().map(range).collect() }
+            }
+            20 => Self::Cursor { name: fields.text()?, at: Seq(fields.u64()?) },
             _ => return Err(unknown()),
         })
     }
@@ -284,6 +399,24 @@ impl Fact {
 
 fn unknown() -> Error {
     Error::new(Code::Protocol, "a fact in the log is not known to this version")
+}
+
+fn put_pairs(out: &mut BytesMut, pairs: impl ExactSizeIterator<Item = (u64, u64)>) {
+    out.put_u32_le(pairs.len() as u32);
+    for (one, other) in pairs {
+        out.put_u64_le(one);
+        out.put_u64_le(other);
+    }
+}
+
+fn take_pairs(fields: &mut Fields) -> Result<Vec<(u64, u64)>, Error> {
+    let count = fields.u32()?;
+    // One after the other: a count that says more than there is takes no memory.
+    let mut pairs = Vec::new();
+    for _ in 0..count {
+        pairs.push((fields.u64()?, fields.u64()?));
+    }
+    Ok(pairs)
 }
 
 fn put_session(out: &mut BytesMut, session: SessionId, epoch: Epoch) {
@@ -398,8 +531,20 @@ mod tests {
             Fact::Took { reader: session, item: ItemNo(3), from: Seq(1), to: Seq(9) },
             Fact::Returned { session, epoch: Epoch(7) },
             Fact::ReaderLeft { session },
+            Fact::Settings(Settings { max_deliveries: Some(3), ..Settings::default() }),
+            Fact::Progress {
+                next: Seq(9),
+                writers: vec![(ItemNo(1), Seq(4)), (ItemNo(7), Seq(5))],
+                mark: Some(TapeMark { place: Seq(3), bytes: 1 << 40, at: WallTime(5) }),
+            },
+            Fact::Progress { next: Seq(0), writers: vec![], mark: None },
+            Fact::Cut { below: Seq(6) },
+            Fact::Leased { reader: session, leases: vec![(Seq(4), 1), (Seq(9), 20)] },
+            Fact::Waits { place: Seq(4), attempts: 2, due: WallTime(77) },
+            Fact::Done { places: vec![Seq(0)..Seq(4), Seq(5)..Seq(9)] },
+            Fact::Cursor { name: "nightly".to_owned(), at: Seq(12) },
             Fact::Removed,
-            Fact::Closed(Closed { session, next: Seq(5), ended: true, at: WallTime(6) }),
+            Fact::Closed(Closed { session, next: Seq(5), ended: true, delivered: false, at: WallTime(6) }),
         ];
         for fact in facts.iter().cloned().chain([Fact::Snapshot(facts.clone())]) {
             let bytes = fact.encode();

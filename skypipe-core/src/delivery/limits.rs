@@ -1,6 +1,8 @@
-//! The bounds of a default pipe, each with its reason.
+//! The bounds of pipes, each with its reason.
 
 use std::time::Duration;
+
+use crate::id::ItemNo;
 
 /// A live record that is not delivered within this time goes to the log, so that `stored` never waits for a reader. Long
 /// enough that a reader which writes to a busy disk or a far network still counts as prompt.
@@ -45,3 +47,15 @@ pub const READERS_MAX: usize = 16_384;
 pub const ITEMS_MAX: usize = 65_536;
 /// Most cursors of all live readers of one pipe together: 16 bytes each in the same snapshot.
 pub const CURSORS_MAX: usize = 262_144;
+/// The item under which a tape stands in the log. Its numbers are places on the tape, not those of the writers.
+pub const TAPE: ItemNo = ItemNo(u64::MAX);
+/// How long a record of a queue is its reader's, unless the reader extends it.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// How often a record of a queue is handed out before it goes to the dead letters, unless the pipe is told otherwise.
+pub const DELIVERIES_MAX: u32 = 20;
+/// Most records of a queue that wait for their time, or to be handed out again: 64 bytes each. What comes behind them waits too.
+pub const WAITING_MAX: usize = 262_144;
+/// Most records of a queue that one reader has at a time: each takes 17 bytes of a fact and 100 of memory.
+pub const PREFETCH_MAX: u32 = 4096;
+/// Most durable cursors of a broadcast: some 100 bytes each in a snapshot.
+pub const DURABLE_CURSORS_MAX: usize = 16_384;

@@ -9,6 +9,7 @@ mod default;
 mod fact;
 mod item;
 pub mod limits;
+mod machine;
 mod ranges;
 mod read_only;
 mod reader;
@@ -16,12 +17,15 @@ mod readers;
 mod replay;
 mod room;
 mod serve;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod writers;
 
 pub use default::{Counts, DefaultPipe, Effect, Extent, Next};
 pub use fact::{Closed, Fact, Held, Place};
+pub use machine::Machine;
 pub use ranges::Ranges;
 pub use room::Room;
+pub use tape::{TapeMark, TapePipe};
 pub use writers::{Came, conflict};

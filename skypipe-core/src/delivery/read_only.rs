@@ -20,7 +20,11 @@ pub(super) struct ReadOnly {
 }
 
 impl ReadOnly {
-    fn error(&self) -> Error {
+    pub(super) fn because(cause: &Error) -> Self {
+        Self { code: cause.code(), text: cause.text().to_owned() }
+    }
+
+    pub(super) fn error(&self) -> Error {
         Error::new(self.code, self.text.clone())
     }
 }
@@ -31,7 +35,7 @@ impl DefaultPipe {
         if self.read_only.is_some() {
             return;
         }
-        self.read_only = Some(ReadOnly { code: cause.code(), text: cause.text().to_owned() });
+        self.read_only = Some(ReadOnly::because(cause));
         self.full = None;
         // Whoever took an item for good a moment ago does not hear that it did: the item is there again.
         for (_, pending) in std::mem::take(&mut self.pending) {

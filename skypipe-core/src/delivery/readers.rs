@@ -364,7 +364,7 @@ impl DefaultPipe {
                 self.when_durable(append, Pending::Took(item, from..to));
             }
         }
-        self.effects.push(Effect::Closed { session, next: Seq(0), ended });
+        self.effects.push(Effect::Closed { session, next: Seq(0), ended, delivered: true });
         let left = self.append(Fact::ReaderLeft { session });
         self.when_durable(left, Pending::Left(session));
         let freed = self.release(session);

@@ -51,7 +51,14 @@ impl DefaultPipe {
                 self.replay(Fact::Removed);
                 facts.into_iter().for_each(|fact| self.replay(fact));
             }
-            Fact::Closed(_) => {}
+            Fact::Closed(_)
+            | Fact::Settings(_)
+            | Fact::Progress { .. }
+            | Fact::Cut { .. }
+            | Fact::Leased { .. }
+            | Fact::Waits { .. }
+            | Fact::Done { .. }
+            | Fact::Cursor { .. } => {}
         }
     }
 

@@ -40,7 +40,7 @@ impl Room {
         }
     }
 
-    fn notice(self) -> Notice {
+    pub(super) fn notice(self) -> Notice {
         Notice::WaitsForRoom { code: self.code(), text: self.reason().to_owned() }
     }
 }

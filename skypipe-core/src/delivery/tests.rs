@@ -134,6 +134,7 @@ impl Sim {
                 Effect::Closed { session, ended, .. } => drop(self.closed.insert(session, ended)),
                 Effect::Forget(item, below) => drop(self.forgotten.insert(item, below)),
                 Effect::Wake(_) => {}
+                Effect::Tape(..) | Effect::Bury(_) => unreachable!("a default pipe has no tape"),
                 Effect::Gone => {
                     // Nothing is left: what the log still says is of the past.
                     self.pipe = new_pipe();
@@ -323,6 +324,7 @@ impl Sim {
             credit: 1 << 40,
             mid_record: reader.open.is_some() && reader.open == reader.last,
             resume: (reader.epoch > 1).then_some(resume),
+            tape: Default::default(),
         };
         match self.pipe.attach_reader(&attach, Holder::Unknown) {
             Ok(()) => (reader.attached, reader.peeks) = (true, take == Take::Peek),
@@ -406,6 +408,9 @@ impl Sim {
                 reader.open = batch.is_open().then_some(writer);
                 numbers.1 = batch.next();
                 reader.last = Some(writer);
+            }
+            ReaderDown::Leased { .. } | ReaderDown::Settled { .. } | ReaderDown::Missing { .. } => {
+                unreachable!("a default pipe has no tape")
             }
             ReaderDown::ItemEnd { writer, kind, alone, next } => {
                 let written = self.writers[&writer].batches.last().and_then(Batch::end).map(|mark| mark.kind);

@@ -1,7 +1,7 @@
 //! What writers do to a default pipe.
 
 use crate::batch::{Batch, EndKind};
-use crate::broker::{Notice, WriterResume, WriterWelcome};
+use crate::broker::{Mode, Notice, WriterResume, WriterWelcome};
 use crate::caller::Holder;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
@@ -62,6 +62,7 @@ impl DefaultPipe {
                 ack: item.welcome_ack(durable),
                 credit: item.welcome_credit(window),
                 readers,
+                mode: Mode::Default,
             })
         })
     }

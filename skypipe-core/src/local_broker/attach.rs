@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::broker::{Ack, Mode, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves, WriterWelcome};
 use crate::budget::Reservation;
 use crate::caller::{Caller, Holder, Peer};
-use crate::delivery::{Closed, DefaultPipe};
+use crate::delivery::{Closed, Machine};
 use crate::error::{Code, Error};
-use crate::id::SessionId;
+use crate::id::{Seq, SessionId};
 use crate::identity::PublicKey;
 use crate::memory::{PARTY_BYTES, PIPE_BYTES};
 use crate::name::PipeRef;
@@ -25,7 +25,7 @@ pub(super) async fn writer(
     pipe: &PipeRef,
     attach: WriterAttach,
 ) -> Result<WriterHalves, Error> {
-    check(shared, caller.rights.write, attach.mode, pipe)?;
+    check(caller.rights.write)?;
     exists_or_may(shared, caller, pipe)?;
     let (session, epoch, holder) = (attach.session, attach.epoch, holder(caller));
     if attach.resume.is_some()
@@ -35,7 +35,11 @@ pub(super) async fn writer(
     }
     let _room = room(shared, pipe, attach.resume.is_none())?;
     let _account = account(shared, caller, pipe);
-    let cell = change(shared, pipe, |pipe| pipe.attach_writer(session, epoch, attach.resume, holder))?;
+    let cell = change(shared, pipe, attach.mode, |pipe| {
+        pipe.attach_writer(session, epoch, attach.resume, holder)?;
+        pipe.set(attach.settings);
+        Ok(())
+    })?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Writer, session, epoch));
     let welcome = poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.writer_welcome(session, epoch))).await?;
     Ok(halves::of_writer(attached, welcome))
@@ -48,7 +52,7 @@ pub(super) async fn reader(
     pipe: &PipeRef,
     attach: ReaderAttach,
 ) -> Result<ReaderHalves, Error> {
-    check(shared, caller.rights.read, attach.mode, pipe)?;
+    check(caller.rights.read)?;
     exists_or_may(shared, caller, pipe)?;
     let holder = holder(caller);
     if attach.resume.is_some() && closed(shared, pipe, attach.session)?.is_some() {
@@ -57,10 +61,14 @@ pub(super) async fn reader(
     let (session, epoch) = (attach.session, attach.epoch);
     let _room = room(shared, pipe, attach.resume.is_none())?;
     let _account = account(shared, caller, pipe);
-    let cell = change(shared, pipe, |pipe| pipe.attach_reader(&attach, holder))?;
+    let now = shared.env.now();
+    let cell = change(shared, pipe, attach.mode, |pipe| {
+        pipe.set(attach.tape.settings);
+        pipe.attach_reader(&attach, holder, now)
+    })?;
     let attached = Arc::new(Attached::new(shared, &cell, caller, Party::Reader, session, epoch));
-    poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await?;
-    Ok(halves::of_reader(attached))
+    let welcome = poll_fn(|cx| cell.poll(shared, session, cx, |pipe| pipe.reader_welcome(session, epoch))).await?;
+    Ok(halves::of_reader(attached, welcome))
 }
 
 /// What a stranger and a friend of an unknown pipe hear alike.
@@ -68,18 +76,19 @@ pub(super) fn no_access() -> Error {
     Error::new(Code::Access, "no such pipe, or no right to it")
 }
 
-fn check(shared: &Shared, right: bool, mode: Option<Mode>, pipe: &PipeRef) -> Result<(), Error> {
-    if !right {
-        return Err(no_access());
+fn check(right: bool) -> Result<(), Error> {
+    if right { Ok(()) } else { Err(no_access()) }
+}
+
+/// The mode belongs to the pipe, set by whoever used it first.
+fn has_mode(machine: &Machine, wanted: Option<Mode>) -> Result<(), Error> {
+    let mode = machine.mode();
+    if wanted.is_none_or(|wanted| wanted == mode) {
+        return Ok(());
     }
-    match mode {
-        None | Some(Mode::Default) => Ok(()),
-        Some(mode) if shared.directory().get(pipe).is_some() => {
-            let text = format!("the pipe {} is a default pipe, not a {}", pipe.path.display(), mode.word());
-            Err(Error::new(Code::Mode, text))
-        }
-        Some(mode) => Err(Error::new(Code::Unsupported, format!("this broker has no {} pipes", mode.word()))),
-    }
+    let wanted = wanted.unwrap_or_default().word();
+    let text = format!("the pipe {} is a {} pipe, not a {wanted} pipe", machine.pipe().path.display(), mode.word());
+    Err(Error::new(Code::Mode, text))
 }
 
 /// Memory for one more, looked for before it is there. Who comes back has had it all the time.
@@ -129,15 +138,18 @@ fn closed(shared: &Shared, pipe: &PipeRef, session: SessionId) -> Result<Option<
 }
 
 fn welcome_of(closed: Closed) -> WriterWelcome {
-    let ack = Ack { settled: closed.next, stored: closed.next, delivered: closed.next };
-    WriterWelcome { next: closed.next, ack, credit: 0, readers: 0 }
+    let delivered = if closed.delivered { closed.next } else { Seq(0) };
+    let ack = Ack { settled: closed.next, stored: closed.next, delivered };
+    // Once a session is closed its mode matters to nobody.
+    WriterWelcome { next: closed.next, ack, credit: 0, readers: 0, mode: Mode::Default }
 }
 
 /// Changes the pipe of this name, which begins to exist if it does not and its owner may have one more.
-fn change(
+pub(super) fn change(
     shared: &Arc<Shared>,
     pipe: &PipeRef,
-    mut change: impl FnMut(&mut DefaultPipe) -> Result<(), Error>,
+    mode: Option<Mode>,
+    mut change: impl FnMut(&mut Machine) -> Result<(), Error>,
 ) -> Result<SharedCell, Error> {
     loop {
         let cell = {
@@ -146,14 +158,18 @@ fn change(
                 Some(cell) => cell,
                 None if shared.owners.account(pipe.owner).has_all_pipes() => return Err(too_many_pipes()),
                 None => {
-                    let cell = shared.new_cell(pipe);
+                    let cell = shared.new_cell(pipe, mode.unwrap_or_default());
                     directory.insert(cell.clone());
                     cell
                 }
             }
         };
         // A pipe that ceased to exist meanwhile has left the directory: the next round makes a new one.
-        if let Some(result) = cell.change(shared, &mut change) {
+        let result = cell.change(shared, |machine| {
+            has_mode(machine, mode)?;
+            change(machine)
+        });
+        if let Some(result) = result {
             return result.map(|()| cell);
         }
     }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use crate::broker::{Mode, PipeStat};
+use crate::broker::PipeStat;
 use crate::budget::Reservation;
-use crate::delivery::{Closed, DefaultPipe, Effect, Room};
+use crate::delivery::{Closed, Effect, Machine, Room};
 use crate::error::Error;
 use crate::id::{Lsn, PipeId, SessionId};
 use crate::identity::PublicKey;
@@ -26,7 +26,7 @@ pub(super) struct Cell {
 }
 
 struct State {
-    machine: DefaultPipe,
+    machine: Machine,
     /// The numbers the log gave to the machine's entries that are not durable yet.
     pending: VecDeque<Lsn>,
     /// Who waits for something to get.
@@ -44,7 +44,7 @@ struct State {
 }
 
 impl Cell {
-    pub(super) fn new(id: PipeId, machine: DefaultPipe, account: Arc<Account>, memory: &Memory) -> Self {
+    pub(super) fn new(id: PipeId, machine: Machine, account: Arc<Account>, memory: &Memory) -> Self {
         let pipe = machine.pipe().clone();
         let part = memory.part_of(pipe.owner.0.map(PublicKey));
         let mut state = State {
@@ -62,7 +62,7 @@ impl Cell {
     }
 
     /// Changes the machine and does what comes of it. `None` when the pipe is gone.
-    pub(super) fn change<R>(&self, shared: &Shared, change: impl FnOnce(&mut DefaultPipe) -> R) -> Option<R> {
+    pub(super) fn change<R>(&self, shared: &Shared, change: impl FnOnce(&mut Machine) -> R) -> Option<R> {
         let mut state = lock(&self.state);
         if state.machine.is_gone() {
             return None;
@@ -82,7 +82,7 @@ impl Cell {
         shared: &Shared,
         session: SessionId,
         cx: &Context<'_>,
-        ask: impl FnOnce(&mut DefaultPipe) -> Option<R>,
+        ask: impl FnOnce(&mut Machine) -> Option<R>,
     ) -> Poll<R> {
         let mut state = lock(&self.state);
         let result = ask(&mut state.machine);
@@ -124,7 +124,7 @@ impl Cell {
         let mut state = lock(&self.state);
         let count = state.pending.partition_point(|lsn| *lsn <= upto);
         state.pending.drain(..count);
-        state.machine.stored(count as u64);
+        state.machine.stored(count as u64, shared.env.now());
         self.measure(shared, &mut state);
         let woken = self.carry_out(shared, &mut state);
         self.set_timer(shared, &mut state);
@@ -174,9 +174,9 @@ impl Cell {
             return None;
         }
         let counts = state.machine.counts();
-        let mut stat = PipeStat::empty(self.pipe.path.clone(), Mode::Default);
+        let mut stat = PipeStat::empty(self.pipe.path.clone(), state.machine.mode());
         (stat.items, stat.ended) = (counts.items, counts.ended);
-        (stat.writers, stat.readers) = (counts.writers, counts.readers);
+        (stat.writers, stat.readers, stat.leased) = (counts.writers, counts.readers, counts.leased);
         (stat.damaged, stat.read_only) = (counts.damaged, shared.failure().is_some());
         stat.bytes = shared.log.bytes(self.id) + counts.unlogged_bytes;
         Some(stat)
@@ -208,10 +208,14 @@ impl Cell {
             Effect::Batch(item, batch) => {
                 state.pending.push_back(shared.log.append(Entry::Batch { pipe: self.id, item, batch }));
             }
+            Effect::Tape(at, batch) => {
+                state.pending.push_back(shared.log.append(Entry::Tape { pipe: self.id, at, batch }));
+            }
+            Effect::Bury(place) => shared.bury(self.id, place),
             Effect::Forget(item, below) => shared.log.forget(self.id, item, below),
             Effect::Wake(session) => woken.extend(state.wakers.remove(&session)),
-            Effect::Closed { session, next, ended } => {
-                shared.close_session(Closed { session, next, ended, at: shared.env.clock.wall() });
+            Effect::Closed { session, next, ended, delivered } => {
+                shared.close_session(Closed { session, next, ended, delivered, at: shared.env.clock.wall() });
             }
             Effect::Gone => {
                 let changed = state.share.end();

@@ -62,7 +62,7 @@ mod tests {
     fn closed(name: u32, at: u64) -> Closed {
         let mut session = SessionId([0; 16]);
         session.0[..4].copy_from_slice(&name.to_le_bytes());
-        Closed { session, next: Seq(1), ended: true, at: WallTime(at) }
+        Closed { session, next: Seq(1), ended: true, delivered: true, at: WallTime(at) }
     }
 
     #[test]

@@ -9,13 +9,15 @@ use futures::future::BoxFuture;
 use futures::{Sink, SinkExt, Stream};
 
 use crate::batch::{BATCH_BYTES_MAX, Batch};
-use crate::broker::{ReaderDown, ReaderHalves, ReaderUp, WriterDown, WriterHalves, WriterUp, WriterWelcome};
+use crate::broker::{
+    ReaderDown, ReaderHalves, ReaderUp, ReaderWelcome, WriterDown, WriterHalves, WriterUp, WriterWelcome,
+};
 use crate::budget::{Budget, Place, Reservation};
 use crate::caller::{Caller, Peer};
-use crate::delivery::{Came, Next, conflict};
+use crate::delivery::{Came, Machine, Next, conflict};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
-use crate::log::Read;
+use crate::log::{Read, TAPE};
 use crate::memory::Part;
 
 use super::cell::SharedCell;
@@ -72,7 +74,7 @@ impl Drop for Attached {
                 Party::Reader => pipe.reader_away(session, epoch, now),
             }
             if self.dies_with_link && pipe.is_away(session) {
-                pipe.lost(session);
+                pipe.lost(session, now);
             }
         });
     }
@@ -83,7 +85,7 @@ pub(super) fn of_writer(attached: Arc<Attached>, welcome: WriterWelcome) -> Writ
     WriterHalves { welcome, up: Box::pin(WriterSink { attached, comparing: None }), down: Box::pin(down) }
 }
 
-pub(super) fn of_reader(attached: Arc<Attached>) -> ReaderHalves {
+pub(super) fn of_reader(attached: Arc<Attached>, welcome: ReaderWelcome) -> ReaderHalves {
     let own = attached.dies_with_link.then(|| attached.part.reads.part(LOCAL_READS_BYTES));
     let down = ReaderStream {
         attached: attached.clone(),
@@ -93,7 +95,7 @@ pub(super) fn of_reader(attached: Arc<Attached>) -> ReaderHalves {
         waiting: None,
         over: false,
     };
-    ReaderHalves { up: Box::pin(ReaderSink(attached)), down: Box::pin(down) }
+    ReaderHalves { welcome, up: Box::pin(ReaderSink(attached)), down: Box::pin(down) }
 }
 
 /// For a writer whose item is long over: the welcome says all there is to say.
@@ -108,7 +110,8 @@ pub(super) fn of_closed_writer(welcome: WriterWelcome) -> WriterHalves {
 /// For a reader that left and did not hear of it.
 pub(super) fn of_closed_reader() -> ReaderHalves {
     let finished = futures::stream::iter([Ok(ReaderDown::Finished)]);
-    ReaderHalves { up: Box::pin(futures::sink::drain().sink_map_err(never)), down: Box::pin(finished) }
+    let up = Box::pin(futures::sink::drain().sink_map_err(never));
+    ReaderHalves { welcome: ReaderWelcome::default(), up, down: Box::pin(finished) }
 }
 
 fn never(never: std::convert::Infallible) -> Error {
@@ -149,7 +152,7 @@ impl Sink<WriterUp> for WriterSink {
         let batch = match message {
             WriterUp::Batch(batch) => batch,
             WriterUp::Abort => {
-                return cell.change(shared, |pipe| pipe.abort(*session, *epoch)).unwrap_or_else(|| Err(gone()));
+                return cell.change(shared, |pipe| pipe.abort(*session, *epoch, now)).unwrap_or_else(|| Err(gone()));
             }
         };
         let (first, checksum) = (batch.first(), batch.checksum());
@@ -191,12 +194,7 @@ impl Sink<ReaderUp> for ReaderSink {
     fn start_send(self: Pin<&mut Self>, message: ReaderUp) -> Result<(), Error> {
         let Attached { shared, cell, session, epoch, .. } = &*self.0;
         let now = shared.env.now();
-        cell.change(shared, |pipe| match message {
-            ReaderUp::Credit(bytes) => pipe.credit(*session, *epoch, bytes),
-            ReaderUp::Ack(cursor) => pipe.acknowledge(*session, *epoch, cursor, now),
-            ReaderUp::Leave { part } => pipe.leave(*session, *epoch, part),
-        })
-        .unwrap_or_else(|| Err(gone()))
+        cell.change(shared, |pipe| pipe.reader_up(*session, *epoch, message, now)).unwrap_or_else(|| Err(gone()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -241,6 +239,8 @@ const LOCAL_READS_BYTES: u64 = 3 * 1024 * 1024;
 /// The same while memory is short: a batch at a time.
 const READ_BYTES_PRESSED: usize = 64 * 1024;
 
+/// A batch of an item, and its first number there.
+type Fetched = (ItemNo, Seq, Batch);
 /// Batches of one item read from the log, and the memory they lie in.
 type Fetch = BoxFuture<'static, Result<(Read, Reservation), Error>>;
 
@@ -249,7 +249,7 @@ struct ReaderStream {
     attached: Arc<Attached>,
     /// Batches from the log, in order, that the pipe has not sent yet. At most [`READ_BYTES`] and one batch, and no more than the reader
     /// takes at once.
-    fetched: VecDeque<(ItemNo, Batch)>,
+    fetched: VecDeque<Fetched>,
     fetching: Option<(ItemNo, Seq, Fetch)>,
     /// What a process of this machine may hold for itself. It waits for nobody else: others that a person stopped hold what they have for
     /// long, as their links are not cut so soon. None of a reader elsewhere.
@@ -302,8 +302,10 @@ impl ReaderStream {
         from: Seq,
         bytes_max: u64,
     ) -> Poll<Result<Option<ReaderDown>, Error>> {
-        if let Some(batch) = self.take_fetched(item, from) {
-            return Poll::Ready(Ok(self.change(|pipe, session, epoch| pipe.from_log(session, epoch, item, &batch))));
+        if let Some((at, batch)) = self.take_fetched(item, from) {
+            let now = self.attached.shared.env.now();
+            let give = |pipe: &mut Machine, session, epoch| pipe.from_log(session, epoch, (item, at), &batch, now);
+            return Poll::Ready(Ok(self.change(give)));
         }
         let wrong = self.fetching.as_ref().is_some_and(|(i, s, _)| (*i, *s) != (item, from));
         if self.fetching.is_none() || wrong {
@@ -320,7 +322,12 @@ impl ReaderStream {
         match read {
             Read::Batches(batches) => {
                 let paid = batches.into_iter().map(|batch| batch.paid_from(&mut reserved));
-                self.fetched = paid.map(|batch| (item, batch)).collect();
+                self.fetched = paid.map(|batch| (item, batch.first(), batch)).collect();
+                Poll::Ready(Ok(None))
+            }
+            Read::Tape(batches) => {
+                let paid = batches.into_iter().map(|(at, batch)| (item, at, batch.paid_from(&mut reserved)));
+                self.fetched = paid.collect();
                 Poll::Ready(Ok(None))
             }
             Read::Gap { to } => {
@@ -353,19 +360,17 @@ impl ReaderStream {
     }
 
     /// The batch that holds `from`, if it was read ahead; what stands before it is not wanted any more.
-    fn take_fetched(&mut self, item: ItemNo, from: Seq) -> Option<Batch> {
-        while let Some((of, batch)) = self.fetched.pop_front() {
-            if of == item && batch.first() <= from && from < batch.next() {
-                return Some(batch);
+    fn take_fetched(&mut self, item: ItemNo, from: Seq) -> Option<(Seq, Batch)> {
+        while let Some((of, at, batch)) = self.fetched.pop_front() {
+            let next = if item == TAPE { at.plus(u64::from(batch.count())) } else { batch.next() };
+            if of == item && at <= from && from < next {
+                return Some((at, batch));
             }
         }
         None
     }
 
-    fn change(
-        &self,
-        change: impl FnOnce(&mut crate::delivery::DefaultPipe, SessionId, Epoch) -> Option<ReaderDown>,
-    ) -> Option<ReaderDown> {
+    fn change(&self, change: impl FnOnce(&mut Machine, SessionId, Epoch) -> Option<ReaderDown>) -> Option<ReaderDown> {
         let Attached { shared, cell, session, epoch, .. } = &*self.attached;
         cell.change(shared, |pipe| change(pipe, *session, *epoch)).flatten()
     }

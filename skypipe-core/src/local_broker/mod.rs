@@ -7,6 +7,7 @@
 //! ```
 
 mod attach;
+mod burial;
 mod cell;
 mod closed;
 mod directory;
@@ -157,7 +158,7 @@ impl LocalBroker {
 impl Broker for LocalBroker {
     fn features(&self) -> Features {
         let read_only = self.shared.failure().is_some();
-        Features { stored: !read_only, delivered: true, read_only, ..Features::default() }
+        Features { queue: true, broadcast: true, stored: !read_only, delivered: true, read_only }
     }
 
     async fn attach_writer(

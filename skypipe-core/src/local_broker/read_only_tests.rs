@@ -59,7 +59,13 @@ async fn writers_end_with_the_cause_and_the_count_and_no_sync_is_tried_again() {
     assert_eq!((stored, error.code()), (Seq(0), Code::Storage));
     assert!(error.text().contains("read-only") && error.text().contains("a sync failed"), "{error}");
     let syncs = disk.syncs();
-    let attach = WriterAttach { session: SessionId([9; 16]), epoch: Epoch(1), mode: None, resume: None };
+    let attach = WriterAttach {
+        session: SessionId([9; 16]),
+        epoch: Epoch(1),
+        mode: None,
+        resume: None,
+        settings: Default::default(),
+    };
     assert_eq!(broker.attach_writer(&far(), &pipe_ref(), attach).await.err().unwrap().code(), Code::Storage);
     // One that comes back hears how far it got.
     let mut again = write(&broker, 2, Some(WriterResume::default())).await;

@@ -150,7 +150,13 @@ async fn an_owner_with_a_million_pipes_fills_its_own_part() {
         PipeRef { owner: owner(seed), path }
     };
     let write = async |seed: u16, number: usize| {
-        let attach = WriterAttach { session: Env::system().session(), epoch: Epoch(1), mode: None, resume: None };
+        let attach = WriterAttach {
+            session: Env::system().session(),
+            epoch: Epoch(1),
+            mode: None,
+            resume: None,
+            settings: Default::default(),
+        };
         broker.attach_writer(&caller(seed), &pipe(seed, number), attach).await
     };
     let mut held = Vec::new();

@@ -6,17 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::delivery::{Closed, DefaultPipe, Fact, Room};
+use crate::broker::Mode;
+use crate::delivery::{Closed, Fact, Machine, Room, TapePipe};
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Lsn, PipeId, Seq};
-use crate::log::{Disk, Entry, Log, LogOwner, Read};
+use crate::log::{Disk, Entry, Log, LogOwner, Read, TAPE};
 use crate::memory::Memory;
 use crate::name::{Owner, PipePath, PipeRef};
-use crate::time::Time;
+use crate::time::{Time, WallTime};
 
 use super::LocalBrokerOptions;
+use super::burial::{self, Burial};
 use super::cell::{Cell, SharedCell};
 use super::closed::ClosedSessions;
 use super::directory::Directory;
@@ -27,6 +30,9 @@ use super::vanished;
 
 /// The log of the broker itself, beside those of its pipes.
 pub(super) const BROKER: PipeId = PipeId(0);
+
+/// Read at once of a tape's end.
+const TAIL_BYTES: usize = 1024 * 1024;
 
 /// What all parts of a local broker share.
 pub(super) struct Shared {
@@ -39,6 +45,7 @@ pub(super) struct Shared {
     pub(super) owners: Owners,
     directory: Mutex<Directory>,
     closed: Mutex<ClosedSessions>,
+    burials: UnboundedSender<Burial>,
     next_pipe: AtomicU64,
     /// The program is about to stop: broken links mean nothing.
     draining: AtomicBool,
@@ -55,7 +62,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Opens the log and makes the pipes from it.
     pub(super) fn open(disk: Arc<dyn Disk>, env: Env, options: &LocalBrokerOptions) -> Result<Arc<Self>, Error> {
-        let mut recovery = Recovery::default();
+        let mut recovery = Recovery { wall_at_zero: env.wall_at_zero(), ..Recovery::default() };
         let mut log_options = options.log.clone();
         if log_options.salt == 0 {
             log_options.salt = env.secret();
@@ -65,7 +72,9 @@ impl Shared {
             return Err(error);
         }
         let newest = recovery.pipes.keys().chain(&log.pipes()).map(|pipe| pipe.0).max().unwrap_or_default();
+        let (burials, buried) = unbounded_channel();
         let shared = Arc::new(Self {
+            burials,
             timers: Timers::default(),
             pipe_bytes_max: options.pipe_bytes_max,
             memory: options.memory.clone(),
@@ -87,6 +96,7 @@ impl Shared {
         let owner: Weak<dyn LogOwner> = Arc::downgrade(&(shared.clone() as Arc<dyn LogOwner>));
         shared.log.start_as(shared.env.work, owner)?;
         Timers::start(&shared);
+        burial::start(&shared, buried);
         vanished::watch(&shared, awaited, options.is_alive);
         Ok(shared)
     }
@@ -109,9 +119,9 @@ impl Shared {
     }
 
     /// A new cell for a pipe nobody knows; the caller holds the directory and puts it there, so that a log that fails now finds it.
-    pub(super) fn new_cell(&self, pipe: &PipeRef) -> Arc<Cell> {
+    pub(super) fn new_cell(&self, pipe: &PipeRef, mode: Mode) -> Arc<Cell> {
         let id = PipeId(self.next_pipe.fetch_add(1, Ordering::Relaxed));
-        let mut machine = DefaultPipe::new(pipe.clone());
+        let mut machine = Machine::new(pipe.clone(), mode, self.env.wall_at_zero());
         if let Some(error) = self.failure() {
             machine.turn_read_only(&error);
         }
@@ -136,7 +146,7 @@ impl Shared {
         let cells = self.directory().all();
         // All go to the disk together: one sync for many pipes.
         for cell in &cells {
-            cell.change(self, DefaultPipe::flush);
+            cell.change(self, Machine::flush);
         }
         for cell in cells {
             // Whoever waits for room on a full disk goes on with the next host.
@@ -147,12 +157,7 @@ impl Shared {
     }
 
     /// Makes a pipe ready. Gives its cell if processes that had sessions there are still to come back.
-    fn recover(
-        self: &Arc<Self>,
-        id: PipeId,
-        mut pipe: DefaultPipe,
-        options: &LocalBrokerOptions,
-    ) -> Option<SharedCell> {
+    fn recover(self: &Arc<Self>, id: PipeId, mut pipe: Machine, options: &LocalBrokerOptions) -> Option<SharedCell> {
         for item in self.log.items(id).into_iter().filter(|item| !pipe.has_item(*item)) {
             // What tells of it may be what cannot be read: then its bytes are for a person to look at.
             if self.log.recovery().has_damage() {
@@ -166,14 +171,41 @@ impl Shared {
                 pipe.replay(ended);
             }
         }
+        if let Machine::Tape(tape) = &mut pipe {
+            self.read_tail(id, tape);
+        }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
         let account = self.owners.account(pipe.pipe().owner);
         let cell = Arc::new(Cell::new(id, pipe, account, &self.memory));
         self.directory().insert(cell.clone());
         // It may be gone already: killed between the last taking and the word that nothing is left.
         cell.recovered(self);
-        let awaited = cell.change(self, |pipe| vanished::give_up_the_dead(pipe, options.is_alive));
+        let now = self.env.now();
+        let awaited = cell.change(self, |pipe| vanished::give_up_the_dead(pipe, options.is_alive, now));
         (awaited == Some(true)).then_some(cell)
+    }
+
+    /// What stands on a tape behind the last fact that tells how far its writers are: at most about a mebibyte.
+    fn read_tail(&self, pipe: PipeId, tape: &mut TapePipe) {
+        let mut from = tape.unread_from();
+        loop {
+            match self.log.read(pipe, TAPE, from, TAIL_BYTES) {
+                Ok(Read::Tape(batches)) => {
+                    for (at, batch) in batches {
+                        tape.replay_batch(at, &batch);
+                        from = at.plus(u64::from(batch.count()));
+                    }
+                }
+                Ok(Read::Gap { to }) if to > from => from = to,
+                _ => return,
+            }
+        }
+    }
+
+    /// Gives a record that was handed out too often to the dead letters of its pipe.
+    pub(super) fn bury(&self, pipe: PipeId, place: Seq) {
+        // Without the task the broker is about to stop.
+        let _ = self.burials.send(Burial { pipe, place });
     }
 
     /// The power may have gone between an end mark and the fact that says so, which stand in one commit group.
@@ -185,7 +217,7 @@ impl Shared {
     }
 
     /// Pipes of which only batches are left were removed before their batches were freed.
-    fn drop_unknown(&self, known: &BTreeMap<PipeId, DefaultPipe>) {
+    fn drop_unknown(&self, known: &BTreeMap<PipeId, Machine>) {
         let unknown = |pipe: &PipeId| *pipe != BROKER && !known.contains_key(pipe);
         for pipe in self.log.pipes().into_iter().filter(unknown) {
             if self.log.recovery().has_damage() {
@@ -195,7 +227,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn to_all(&self, change: impl Fn(&mut DefaultPipe)) {
+    pub(super) fn to_all(&self, change: impl Fn(&mut Machine)) {
         let cells = self.directory().all();
         for cell in cells {
             cell.change(self, &change);
@@ -225,7 +257,7 @@ impl LogOwner for Shared {
             return;
         }
         let cell = self.directory().by_id(pipe);
-        let known = cell.and_then(|cell| cell.change(self, DefaultPipe::log_snapshot));
+        let known = cell.and_then(|cell| cell.change(self, Machine::log_snapshot));
         if known.is_none() {
             self.log.forget_pipe(pipe);
         }
@@ -256,9 +288,10 @@ impl LogOwner for Shared {
 /// What the facts in the log add up to.
 #[derive(Default)]
 struct Recovery {
-    pipes: BTreeMap<PipeId, DefaultPipe>,
+    pipes: BTreeMap<PipeId, Machine>,
     closed: ClosedSessions,
     error: Option<Error>,
+    wall_at_zero: WallTime,
 }
 
 impl Recovery {
@@ -266,7 +299,10 @@ impl Recovery {
         match Fact::decode(body) {
             Ok(fact) if id == BROKER => self.closed.replay(fact),
             Ok(Fact::Removed) => drop(self.pipes.remove(&id)),
-            Ok(fact) => self.pipes.entry(id).or_insert_with(|| nameless(id)).replay(fact),
+            Ok(fact) => {
+                let (wall, mode) = (self.wall_at_zero, mode_of(&fact));
+                self.pipes.entry(id).or_insert_with(|| nameless(id, mode, wall)).replay(fact);
+            }
             Err(error) => {
                 let text = "the log holds facts of a newer version";
                 self.error = Some(Error::new(Code::Format, text).because(error));
@@ -275,10 +311,19 @@ impl Recovery {
     }
 }
 
+/// The mode that the first fact of a pipe tells.
+fn mode_of(fact: &Fact) -> Mode {
+    match fact {
+        Fact::Opened { mode, .. } => *mode,
+        Fact::Snapshot(facts) => facts.first().map_or(Mode::Default, mode_of),
+        _ => Mode::Default,
+    }
+}
+
 /// A pipe whose first fact is about to tell its name. Where that cannot be read, what is left of it is found under this one.
-fn nameless(id: PipeId) -> DefaultPipe {
+fn nameless(id: PipeId, mode: Mode, wall_at_zero: WallTime) -> Machine {
     let path = PipePath::from_segments([LOST_AND_FOUND, id.0.to_string().as_bytes()]);
-    DefaultPipe::new(PipeRef { owner: Owner::SELF, path })
+    Machine::new(PipeRef { owner: Owner::SELF, path }, mode, wall_at_zero)
 }
 
 /// Above the numbers of pipes whose names were lost with damaged bytes of the log.

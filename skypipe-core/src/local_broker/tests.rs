@@ -52,7 +52,8 @@ pub(super) fn batch(first: u64, records: u64, end: bool) -> Batch {
 }
 
 pub(super) async fn write(broker: &LocalBroker, epoch: u32, resume: Option<WriterResume>) -> WriterHalves {
-    let attach = WriterAttach { session: WRITER, epoch: Epoch(epoch), mode: None, resume };
+    let attach =
+        WriterAttach { session: WRITER, epoch: Epoch(epoch), mode: None, resume, settings: Default::default() };
     timeout(SOON, broker.attach_writer(&far(), &pipe_ref(), attach)).await.unwrap().unwrap()
 }
 
@@ -67,6 +68,7 @@ pub(super) fn reader_attach(epoch: u32, resume: Option<Vec<ReaderCursor>>) -> Re
         credit: 1 << 40,
         mid_record: false,
         resume,
+        tape: Default::default(),
     }
 }
 
@@ -212,7 +214,13 @@ async fn a_pipe_of_which_nothing_is_left_at_the_start_keeps_its_last_words() {
     let mut writer = write(&broker, 2, Some(resume)).await;
     assert_eq!(writer.welcome.next, next);
     // And whoever comes next begins the pipe anew.
-    let attach = WriterAttach { session: SessionId([3; 16]), epoch: Epoch(1), mode: None, resume: None };
+    let attach = WriterAttach {
+        session: SessionId([3; 16]),
+        epoch: Epoch(1),
+        mode: None,
+        resume: None,
+        settings: Default::default(),
+    };
     timeout(SOON, broker.attach_writer(&far(), &pipe_ref(), attach)).await.unwrap().unwrap();
     writer.up.close().await.unwrap();
 }
@@ -340,7 +348,13 @@ async fn a_session_away_for_a_minute_is_lost() {
         }
     };
     assert_eq!(kind, EndKind::Aborted);
-    let attach = WriterAttach { session: WRITER, epoch: Epoch(2), mode: None, resume: Some(WriterResume::default()) };
+    let attach = WriterAttach {
+        session: WRITER,
+        epoch: Epoch(2),
+        mode: None,
+        resume: Some(WriterResume::default()),
+        settings: Default::default(),
+    };
     let error = broker.attach_writer(&far(), &pipe_ref(), attach).await.err().unwrap();
     assert_eq!(error.code(), Code::SessionExpired);
 }
@@ -372,7 +386,13 @@ async fn pipes_that_come_and_go_while_sessions_look_for_them_block_nobody() {
                     broker.attach_reader(&far(), &pipe_ref(), attach).now_or_never().unwrap().is_err()
                 } else {
                     let resume = Some(WriterResume::default());
-                    let attach = WriterAttach { session: WRITER, epoch: Epoch(2), mode: None, resume };
+                    let attach = WriterAttach {
+                        session: WRITER,
+                        epoch: Epoch(2),
+                        mode: None,
+                        resume,
+                        settings: Default::default(),
+                    };
                     broker.attach_writer(&far(), &pipe_ref(), attach).now_or_never().unwrap().is_err()
                 };
                 assert!(refused);
@@ -393,7 +413,8 @@ async fn through_a_relay_over_mem_a_live_batch_stays_the_same_memory() {
     let serving = tokio::spawn(async move { relay.serve().await });
     let remote = crate::RemoteBroker::new(Arc::new(crate::mem::MemTransport), &url);
     let mut reader = remote.attach_reader(&far(), &pipe_ref(), reader_attach(1, None)).await.unwrap();
-    let attach = WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None };
+    let attach =
+        WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None, settings: Default::default() };
     let mut writer = timeout(SOON, remote.attach_writer(&far(), &pipe_ref(), attach)).await.unwrap().unwrap();
     for n in 0..3 {
         let sent = batch(n * 100, 100, false);
@@ -408,7 +429,8 @@ async fn through_a_relay_over_mem_a_live_batch_stays_the_same_memory() {
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_nobody_holds_is_gone_at_once() {
     let broker = LocalBroker::in_memory(Env::system()).unwrap();
-    let attach = WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None };
+    let attach =
+        WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None, settings: Default::default() };
     drop(broker.attach_writer(&far(), &pipe_ref(), attach).await.unwrap());
     let shared = Arc::downgrade(&broker.shared);
     // The timers' task has begun to wait, for the writer that is away.

@@ -4,7 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::caller::ProcessId;
-use crate::delivery::DefaultPipe;
+use crate::delivery::Machine;
+use crate::time::Time;
 
 use super::cell::SharedCell;
 use super::shared::Shared;
@@ -24,12 +25,12 @@ pub(super) fn watch(shared: &Arc<Shared>, cells: Vec<SharedCell>, is_alive: IsAl
 }
 
 /// Gives up the sessions whose process is gone. Returns whether other processes are still to come back.
-pub(super) fn give_up_the_dead(pipe: &mut DefaultPipe, is_alive: IsAlive) -> bool {
+pub(super) fn give_up_the_dead(pipe: &mut Machine, is_alive: IsAlive, now: Time) -> bool {
     let mut some_are_awaited = false;
     for (session, process) in pipe.away() {
         match process {
             Some(process) if is_alive(process) => some_are_awaited = true,
-            Some(_) => pipe.lost(session),
+            Some(_) => pipe.lost(session, now),
             None => {}
         }
     }
@@ -40,6 +41,7 @@ async fn run(shared: Weak<Shared>, mut cells: Vec<SharedCell>, is_alive: IsAlive
     while !cells.is_empty() {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(shared) = shared.upgrade().filter(|shared| !shared.is_draining()) else { return };
-        cells.retain(|cell| cell.change(&shared, |pipe| give_up_the_dead(pipe, is_alive)) == Some(true));
+        let now = shared.env.now();
+        cells.retain(|cell| cell.change(&shared, |pipe| give_up_the_dead(pipe, is_alive, now)) == Some(true));
     }
 }

@@ -73,7 +73,18 @@ pub enum Entry {
         /// The records.
         batch: Batch,
     },
+    /// Records on the tape of a pipe, by whomever they were written: read as those of the item [`TAPE`].
+    Tape {
+        /// Whose tape.
+        pipe: PipeId,
+        /// The place of the first one; each takes one.
+        at: Seq,
+        /// One record at least.
+        batch: Batch,
+    },
 }
+
+pub use crate::delivery::limits::TAPE;
 
 /// What the log tells, and asks of, whoever appends to it.
 ///
@@ -126,6 +137,8 @@ impl Default for LogOptions {
 pub enum Read {
     /// Batches in order without a hole. The first one contains the number asked for.
     Batches(Vec<Batch>),
+    /// The same of a [`TAPE`], each with the place of its first record.
+    Tape(Vec<(Seq, Batch)>),
     /// The number asked for is damaged or missing, and so are all up to this one.
     Gap {
         /// The next number that can be read; where there is none, the one behind the last that is known of.
@@ -412,6 +425,10 @@ fn parts(entry: Entry) -> (Header, Bytes) {
             let first = batch.first();
             (Kind::Batch, pipe, item, batch.encoded().clone(), batch.checksum(), first, count)
         }
+        Entry::Tape { pipe, at, batch } => {
+            let count = u64::from(batch.count());
+            (Kind::Batch, pipe, TAPE, batch.encoded().clone(), batch.checksum(), at, count)
+        }
     };
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -420,8 +437,13 @@ fn parts(entry: Entry) -> (Header, Bytes) {
 
 /// The batch in this payload, if it is what was written. A header that names other numbers than its batch would be read again and again.
 fn batch_of(header: &Header, payload: Bytes) -> Option<Batch> {
-    let is_named =
-        |b: &Batch| b.checksum() == header.checksum && (b.first(), b.next()) == (header.first, header.next());
+    let is_named = |b: &Batch| {
+        let numbers_fit = match header.item {
+            TAPE => b.count() == header.count,
+            _ => (b.first(), b.next()) == (header.first, header.next()),
+        };
+        b.checksum() == header.checksum && numbers_fit
+    };
     Batch::decode(payload).ok().filter(is_named)
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use super::format::{Header, Kind};
 use super::index::{Located, Span};
 use super::walk::{Step, Walker};
-use super::{Core, Read, batch_of, lock, storage};
+use super::{Core, Read, TAPE, batch_of, lock, storage};
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::id::{ItemNo, PipeId, Seq};
@@ -21,13 +21,13 @@ pub(super) fn read(core: &Core, pipe: PipeId, item: ItemNo, from: Seq, bytes_max
         let located = lock(&core.state).index.locate(pipe, item, reading.at);
         let span = match located {
             Located::Here(span) => span,
-            _ if !reading.batches.is_empty() => return Ok(Read::Batches(reading.batches)),
+            _ if !reading.batches.is_empty() => return Ok(reading.answer()),
             Located::Gap(to) => return Ok(Read::Gap { to }),
             Located::End => return Ok(Read::End),
         };
         match reading.read_span(span) {
             Ok(Outcome::NextSpan) => {}
-            Ok(Outcome::Enough) => return Ok(Read::Batches(reading.batches)),
+            Ok(Outcome::Enough) => return Ok(reading.answer()),
             Ok(Outcome::Gap(to)) => return Ok(Read::Gap { to }),
             Err(e) if e.kind() == io::ErrorKind::NotFound && tries < MOVED_TRIES => tries += 1,
             Err(e) => return Err(storage("the log cannot be read", e)),
@@ -41,7 +41,8 @@ struct Reading<'a> {
     item: ItemNo,
     /// The next number wanted.
     at: Seq,
-    batches: Vec<Batch>,
+    /// Each with its first number here.
+    batches: Vec<(Seq, Batch)>,
     bytes_left: usize,
 }
 
@@ -81,7 +82,7 @@ impl Reading<'_> {
             };
             match payload.and_then(|payload| batch_of(&header, payload)) {
                 Some(batch) => {
-                    if !self.take(batch) {
+                    if !self.take(&header, batch) {
                         self.hint(&span, walker.pos());
                         return Ok(Outcome::Enough);
                     }
@@ -113,10 +114,17 @@ impl Reading<'_> {
     }
 
     /// Takes a batch; false when that is enough.
-    fn take(&mut self, batch: Batch) -> bool {
-        self.at = batch.next();
+    fn take(&mut self, header: &Header, batch: Batch) -> bool {
+        self.at = header.next();
         self.bytes_left = self.bytes_left.saturating_sub(batch.encoded().len());
-        self.batches.push(batch);
+        self.batches.push((header.first, batch));
         self.bytes_left > 0
+    }
+
+    fn answer(self) -> Read {
+        if self.item == TAPE {
+            return Read::Tape(self.batches);
+        }
+        Read::Batches(self.batches.into_iter().map(|(_, batch)| batch).collect())
     }
 }

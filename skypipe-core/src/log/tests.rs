@@ -119,7 +119,7 @@ impl Bed {
 
     pub(super) fn store(&self, entry: Entry) {
         let pipe = match &entry {
-            Entry::Fact { pipe, .. } | Entry::Batch { pipe, .. } => pipe.0,
+            Entry::Fact { pipe, .. } | Entry::Batch { pipe, .. } | Entry::Tape { pipe, .. } => pipe.0,
         };
         let lsn = self.log.append(entry);
         self.owner.wait_stored(pipe, lsn);
@@ -130,6 +130,7 @@ impl Bed {
         let (mut at, mut numbers, mut gaps) = (Seq(0), Vec::new(), Vec::new());
         loop {
             match self.log.read(PipeId(pipe), ItemNo(item), at, 1000).unwrap() {
+                Read::Tape(_) => unreachable!("these are items"),
                 Read::Batches(batches) => {
                     for batch in batches {
                         assert!(batch.first() <= at && at < batch.next());

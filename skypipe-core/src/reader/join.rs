@@ -5,14 +5,17 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use crate::batch::Piece;
+use crate::broker::Mark;
 use crate::error::{Code, Error};
 use crate::id::{Seq, SessionId};
-use crate::record::{Chunk, Record};
+use crate::record::{Chunk, Record, Taken};
 
 /// Records out of runs.
 pub(super) struct Join {
     record_bytes_max: usize,
     writer: SessionId,
+    /// The run at hand.
+    run: Option<Chunk>,
     /// Pieces of the run at hand; the buffer is used again for each run.
     pieces: VecDeque<Piece>,
     /// A record whose last piece is still to come.
@@ -27,17 +30,28 @@ struct Open {
 
 impl Join {
     pub(super) fn new(record_bytes_max: usize) -> Self {
-        Self { record_bytes_max, writer: SessionId([0; 16]), pieces: VecDeque::new(), open: None }
+        Self { record_bytes_max, writer: SessionId([0; 16]), run: None, pieces: VecDeque::new(), open: None }
     }
 
     /// Takes the next run; the one before was used up.
     pub(super) fn load(&mut self, chunk: &Chunk) {
         self.writer = chunk.writer;
         self.pieces.extend(chunk.records());
+        self.run = Some(chunk.clone());
+    }
+
+    fn record(&self, writer: SessionId, seq: Seq, body: Bytes) -> Record {
+        let run = self.run.as_ref();
+        let at = run.map(|run| Mark {
+            position: run.position.clone(),
+            records: u32::try_from(seq.0.saturating_sub(run.batch.first().0)).unwrap_or(u32::MAX),
+        });
+        let attempt = run.and_then(|run| run.lease.as_ref()).map(|lease| lease.attempt);
+        Record { writer, seq, at: at.unwrap_or_default(), attempt, body }
     }
 
     /// The next whole record and the number behind it, if the run at hand has one.
-    pub(super) fn next(&mut self) -> Result<Option<(Record, Seq)>, Error> {
+    pub(super) fn next(&mut self) -> Result<Option<(Record, Taken)>, Error> {
         while let Some(piece) = self.pieces.pop_front() {
             let (next, last) = (piece.seq.plus(1), piece.last);
             if self.begins(&piece) {
@@ -45,14 +59,18 @@ impl Join {
                 self.open = None;
             }
             if last && self.open.is_none() {
-                return Ok(Some((Record { writer: self.writer, seq: piece.seq, body: piece.body }, next)));
+                return Ok(Some((self.record(self.writer, piece.seq, piece.body), self.taken(next))));
             }
             self.append(piece.seq, &piece.body)?;
             if last && let Some(open) = self.open.take() {
-                return Ok(Some((Record { writer: open.writer, seq: open.seq, body: open.body.freeze() }, next)));
+                return Ok(Some((self.record(open.writer, open.seq, open.body.freeze()), self.taken(next))));
             }
         }
         Ok(None)
+    }
+
+    fn taken(&self, next: Seq) -> Taken {
+        self.run.as_ref().map_or(Taken::Numbers(self.writer, next), |run| run.taken(next))
     }
 
     fn begins(&self, piece: &Piece) -> bool {

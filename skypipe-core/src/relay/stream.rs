@@ -255,8 +255,8 @@ impl Stream {
 
     async fn reader(&self, pipe: &PipeRef, attach: ReaderAttach) -> Result<(Answer, Option<Attached>), Error> {
         let counted = self.state.attach();
-        let ReaderHalves { up, down } = self.broker.attach_reader(&self.caller, pipe, attach).await?;
-        Ok((Answer::ReaderWelcome, Some(Attached::Reader(up, down, counted))))
+        let ReaderHalves { welcome, up, down } = self.broker.attach_reader(&self.caller, pipe, attach).await?;
+        Ok((Answer::ReaderWelcome(welcome), Some(Attached::Reader(up, down, counted))))
     }
 }
 

@@ -122,7 +122,13 @@ async fn an_answer_to_another_call_keeps_the_link() {
 async fn an_attach_to_another_machine_has_a_second_try() {
     let request = Request::AttachWriter(
         PipeRef::from(&PipeName::new("x").unwrap()),
-        WriterAttach { session: Env::system().session(), epoch: crate::id::Epoch(1), mode: None, resume: None },
+        WriterAttach {
+            session: Env::system().session(),
+            epoch: crate::id::Epoch(1),
+            mode: None,
+            resume: None,
+            settings: Default::default(),
+        },
     );
     struct Afar;
     #[async_trait]

@@ -10,7 +10,8 @@ use futures::task::AtomicWaker;
 use futures::{SinkExt, StreamExt, future::poll_fn};
 
 use crate::broker::{
-    DownStream, ReaderAttach, ReaderDown, ReaderUp, UpSink, WriterAttach, WriterDown, WriterUp, WriterWelcome,
+    DownStream, ReaderAttach, ReaderDown, ReaderUp, ReaderWelcome, UpSink, WriterAttach, WriterDown, WriterUp,
+    WriterWelcome,
 };
 use crate::env::Env;
 use crate::error::{Code, Error};
@@ -323,9 +324,9 @@ machine!(
 machine!(
     ReaderSession,
     ReaderAttach,
-    (),
+    ReaderWelcome,
     ReaderUp,
     ReaderDown,
-    |machine: &mut ReaderSession, (), now| machine.attached(now),
+    |machine: &mut ReaderSession, welcome: ReaderWelcome, now| machine.attached(welcome, now),
     ReaderSession::flushed
 );

@@ -12,6 +12,7 @@ pub(crate) mod drive;
 #[cfg(test)]
 mod driver_tests;
 mod reader;
+mod tape;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

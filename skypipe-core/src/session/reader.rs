@@ -1,15 +1,19 @@
 //! A reader's side of its session.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::batch::{BATCH_BYTES_MAX, Batch, EndKind};
-use crate::broker::{Mode, Notice, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, Take};
+use crate::broker::{
+    LeaseId, Mark, Mode, Notice, OnTape, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, ReaderWelcome, Take, Verdict,
+};
 use crate::error::{Code, Error};
 use crate::event::Event;
-use crate::id::{Seq, SessionId};
-use crate::record::Chunk;
+use crate::id::{Position, Seq, SessionId};
+use crate::record::{Chunk, Taken};
 use crate::session::connection::{Connection, Draw, Patience};
 use crate::session::cursor::{Cursor, hole};
+use crate::session::tape::TapeSide;
 use crate::time::Time;
 
 /// Encoded bytes on their way to a reader, or waiting in it, unless told otherwise: fills a link of 300 Mbit/s over
@@ -27,7 +31,7 @@ const RESUME_MAX: usize = 16 * 1024;
 const INBOX_MAX: usize = 256 * 1024;
 
 /// What a reader wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReaderWants {
     /// The mode the pipe must have; none means the one it has.
     pub mode: Option<Mode>,
@@ -41,6 +45,8 @@ pub struct ReaderWants {
     pub window_bytes: u64,
     /// How long it tries to get a link.
     pub patience: Patience,
+    /// What it wants of a queue or broadcast.
+    pub tape: OnTape,
 }
 
 impl Default for ReaderWants {
@@ -52,6 +58,7 @@ impl Default for ReaderWants {
             no_wait: false,
             window_bytes: READER_WINDOW_BYTES,
             patience: Patience::default(),
+            tape: OnTape::default(),
         }
     }
 }
@@ -92,6 +99,11 @@ enum Arrival {
         writer: SessionId,
         next: Seq,
     },
+    Missing {
+        from: Position,
+        to: Position,
+        records: u64,
+    },
 }
 
 /// Checks and orders what comes, and says what to acknowledge and how much more may come.
@@ -129,6 +141,7 @@ pub struct ReaderSession {
     was_torn: bool,
     /// An item taken alone was acknowledged to its end: a reader that does not keep on wants no second one.
     has_item: bool,
+    tape: TapeSide,
     outcome: Outcome,
     failure: Option<(Code, String)>,
     events: Vec<Event>,
@@ -145,8 +158,8 @@ impl ReaderSession {
     pub fn new(session: SessionId, mut wants: ReaderWants, now: Time) -> Self {
         wants.window_bytes = wants.window_bytes.clamp(READER_WINDOW_BYTES_MIN, i64::MAX as u64 / 2);
         Self {
-            wants,
             connection: Connection::new(wants.patience, now),
+            wants,
             session,
             cursors: BTreeMap::new(),
             heard: None,
@@ -164,6 +177,7 @@ impl ReaderSession {
             was_lost: false,
             was_torn: false,
             has_item: false,
+            tape: TapeSide::default(),
             outcome: Outcome::default(),
             failure: None,
             events: Vec::new(),
@@ -190,10 +204,43 @@ impl ReaderSession {
                 }
                 Arrival::End { writer, kind, next, alone } => self.pass_end(writer, kind, next, alone),
                 Arrival::Gap { writer, from, to } => self.pass_gap(writer, from, to),
+                Arrival::Missing { from, to, records } => {
+                    self.outcome.gap = true;
+                    self.events.push(Event::Missing { from, to, records });
+                }
                 Arrival::Had { writer, next } => self.ack(writer, next),
             }
         }
         None
+    }
+
+    /// The mode of the pipe, once the broker has said it.
+    pub fn mode(&self) -> Mode {
+        self.tape.mode()
+    }
+
+    /// The application is done with this.
+    pub(crate) fn take(&mut self, taken: Taken) {
+        match taken {
+            Taken::Numbers(writer, next) => self.ack(writer, next),
+            Taken::Place(mark) => self.tape.ack_to(mark),
+            Taken::Lease(lease) => drop(self.settle(lease, Verdict::Done)),
+        }
+    }
+
+    /// The application says what became of a record of a queue. False when that is not this reader's any more, or was said already.
+    pub fn settle(&mut self, lease: LeaseId, verdict: Verdict) -> bool {
+        self.tape.settle(lease, verdict)
+    }
+
+    /// Whether this is still the reader's.
+    pub fn holds(&self, lease: &LeaseId) -> bool {
+        self.tape.holds(lease)
+    }
+
+    /// Whether the broker knows all that was said of records of a queue.
+    pub fn is_settled(&self) -> bool {
+        self.tape.is_settled()
     }
 
     /// The application is done with all below `next` of this writer.
@@ -228,7 +275,7 @@ impl ReaderSession {
     /// the link breaks.
     pub fn close(&mut self) {
         self.closing = true;
-        if !self.connection.is_attached() || self.dirty.is_empty() {
+        if !self.connection.is_attached() || (self.dirty.is_empty() && !self.tape.can_send()) {
             self.connection.close();
         }
     }
@@ -274,15 +321,17 @@ impl ReaderSession {
             no_wait: self.wants.no_wait,
             credit,
             mid_record: self.mid_record,
+            tape: if resume.is_some() { self.tape.resume(self.wants.tape.clone()) } else { self.wants.tape.clone() },
             resume,
         }
     }
 
     /// The broker answered the attach. It hears again what was acknowledged: the last words over the old link may be lost.
-    pub fn attached(&mut self, now: Time) {
+    pub fn attached(&mut self, welcome: ReaderWelcome, now: Time) {
         if self.connection.is_over() {
             return;
         }
+        self.tape.attached(welcome, self.connection.epoch().0 == 1);
         self.events.extend(self.connection.attached(now));
         let writers: Vec<SessionId> = self.cursors.iter().filter(|(_, c)| c.acked > Seq(0)).map(|(&w, _)| w).collect();
         writers.into_iter().for_each(|writer| self.mark_dirty(writer));
@@ -295,7 +344,22 @@ impl ReaderSession {
     pub fn down(&mut self, message: ReaderDown) {
         self.connection.is_good();
         let taken = match message {
-            ReaderDown::Batch { from, batch, .. } => self.take_batch(from, batch),
+            ReaderDown::Batch { from, batch, position } if self.tape.is_tape() => {
+                self.take_place(from, batch, position)
+            }
+            ReaderDown::Batch { from, batch, position } => self.take_batch(from, batch, position),
+            ReaderDown::Leased { lease, time, batch } => self.take_lease(lease, time, batch),
+            ReaderDown::Settled { lease, error } => {
+                if !self.tape.settled(&lease, error) {
+                    self.events.push(Event::LeaseLost { lease });
+                }
+                Ok(())
+            }
+            ReaderDown::Missing { from, to, records } => {
+                self.tape.received(Mark { position: to.clone(), records: 0 });
+                self.inbox.push_back(Arrival::Missing { from, to, records });
+                Ok(())
+            }
             ReaderDown::ItemEnd { writer, kind, next, alone } => self.take_end(writer, kind, next, alone),
             ReaderDown::Gap { writer, from, to } => self.take_gap(writer, from, to),
             ReaderDown::Notice(Notice::Middle { writer, from }) => self.take_middle(writer, from),
@@ -355,7 +419,10 @@ impl ReaderSession {
     /// Whether [`ReaderSession::next_up`] has something.
     pub fn can_send(&self) -> bool {
         self.connection.is_attached()
-            && (!self.dirty.is_empty() || self.leave.is_some_and(|leave| !leave.sent) || self.grant().is_some())
+            && (!self.dirty.is_empty()
+                || self.tape.can_send()
+                || self.leave.is_some_and(|leave| !leave.sent)
+                || self.grant().is_some())
     }
 
     /// The next message to send over this link.
@@ -368,6 +435,9 @@ impl ReaderSession {
                 cursor.dirty = false;
                 return Some(ReaderUp::Ack(ReaderCursor { writer, next: cursor.acked.min(cursor.given) }));
             }
+        }
+        if let Some(up) = self.tape.next_up() {
+            return Some(up);
         }
         if let Some(leave) = self.leave.as_mut().filter(|leave| !leave.sent) {
             leave.sent = true;
@@ -392,19 +462,58 @@ impl ReaderSession {
         (wants_more && room >= self.wants.window_bytes / 2).then_some(room)
     }
 
-    fn take_batch(&mut self, from: Seq, batch: Batch) -> Result<(), Error> {
+    /// Takes a batch off the credit. Gives false when nothing is wanted any more.
+    fn spend(&mut self, batch: &Batch) -> Result<bool, Error> {
         if self.granted <= 0 && self.leave.is_none() {
             return Err(Error::new(Code::Protocol, "the broker sends more than this reader asked for"));
         }
-        let length = batch.encoded().len() as u64;
-        self.granted -= length as i64;
-        if self.leave.is_some() {
+        self.granted -= batch.encoded().len() as i64;
+        Ok(self.leave.is_none())
+    }
+
+    fn arrive(&mut self, chunk: Chunk) {
+        self.held += chunk.batch.encoded().len() as u64;
+        self.inbox.push_back(Arrival::Chunk(chunk));
+    }
+
+    /// Records of a broadcast, from `from` on.
+    fn take_place(&mut self, from: Seq, batch: Batch, position: Position) -> Result<(), Error> {
+        if !self.spend(&batch)? {
+            return Ok(());
+        }
+        self.tape.received(Mark { position: position.clone(), records: batch.count() });
+        let (writer, from) = (batch.session(), from.max(batch.first()));
+        self.arrive(Chunk { writer, from, batch, position, lease: None, lease_time: Duration::ZERO, is_on_tape: true });
+        Ok(())
+    }
+
+    /// A record of a queue.
+    fn take_lease(&mut self, lease: LeaseId, lease_time: Duration, batch: Batch) -> Result<(), Error> {
+        if !self.spend(&batch)? {
+            return Ok(());
+        }
+        self.tape.leased(lease.clone());
+        let (writer, from, position) = (batch.session(), batch.first(), lease.position.clone());
+        self.arrive(Chunk { writer, from, batch, position, lease: Some(lease), lease_time, is_on_tape: true });
+        Ok(())
+    }
+
+    fn take_batch(&mut self, from: Seq, batch: Batch, position: Position) -> Result<(), Error> {
+        if !self.spend(&batch)? {
             return Ok(());
         }
         let Some(from) = self.receive(from, &batch)? else { return Ok(()) };
         if from < batch.first().plus(u64::from(batch.count())) {
-            self.held += length;
-            self.inbox.push_back(Arrival::Chunk(Chunk { writer: batch.session(), from, batch }));
+            let writer = batch.session();
+            self.arrive(Chunk {
+                writer,
+                from,
+                batch,
+                position,
+                lease: None,
+                lease_time: Duration::ZERO,
+                is_on_tape: false,
+            });
         }
         Ok(())
     }
@@ -518,6 +627,10 @@ impl ReaderSession {
 
     /// The broker gave the session up: this goes on as a new reader that remembers what it has seen.
     fn start_over(&mut self) {
+        if self.tape.is_tape() {
+            self.start_tape_over();
+            return;
+        }
         let has_acked = self.cursors.values().any(|cursor| cursor.acked > Seq(0));
         let is_end = |arrival: &Arrival| matches!(arrival, Arrival::End { alone: true, .. });
         let has_item = self.has_item || self.inbox.iter().any(is_end);
@@ -540,6 +653,21 @@ impl ReaderSession {
             (self.inbox_lost, self.is_lost_in_hands) = (self.inbox.len(), true);
             self.events.push(Event::NewReader);
         }
+    }
+
+    /// A broadcast goes on where it was. What was in hand of a queue is for others; who has said something of it hears that it is lost.
+    fn start_tape_over(&mut self) {
+        if self.leave.is_some() {
+            self.finished = true;
+            self.connection.close();
+            return;
+        }
+        if self.tape.mode() == Mode::Queue {
+            self.inbox.clear();
+            self.held = self.handed;
+        }
+        self.tape.start_over(&mut self.wants.tape);
+        self.events.push(Event::NewReader);
     }
 
     fn pass_end(&mut self, writer: SessionId, kind: EndKind, next: Seq, alone: bool) {

@@ -159,7 +159,7 @@ impl World {
             }
             Link::Asked(attach) => self.reader_link = Link::Answered(self.toy.attach_reader(attach)),
             Link::Answered(Ok(())) => {
-                self.reader.attached(self.now);
+                self.reader.attached(Default::default(), self.now);
                 self.reader_link = Link::Open { up: VecDeque::new(), down: VecDeque::new() };
             }
             Link::Answered(Err(error)) => {
@@ -362,7 +362,7 @@ fn wants_no_wait() -> WriterWants {
 }
 
 fn welcome(next: u64, credit: u64) -> WriterWelcome {
-    WriterWelcome { next: Seq(next), ack: Ack::default(), credit, readers: 0 }
+    WriterWelcome { next: Seq(next), ack: Ack::default(), credit, readers: 0, mode: Default::default() }
 }
 
 fn any_draw() -> Draw {
@@ -524,7 +524,7 @@ fn down(batch: Batch) -> ReaderDown {
 fn attached_reader() -> ReaderSession {
     let mut reader = ReaderSession::new(id(2), ReaderWants::default(), Time(0));
     assert_eq!(reader.begin(Time(0)).resume, None);
-    reader.attached(Time(0));
+    reader.attached(Default::default(), Time(0));
     reader
 }
 
@@ -620,7 +620,7 @@ fn the_end_is_acknowledged_with_the_last_records() {
     reader.lost(cut(), Time(1), any_draw());
     let attach = reader.begin(Time(2));
     assert_eq!(attach.resume, Some(vec![ReaderCursor { writer: id(7), next: Seq(2) }]));
-    reader.attached(Time(2));
+    reader.attached(Default::default(), Time(2));
     assert_eq!(reader.next_up(), Some(ReaderUp::Ack(ReaderCursor { writer: id(7), next: Seq(2) })));
     reader.down(ReaderDown::ItemEnd { writer: id(7), kind: EndKind::Finished, next: Seq(2), alone: true });
     assert_eq!(reader.next_up(), Some(ReaderUp::Ack(ReaderCursor { writer: id(7), next: Seq(2) })));
@@ -677,7 +677,7 @@ fn leaving_is_said_again_over_the_next_link() {
     says(&mut reader);
     reader.lost(cut(), Time(1), any_draw());
     reader.begin(Time(2));
-    reader.attached(Time(2));
+    reader.attached(Default::default(), Time(2));
     says(&mut reader);
     reader.down(ReaderDown::Finished);
     assert!(reader.is_finished() && !reader.outcome().incomplete);
@@ -692,7 +692,7 @@ fn a_reader_given_up_within_an_item_that_another_had_to_its_end_is_incomplete() 
     reader.ack(chunk.writer, chunk.next());
     reader.lost(Error::new(Code::SessionExpired, "gone"), Time(1), any_draw());
     reader.begin(Time(2));
-    reader.attached(Time(2));
+    reader.attached(Default::default(), Time(2));
     // It names the item when it returns, and does not hold it any more.
     reader.down(ReaderDown::Taken { writer: id(7) });
     reader.down(ReaderDown::Finished);
@@ -719,7 +719,7 @@ fn middle(from: u64) -> ReaderDown {
 fn given_up(reader: &mut ReaderSession) {
     reader.lost(Error::new(Code::SessionExpired, "gone"), Time(1), any_draw());
     assert_eq!(reader.begin(Time(2)).resume, None);
-    reader.attached(Time(2));
+    reader.attached(Default::default(), Time(2));
 }
 
 fn taken_from(reader: &mut ReaderSession) -> Option<Seq> {

@@ -82,7 +82,7 @@ impl Toy {
         let next = self.items.last().map_or(Seq(0), Item::next);
         let resume = attach.resume.unwrap_or_default();
         assert!(resume.settled <= next && resume.stored <= next, "it claims what was never acknowledged");
-        Ok(WriterWelcome { next, ack: self.writer_told, credit, readers: 0 })
+        Ok(WriterWelcome { next, ack: self.writer_told, credit, readers: 0, mode: Default::default() })
     }
 
     pub(crate) fn writer_up(&mut self, up: WriterUp) {
@@ -134,6 +134,7 @@ impl Toy {
         match up {
             ReaderUp::Credit(bytes) => self.reader_credit += bytes as i64,
             ReaderUp::Leave { .. } => self.leaving = true,
+            ReaderUp::AckTo(_) | ReaderUp::Settle { .. } => unreachable!("the toy has no tape"),
             ReaderUp::Ack(cursor) => {
                 if let Some(item) = self.items.iter_mut().find(|item| item.session == cursor.writer) {
                     assert!(cursor.next <= item.next().plus(1), "it acknowledged what never was");
@@ -321,7 +322,11 @@ pub(crate) mod host {
                 }
                 inside.links
             };
-            Ok(ReaderHalves { up: self.up(link, Toy::reader_up), down: self.down(link, Toy::next_for_reader) })
+            Ok(ReaderHalves {
+                welcome: Default::default(),
+                up: self.up(link, Toy::reader_up),
+                down: self.down(link, Toy::next_for_reader),
+            })
         }
 
         async fn list(&self, _: &Caller, _: ListQuery) -> Result<ListPage, Error> {

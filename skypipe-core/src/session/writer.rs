@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest, PIECE_BYTES_MAX};
-use crate::broker::{Ack, Mode, Notice, WriterAttach, WriterDown, WriterResume, WriterUp, WriterWelcome};
+use crate::broker::{Ack, Mode, Notice, Settings, WriterAttach, WriterDown, WriterResume, WriterUp, WriterWelcome};
 use crate::error::{Code, Error};
 use crate::event::Event;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::session::connection::{Connection, Draw, Patience};
 use crate::session::count::RecordCount;
-use crate::time::Time;
+use crate::time::{Time, WallTime};
 
 /// A batch is closed when it has so many encoded bytes: enough to spread the cost of one message over many records,
 /// half of what a batch may have, so that the piece that goes beyond always fits.
@@ -28,11 +28,19 @@ pub struct WriterWants {
     pub window_bytes: usize,
     /// How long it tries to get a link.
     pub patience: Patience,
+    /// How a queue or broadcast is kept from now on.
+    pub settings: Settings,
 }
 
 impl Default for WriterWants {
     fn default() -> Self {
-        Self { mode: None, no_wait: false, window_bytes: WRITER_WINDOW_BYTES, patience: Patience::default() }
+        Self {
+            mode: None,
+            no_wait: false,
+            window_bytes: WRITER_WINDOW_BYTES,
+            patience: Patience::default(),
+            settings: Settings::default(),
+        }
     }
 }
 
@@ -95,6 +103,10 @@ pub struct WriterSession {
     end: Option<Seq>,
     ack: Ack,
     credit: i64,
+    /// A queue hands out records one by one, so each has a batch of its own.
+    is_queue: bool,
+    /// When the next records may be handed out by a queue.
+    not_before: Option<WallTime>,
     /// Whether all that was given to the link has left this process.
     flushed: bool,
     count: RecordCount,
@@ -122,6 +134,8 @@ impl WriterSession {
             end: None,
             ack: Ack::default(),
             credit: 0,
+            is_queue: false,
+            not_before: None,
             flushed: true,
             count: RecordCount::default(),
             before: Progress::default(),
@@ -174,6 +188,11 @@ impl WriterSession {
             self.add(piece, index == 0, index + 1 == pieces);
         }
         Ok(())
+    }
+
+    /// A queue hands what is pushed from now on to nobody before this moment. No other pipe minds.
+    pub fn not_before(&mut self, moment: Option<WallTime>) {
+        self.not_before = moment;
     }
 
     /// Ends the item. An unfinished record ends with it.
@@ -244,7 +263,7 @@ impl WriterSession {
     pub fn begin(&mut self, now: Time) -> WriterAttach {
         let epoch = self.connection.begin(now);
         let resume = (epoch.0 > 1).then_some(WriterResume { settled: self.ack.settled, stored: self.ack.stored });
-        WriterAttach { session: self.session, epoch, mode: self.wants.mode, resume }
+        WriterAttach { session: self.session, epoch, mode: self.wants.mode, settings: self.wants.settings, resume }
     }
 
     /// The broker answered the attach.
@@ -259,6 +278,7 @@ impl WriterSession {
         }
         self.events.extend(self.connection.attached(now));
         self.take_ack(welcome.ack);
+        self.is_queue = welcome.mode == Mode::Queue;
         self.credit = i64::try_from(welcome.credit).unwrap_or(i64::MAX);
         self.sent = self.kept.partition_point(|batch| batch.next() <= welcome.next);
     }
@@ -365,7 +385,7 @@ impl WriterSession {
         self.open_bodies += piece.len() as u64;
         self.in_record = !last;
         self.count.push(last);
-        if self.open.encoded_bytes() >= BATCH_BYTES_TARGET {
+        if self.is_queue || self.open.encoded_bytes() >= BATCH_BYTES_TARGET {
             self.close_open();
         }
     }
@@ -374,7 +394,8 @@ impl WriterSession {
         if self.open.is_empty() {
             return;
         }
-        let batch = self.swap_open().build(None);
+        let not_before = self.not_before.filter(|_| self.is_queue);
+        let batch = self.swap_open().not_before(not_before).build(None);
         self.digest.add(&batch);
         self.keep(batch);
     }

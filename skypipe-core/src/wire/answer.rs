@@ -5,12 +5,13 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::constants::{KEY_LINE_PREFIX_BYTES, KEYS_BYTES_MAX, KEYS_MAX, PAYLOAD_BYTES_MAX, kind};
-use super::fields::{ack, payload, put_ack, put_stat, seq, stat};
+use super::fields::{ack, known_mode, payload, position, put_ack, put_stat, seq, stat};
 use super::frame::Frame;
 use super::message::{Message, carried_error, refused_frame};
-use crate::broker::{LIST_PAGE_MAX, ListPage, PipeStat, WriterWelcome};
+use crate::broker::{LIST_PAGE_MAX, ListPage, Mode, PipeStat, ReaderWelcome, WriterWelcome};
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
+use crate::id::Position;
 
 /// The answer to a [`Request`](super::Request). A refusal is the error it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum Answer {
     /// The writer is attached.
     WriterWelcome(WriterWelcome),
     /// The reader is attached.
-    ReaderWelcome,
+    ReaderWelcome(ReaderWelcome),
     /// A page of pipes. One too long for a frame is cut, and says that there are more.
     Page(ListPage),
     /// One pipe's figures.
@@ -55,7 +56,10 @@ impl Message for Answer {
     fn into_frame(self) -> Frame {
         match self {
             Self::WriterWelcome(welcome) => Frame::new(kind::WRITER_WELCOME, payload(|out| put_welcome(out, &welcome))),
-            Self::ReaderWelcome => Frame::new(kind::READER_WELCOME, Bytes::new()),
+            Self::ReaderWelcome(welcome) => {
+                let fields = payload(|out| put_reader_welcome(out, &welcome));
+                Frame::new(kind::READER_WELCOME, fields)
+            }
             Self::Page(page) => Frame::new(kind::PAGE, put_page(&page)),
             Self::Stat(stat) => Frame::new(kind::STAT_OF, payload(|out| put_stat(out, &stat))),
             Self::Done => Frame::new(kind::DONE, Bytes::new()),
@@ -77,7 +81,7 @@ impl Message for Answer {
     fn from_frame(frame: Frame) -> Result<Option<Self>, Error> {
         let answer = match frame.kind {
             kind::WRITER_WELCOME => Self::WriterWelcome(welcome(&mut frame.open().0)?),
-            kind::READER_WELCOME => Self::ReaderWelcome,
+            kind::READER_WELCOME => Self::ReaderWelcome(reader_welcome(&mut frame.open().0)?),
             kind::PAGE => Self::Page(page(&mut frame.open().0)?),
             kind::STAT_OF => Self::Stat(stat(&mut frame.open().0)?),
             kind::DONE => Self::Done,
@@ -100,10 +104,32 @@ fn put_welcome(out: &mut BytesMut, welcome: &WriterWelcome) {
     put_ack(out, &welcome.ack);
     out.put_u64_le(welcome.credit);
     out.put_u32_le(welcome.readers);
+    if welcome.mode != Mode::Default {
+        out.put_u8(welcome.mode as u8);
+    }
+}
+
+fn put_reader_welcome(out: &mut BytesMut, welcome: &ReaderWelcome) {
+    if *welcome != ReaderWelcome::default() {
+        out.put_u8(welcome.mode as u8);
+        put_short(out, &welcome.position.0);
+    }
+}
+
+/// Of a default pipe nothing is said.
+fn mode_if_any(fields: &mut Fields) -> Result<Mode, Error> {
+    if fields.0.is_empty() { Ok(Mode::Default) } else { known_mode(fields.u8()?) }
+}
+
+fn reader_welcome(fields: &mut Fields) -> Result<ReaderWelcome, Error> {
+    let mode = mode_if_any(fields)?;
+    let position = if fields.0.is_empty() { Position::default() } else { position(fields)? };
+    Ok(ReaderWelcome { mode, position })
 }
 
 fn welcome(fields: &mut Fields) -> Result<WriterWelcome, Error> {
-    Ok(WriterWelcome { next: seq(fields)?, ack: ack(fields)?, credit: fields.u64()?, readers: fields.u32()? })
+    let (next, ack, credit, readers) = (seq(fields)?, ack(fields)?, fields.u64()?, fields.u32()?);
+    Ok(WriterWelcome { next, ack, credit, readers, mode: mode_if_any(fields)? })
 }
 
 /// Whether these lines go into one frame, behind `before` bytes, none of them cut.
@@ -163,7 +189,6 @@ fn page(fields: &mut Fields) -> Result<ListPage, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::Mode;
     use crate::name::PipePath;
 
     #[test]

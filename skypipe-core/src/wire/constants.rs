@@ -22,6 +22,12 @@ pub const PAYLOAD_BYTES_MAX: usize = BATCH_BYTES_MAX + BATCH_PREFIX_BYTES_MAX;
 pub const HELLO_BYTES_MAX: usize = 4096;
 /// Longest payload of a ping, in bytes: enough that its time tells the rate of a path and not only its round trip.
 pub const PING_BYTES_MAX: usize = 32 * 1024;
+/// Longest position in bytes.
+pub const POSITION_BYTES_MAX: usize = 16;
+/// Longest name of a durable cursor in bytes.
+pub const CURSOR_NAME_BYTES_MAX: usize = 64;
+/// Most leases a returning reader of a queue names: as many as it may hold.
+pub const LEASES_MAX: usize = 4096;
 /// Most cursors a returning reader names: with 24 bytes each they fit one payload.
 pub const CURSORS_MAX: usize = 16 * 1024;
 
@@ -157,6 +163,10 @@ pub mod kind {
     pub const READER_ACK: u8 = 0x51;
     /// Reader up: leaves.
     pub const READER_LEAVE: u8 = 0x52;
+    /// Reader up: taken up to this place of a broadcast.
+    pub const READER_ACK_TO: u8 = 0x53;
+    /// Reader up: what became of a record of a queue.
+    pub const READER_SETTLE: u8 = 0x54;
 
     /// Reader down: records.
     pub const READER_BATCH: u8 = 0x60;
@@ -170,6 +180,12 @@ pub mod kind {
     pub const READER_FINISHED: u8 = 0x64;
     /// Down: that the reader took a writer's whole item is durable.
     pub const READER_TAKEN: u8 = 0x65;
+    /// Reader down: a record of a queue.
+    pub const READER_LEASED: u8 = 0x66;
+    /// Reader down: that is known now.
+    pub const READER_SETTLED: u8 = 0x67;
+    /// Reader down: records of a queue or broadcast are gone.
+    pub const READER_MISSING: u8 = 0x68;
 
     /// Either way: why the stream ends.
     pub const ERROR: u8 = 0x7f;

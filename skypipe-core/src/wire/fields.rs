@@ -2,11 +2,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::constants::{MODE_ANY, STAT_DAMAGED, STAT_READ_ONLY};
-use crate::broker::{Ack, Mode, PipeStat, ReaderCursor};
+use super::constants::{MODE_ANY, POSITION_BYTES_MAX, STAT_DAMAGED, STAT_READ_ONLY};
+use crate::broker::{Ack, LeaseId, Mark, Mode, PipeStat, ReaderCursor};
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
-use crate::id::{Seq, SessionId};
+use crate::id::{Position, Seq, SessionId};
 use crate::name::{Owner, PATTERN_SEGMENTS_MAX, Pattern, PatternSegment, PipePath, PipeRef};
 
 const LITERAL: u8 = 0;
@@ -54,7 +54,7 @@ pub(super) fn mode(fields: &mut Fields) -> Result<Option<Mode>, Error> {
     }
 }
 
-fn known_mode(number: u8) -> Result<Mode, Error> {
+pub(super) fn known_mode(number: u8) -> Result<Mode, Error> {
     Mode::from_number(number).ok_or_else(|| Error::new(Code::Unsupported, format!("mode {number} is not known here")))
 }
 
@@ -83,6 +83,33 @@ pub(super) fn put_cursor(out: &mut BytesMut, cursor: &ReaderCursor) {
 
 pub(super) fn cursor(fields: &mut Fields) -> Result<ReaderCursor, Error> {
     Ok(ReaderCursor { writer: session(fields)?, next: seq(fields)? })
+}
+
+/// A position: at most 16 bytes, copied, since it outlives the buffer that it was read from.
+pub(super) fn position(fields: &mut Fields) -> Result<Position, Error> {
+    let token = fields.short()?;
+    if token.len() > POSITION_BYTES_MAX {
+        return Err(Error::new(Code::Protocol, "a position is longer than positions are"));
+    }
+    Ok(Position(Bytes::copy_from_slice(&token)))
+}
+
+pub(super) fn put_mark(out: &mut BytesMut, mark: &Mark) {
+    put_short(out, &mark.position.0);
+    out.put_u32_le(mark.records);
+}
+
+pub(super) fn mark(fields: &mut Fields) -> Result<Mark, Error> {
+    Ok(Mark { position: position(fields)?, records: fields.u32()? })
+}
+
+pub(super) fn put_lease(out: &mut BytesMut, lease: &LeaseId) {
+    put_short(out, &lease.position.0);
+    out.put_u32_le(lease.attempt);
+}
+
+pub(super) fn lease(fields: &mut Fields) -> Result<LeaseId, Error> {
+    Ok(LeaseId { position: position(fields)?, attempt: fields.u32()? })
 }
 
 pub(super) fn put_pattern(out: &mut BytesMut, pattern: &Pattern) {
@@ -128,6 +155,9 @@ pub(super) fn put_stat(out: &mut BytesMut, stat: &PipeStat) {
     fields.put_u32_le(stat.readers);
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     fields.put_u8(flag(stat.damaged, STAT_DAMAGED) | flag(stat.read_only, STAT_READ_ONLY));
+    if stat.leased > 0 {
+        fields.put_u64_le(stat.leased);
+    }
     put_short(out, &fields);
 }
 
@@ -139,6 +169,7 @@ pub(super) fn stat(fields: &mut Fields) -> Result<PipeStat, Error> {
     // An older relay ends here.
     let flags = fields.u8().unwrap_or(0);
     (stat.damaged, stat.read_only) = (flags & STAT_DAMAGED != 0, flags & STAT_READ_ONLY != 0);
+    stat.leased = fields.u64().unwrap_or(0);
     Ok(stat)
 }
 

@@ -1,22 +1,37 @@
 //! The frames of an attached reader.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes};
 
 use super::constants::kind;
-use super::fields::{cursor, payload, put_cursor, seq, session};
+use super::fields::{cursor, lease, mark, payload, position, put_cursor, put_lease, put_mark, seq, session};
 use super::frame::{Frame, batch_of};
 use super::message::{Message, carried_error, notice, notice_frame};
 use crate::batch::EndKind;
-use crate::broker::{ReaderDown, ReaderUp};
+use crate::broker::{ReaderDown, ReaderUp, Verdict};
 use crate::codec::put_short;
 use crate::error::{Code, Error};
-use crate::id::Position;
 
 impl Message for ReaderUp {
     fn into_frame(self) -> Frame {
         match self {
             Self::Credit(bytes) => Frame::new(kind::READER_CREDIT, payload(|out| out.put_u64_le(bytes))),
             Self::Ack(cursor) => Frame::new(kind::READER_ACK, payload(|out| put_cursor(out, &cursor))),
+            Self::AckTo(mark) => Frame::new(kind::READER_ACK_TO, payload(|out| put_mark(out, &mark))),
+            Self::Settle { lease, verdict } => {
+                let fields = payload(|out| {
+                    put_lease(out, &lease);
+                    let (kind, ms) = match verdict {
+                        Verdict::Done => (VERDICT_DONE, 0),
+                        Verdict::Refused { delay } => (VERDICT_REFUSED, millis(delay)),
+                        Verdict::Extend => (VERDICT_EXTEND, 0),
+                    };
+                    out.put_u8(kind);
+                    out.put_u64_le(ms);
+                });
+                Frame::new(kind::READER_SETTLE, fields)
+            }
             Self::Leave { part } => Frame::new(kind::READER_LEAVE, payload(|out| out.put_u8(u8::from(part)))),
         }
     }
@@ -25,6 +40,8 @@ impl Message for ReaderUp {
         match frame.kind {
             kind::READER_CREDIT => frame.open().0.u64().map(Self::Credit).map(Some),
             kind::READER_ACK => cursor(&mut frame.open().0).map(Self::Ack).map(Some),
+            kind::READER_ACK_TO => mark(&mut frame.open().0).map(Self::AckTo).map(Some),
+            kind::READER_SETTLE => settle(frame).map(Some),
             kind::READER_LEAVE => frame.open().0.u8().map(|part| Some(Self::Leave { part: part != 0 })),
             kind::ERROR => Err(carried_error(frame)),
             _ => frame.unknown(),
@@ -59,6 +76,28 @@ impl Message for ReaderDown {
                 });
                 Frame::new(kind::READER_GAP, fields)
             }
+            Self::Leased { lease, time, batch } => {
+                let before = payload(|out| {
+                    put_lease(out, &lease);
+                    out.put_u64_le(millis(time));
+                });
+                Frame::new(kind::READER_LEASED, before).with_batch(batch)
+            }
+            Self::Settled { lease, error } => {
+                let fields = payload(|out| {
+                    put_lease(out, &lease);
+                    out.put_u16_le(error.map_or(0, |code| code as u16));
+                });
+                Frame::new(kind::READER_SETTLED, fields)
+            }
+            Self::Missing { from, to, records } => {
+                let fields = payload(|out| {
+                    put_short(out, &from.0);
+                    put_short(out, &to.0);
+                    out.put_u64_le(records);
+                });
+                Frame::new(kind::READER_MISSING, fields)
+            }
             Self::Taken { writer } => Frame::new(kind::READER_TAKEN, payload(|out| out.put_slice(&writer.0))),
             Self::Notice(notice) => notice_frame(kind::READER_NOTICE, &notice),
             Self::Finished => Frame::new(kind::READER_FINISHED, Bytes::new()),
@@ -70,6 +109,9 @@ impl Message for ReaderDown {
             kind::READER_BATCH => batch(frame).map(Some),
             kind::READER_ITEM_END => item_end(frame).map(Some),
             kind::READER_GAP => gap(frame).map(Some),
+            kind::READER_LEASED => leased(frame).map(Some),
+            kind::READER_SETTLED => settled(frame).map(Some),
+            kind::READER_MISSING => missing(frame).map(Some),
             kind::READER_TAKEN => session(&mut frame.open().0).map(|writer| Some(Self::Taken { writer })),
             kind::READER_NOTICE => notice(&mut frame.open().0).map(Self::Notice).map(Some),
             kind::READER_FINISHED => Ok(Some(Self::Finished)),
@@ -83,9 +125,46 @@ impl Message for ReaderDown {
     }
 }
 
+const VERDICT_DONE: u8 = 0;
+const VERDICT_REFUSED: u8 = 1;
+const VERDICT_EXTEND: u8 = 2;
+
+fn settle(frame: Frame) -> Result<ReaderUp, Error> {
+    let mut fields = frame.open().0;
+    let (lease, kind, ms) = (lease(&mut fields)?, fields.u8()?, fields.u64()?);
+    let verdict = match kind {
+        VERDICT_DONE => Verdict::Done,
+        VERDICT_REFUSED => Verdict::Refused { delay: Duration::from_millis(ms) },
+        VERDICT_EXTEND => Verdict::Extend,
+        _ => return Err(Error::new(Code::Protocol, format!("nothing becomes of a record in the way {kind}"))),
+    };
+    Ok(ReaderUp::Settle { lease, verdict })
+}
+
+fn leased(frame: Frame) -> Result<ReaderDown, Error> {
+    let (mut fields, batch) = frame.open();
+    let (lease, time) = (lease(&mut fields)?, Duration::from_millis(fields.u64()?));
+    Ok(ReaderDown::Leased { lease, time, batch: batch_of(&mut fields, batch)? })
+}
+
+fn settled(frame: Frame) -> Result<ReaderDown, Error> {
+    let mut fields = frame.open().0;
+    let (lease, code) = (lease(&mut fields)?, fields.u16()?);
+    Ok(ReaderDown::Settled { lease, error: (code != 0).then(|| Code::from_number(code)) })
+}
+
+fn missing(frame: Frame) -> Result<ReaderDown, Error> {
+    let mut fields = frame.open().0;
+    Ok(ReaderDown::Missing { from: position(&mut fields)?, to: position(&mut fields)?, records: fields.u64()? })
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn batch(frame: Frame) -> Result<ReaderDown, Error> {
     let (mut fields, batch) = frame.open();
-    let (from, position) = (seq(&mut fields)?, Position(fields.short()?));
+    let (from, position) = (seq(&mut fields)?, position(&mut fields)?);
     Ok(ReaderDown::Batch { from, position, batch: batch_of(&mut fields, batch)? })
 }
 

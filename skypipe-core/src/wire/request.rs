@@ -5,21 +5,23 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::constants::{
-    ATTACH_KEEP, ATTACH_MID_RECORD, ATTACH_NO_WAIT, ATTACH_RESUME, CURSORS_MAX, INVITE_PATTERNS_MAX, PING_BYTES_MAX,
-    RIGHT_READ, RIGHT_WRITE, kind,
+    ATTACH_KEEP, ATTACH_MID_RECORD, ATTACH_NO_WAIT, ATTACH_RESUME, CURSOR_NAME_BYTES_MAX, CURSORS_MAX,
+    INVITE_PATTERNS_MAX, LEASES_MAX, PING_BYTES_MAX, RIGHT_READ, RIGHT_WRITE, kind,
 };
 use super::fields::{
-    cursor, mode, owner, pattern, payload, pipe, put_cursor, put_mode, put_owner, put_pattern, put_pipe, seq, session,
+    cursor, lease, mark, mode, owner, pattern, payload, pipe, put_cursor, put_lease, put_mark, put_mode, put_owner,
+    put_pattern, put_pipe, seq, session,
 };
 use super::frame::Frame;
 use super::message::{Message, carried_error};
-use crate::broker::{ListQuery, ReaderAttach, ReaderCursor, Take, WriterAttach, WriterResume};
+use crate::broker::{ListQuery, OnTape, ReaderAttach, ReaderCursor, Settings, Start, Take, WriterAttach, WriterResume};
 use crate::caller::Rights;
-use crate::codec::{Fields, put_short};
+use crate::codec::{Fields, put_settings, put_short, take_settings};
 use crate::error::{Code, Error};
 use crate::gatekeeper::Invite;
 use crate::id::Epoch;
 use crate::name::{PipePath, PipeRef};
+use crate::time::WallTime;
 
 /// A call of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +121,9 @@ fn put_writer(out: &mut BytesMut, pipe: &PipeRef, attach: &WriterAttach) {
         out.put_u64_le(resume.settled.0);
         out.put_u64_le(resume.stored.0);
     }
+    if attach.settings != Settings::default() {
+        put_settings(out, &attach.settings);
+    }
 }
 
 fn writer(fields: &mut Fields) -> Result<Request, Error> {
@@ -128,7 +133,8 @@ fn writer(fields: &mut Fields) -> Result<Request, Error> {
         0 => None,
         _ => Some(WriterResume { settled: seq(fields)?, stored: seq(fields)? }),
     };
-    Ok(Request::AttachWriter(pipe, WriterAttach { session, epoch, mode, resume }))
+    let settings = if fields.0.is_empty() { Settings::default() } else { take_settings(fields)? };
+    Ok(Request::AttachWriter(pipe, WriterAttach { session, epoch, mode, settings, resume }))
 }
 
 fn put_reader(out: &mut BytesMut, pipe: &PipeRef, attach: &ReaderAttach) {
@@ -149,6 +155,77 @@ fn put_reader(out: &mut BytesMut, pipe: &PipeRef, attach: &ReaderAttach) {
         out.put_u32_le(cursors.len() as u32);
         cursors.iter().for_each(|c| put_cursor(out, c));
     }
+    // What only queues and broadcasts need stands behind what all need, if there is something to say.
+    if attach.tape != OnTape::default() {
+        put_on_tape(out, &attach.tape);
+    }
+}
+
+fn put_on_tape(out: &mut BytesMut, tape: &OnTape) {
+    put_settings(out, &tape.settings);
+    put_start(out, &tape.start);
+    put_short(out, tape.cursor.as_deref().unwrap_or_default().as_bytes());
+    let has_mark = tape.resume_at.is_some();
+    out.put_u8(u8::from(has_mark));
+    tape.resume_at.iter().for_each(|mark| put_mark(out, mark));
+    out.put_u32_le(tape.prefetch);
+    out.put_u32_le(tape.has.len() as u32);
+    tape.has.iter().for_each(|lease| put_lease(out, lease));
+}
+
+fn on_tape(fields: &mut Fields) -> Result<OnTape, Error> {
+    if fields.0.is_empty() {
+        return Ok(OnTape::default());
+    }
+    let (settings, start, cursor) = (take_settings(fields)?, start(fields)?, fields.text()?);
+    if cursor.len() > CURSOR_NAME_BYTES_MAX {
+        return Err(Error::new(Code::Usage, format!("the name of a cursor has at most {CURSOR_NAME_BYTES_MAX} bytes")));
+    }
+    let resume_at = if fields.u8()? == 0 { None } else { Some(mark(fields)?) };
+    let (prefetch, count) = (fields.u32()?, fields.u32()? as usize);
+    if count > LEASES_MAX {
+        return Err(Error::new(Code::FrameSize, format!("{count} leases are over the {LEASES_MAX} allowed")));
+    }
+    let has = (0..count).map(|_| lease(fields)).collect::<Result<_, _>>()?;
+    Ok(OnTape { settings, start, cursor: (!cursor.is_empty()).then_some(cursor), resume_at, prefetch, has })
+}
+
+const START_NOW: u8 = 0;
+const START_BEGINNING: u8 = 1;
+const START_LAST: u8 = 2;
+const START_AGO: u8 = 3;
+const START_SINCE: u8 = 4;
+const START_AT: u8 = 5;
+
+fn put_start(out: &mut BytesMut, start: &Start) {
+    let mut put = |kind: u8, number: u64| {
+        out.put_u8(kind);
+        out.put_u64_le(number);
+    };
+    match start {
+        Start::Now => put(START_NOW, 0),
+        Start::Beginning => put(START_BEGINNING, 0),
+        Start::Last(records) => put(START_LAST, *records),
+        Start::Ago(age) => put(START_AGO, u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        Start::Since(at) => put(START_SINCE, at.0),
+        Start::At(mark) => {
+            put(START_AT, 0);
+            put_mark(out, mark);
+        }
+    }
+}
+
+fn start(fields: &mut Fields) -> Result<Start, Error> {
+    let (kind, number) = (fields.u8()?, fields.u64()?);
+    Ok(match kind {
+        START_NOW => Start::Now,
+        START_BEGINNING => Start::Beginning,
+        START_LAST => Start::Last(number),
+        START_AGO => Start::Ago(Duration::from_millis(number)),
+        START_SINCE => Start::Since(WallTime(number)),
+        START_AT => Start::At(mark(fields)?),
+        _ => return Err(Error::new(Code::Unsupported, format!("a start of kind {kind} is not known here"))),
+    })
 }
 
 fn reader(fields: &mut Fields) -> Result<Request, Error> {
@@ -158,9 +235,10 @@ fn reader(fields: &mut Fields) -> Result<Request, Error> {
     let resume = if flags & ATTACH_RESUME == 0 { None } else { Some(cursors(fields)?) };
     let (keep, no_wait) = (flags & ATTACH_KEEP != 0, flags & ATTACH_NO_WAIT != 0);
     let mid_record = flags & ATTACH_MID_RECORD != 0;
+    let tape = on_tape(fields)?;
     Ok(Request::AttachReader(
         pipe,
-        ReaderAttach { session, epoch, mode, take, keep, no_wait, credit, mid_record, resume },
+        ReaderAttach { session, epoch, mode, take, keep, no_wait, credit, mid_record, resume, tape },
     ))
 }
 

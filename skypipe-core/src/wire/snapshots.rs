@@ -97,7 +97,8 @@ fn hello() {
 
 #[test]
 fn requests() {
-    let attach = WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None };
+    let attach =
+        WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None, settings: Default::default() };
     let session = "11111111111111111111111111111111";
     frozen(
         Request::AttachWriter(pipe(), attach.clone()),
@@ -123,6 +124,7 @@ fn requests() {
         credit: 9,
         mid_record: true,
         resume,
+        tape: Default::default(),
     };
     frozen(
         Request::AttachReader(pipe(), attach),
@@ -162,10 +164,16 @@ fn requests() {
 #[test]
 fn answers() {
     frozen(
-        Answer::WriterWelcome(WriterWelcome { next: Seq(4), ack: ack(), credit: 8, readers: 2 }),
+        Answer::WriterWelcome(WriterWelcome {
+            next: Seq(4),
+            ack: ack(),
+            credit: 8,
+            readers: 2,
+            mode: Default::default(),
+        }),
         "2c000000 20 00 0000 0400000000000000 0300000000000000 0200000000000000 0100000000000000 0800000000000000 02000000",
     );
-    frozen(Answer::ReaderWelcome, "00000000 21 00 0000");
+    frozen(Answer::ReaderWelcome(Default::default()), "00000000 21 00 0000");
     let stat = PipeStat {
         items: 1,
         ended: 2,
@@ -281,13 +289,13 @@ proptest! {
         comes_back(ReaderUp::Leave { part: flag });
         comes_back(ReaderDown::Gap { writer: SessionId(id), from: Seq(number), to: Seq(small.into()) });
         comes_back(ReaderDown::Notice(Notice::Other(text.clone())));
-        comes_back(Answer::WriterWelcome(WriterWelcome { next: Seq(number), ack, credit: number, readers: small }));
+        comes_back(Answer::WriterWelcome(WriterWelcome { next: Seq(number), ack, credit: number, readers: small, mode: Default::default() }));
         comes_back(Request::Ping(text.into_bytes().into()));
         if let Ok(name) = PipeName::new(&segments) {
             let resume = flag.then(|| vec![cursor; small as usize % 100]);
             let pipe = PipeRef { owner: Owner(flag.then_some([7; 32])), ..PipeRef::from(&name) };
             let (session, epoch, mode, take) = (SessionId(id), Epoch(small), Some(Mode::Broadcast), Take::Peek);
-            comes_back(Request::AttachReader(pipe, ReaderAttach { session, epoch, mode, take, keep: flag, no_wait: !flag, credit: number, mid_record: flag, resume }));
+            comes_back(Request::AttachReader(pipe, ReaderAttach { session, epoch, mode, take, keep: flag, no_wait: !flag, credit: number, mid_record: flag, resume, tape: Default::default() }));
             comes_back(Request::List(ListQuery { owner: Owner::SELF, pattern: Pattern::all(), after: flag.then(|| name.path()), limit: small }));
         }
     }

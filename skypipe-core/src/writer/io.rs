@@ -26,6 +26,7 @@ impl<R: AsRef<[u8]>> Sink<R> for Writer {
         if record.len() > RECORD_BYTES_MAX {
             return Err(Error::new(Code::Usage, "a record over 64 MiB goes through `send`, which waits for room"));
         }
+        self.stamp();
         self.shared.with(|machine| machine.push_whole(record))
     }
 
@@ -62,6 +63,7 @@ impl AsyncWrite for WriterIo {
         if record.is_empty() {
             return Poll::Ready(Ok(0));
         }
+        self.writer.stamp();
         ready!(self.writer.poll(cx, |machine: &mut WriterSession| machine.push(record, true, true)))
             .map_err(io::Error::other)?;
         Poll::Ready(Ok(record.len()))

@@ -198,6 +198,7 @@ impl Case {
             credit: 1 << 40,
             mid_record: false,
             resume: None,
+            tape: Default::default(),
         };
         self.pipe.attach_reader(&attach, Holder::Unknown).unwrap();
         self.sync();
@@ -255,6 +256,7 @@ impl Case {
             Next::End(error) => return Err(format!("a reader ends with {error:?}")),
             Next::FromLog { item, from, .. } => match self.log.read(PIPE, item, from, 1).unwrap() {
                 Read::Batches(batches) => self.pipe.from_log(session, EPOCH, item, &batches[0]),
+                Read::Tape(_) => unreachable!("a default pipe has no tape"),
                 Read::Gap { to } => self.pipe.missing(session, EPOCH, item, from, to),
                 Read::End => self.pipe.missing(session, EPOCH, item, from, Seq(u64::MAX)),
             },

@@ -296,7 +296,7 @@ fn bytes_of(entry: &Entry) -> u64 {
         + 8
         + match entry {
             Entry::Fact { body, .. } => body.len() as u64,
-            Entry::Batch { batch, .. } => batch.encoded().len() as u64,
+            Entry::Batch { batch, .. } | Entry::Tape { batch, .. } => batch.encoded().len() as u64,
         }
 }
 

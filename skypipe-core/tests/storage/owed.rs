@@ -107,6 +107,7 @@ pub(crate) fn read_item(log: &Log, pipe: PipeId, item: ItemNo) -> Result<Vec<Fou
     let (mut at, mut found) = (Seq(0), Vec::new());
     loop {
         match log.read(pipe, item, at, READ_BYTES).map_err(|error| format!("{pipe:?} {item:?} {at:?}: {error}"))? {
+            Read::Tape(_) => unreachable!("these are items"),
             Read::Batches(batches) => {
                 for batch in batches {
                     if batch.first() > at || batch.next() <= at {
@@ -162,6 +163,7 @@ impl Owed {
         let (pipe, what) = match entry {
             Entry::Fact { pipe, body } => (pipe, Pending::Fact(body.clone())),
             Entry::Batch { pipe, item, batch } => (pipe, Pending::Batch(*item, batch.first())),
+            Entry::Tape { .. } => unreachable!("these are items"),
         };
         self.pipes.entry(*pipe).or_default().pending.push_back((lsn, what));
     }

@@ -101,7 +101,7 @@ pub async fn a_clients_end_is_the_brokers_broken_link(make: impl AsyncFn(&Path) 
     rig.broker.held(2).await;
     drop(writer);
     timeout(SOON, rig.broker.held(1)).await.unwrap();
-    let ReaderHalves { up, down } = reader;
+    let ReaderHalves { up, down, .. } = reader;
     drop(up);
     assert_eq!(rig.relay.attached(), 1, "one half still holds the attach");
     drop(down);

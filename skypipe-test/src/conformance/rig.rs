@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use skypipe_core::wire::SoftwareVersion;
 use skypipe_core::{
-    Batch, BatchBuilder, Broker, Caller, Epoch, KeyPair, Peer, PipeName, PipeRef, ReaderAttach, ReaderHalves, Relay,
-    RelayLimits, RemoteBroker, Seq, SessionId, Take, Transport, WriterAttach, WriterHalves,
+    Batch, BatchBuilder, Broker, Caller, Epoch, KeyPair, OnTape, Peer, PipeName, PipeRef, ReaderAttach, ReaderHalves,
+    Relay, RelayLimits, RemoteBroker, Seq, SessionId, Settings, Take, Transport, WriterAttach, WriterHalves,
 };
 
 use super::ends::{Between, made};
@@ -106,7 +106,7 @@ pub fn pipe() -> PipeRef {
 }
 
 pub(super) fn writer_attach() -> WriterAttach {
-    WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, resume: None }
+    WriterAttach { session: WRITER, epoch: Epoch(1), mode: None, settings: Settings::default(), resume: None }
 }
 
 pub(super) fn reader_attach() -> ReaderAttach {
@@ -120,6 +120,7 @@ pub(super) fn reader_attach() -> ReaderAttach {
         credit: 1 << 20,
         mid_record: false,
         resume: None,
+        tape: OnTape::default(),
     }
 }
 

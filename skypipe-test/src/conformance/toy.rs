@@ -9,8 +9,8 @@ use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt};
 use skypipe_core::{
     Ack, Broker, Caller, Code, DownStream, Error, Features, ListPage, ListQuery, Mode, PipeName, PipeRef, PipeStat,
-    Position, ReaderAttach, ReaderDown, ReaderHalves, ReaderUp, Seq, WriterAttach, WriterDown, WriterHalves, WriterUp,
-    WriterWelcome,
+    Position, ReaderAttach, ReaderDown, ReaderHalves, ReaderUp, ReaderWelcome, Seq, WriterAttach, WriterDown,
+    WriterHalves, WriterUp, WriterWelcome,
 };
 use tokio::sync::watch;
 
@@ -108,7 +108,8 @@ impl Broker for Toy {
         }
         let (mut acks, receiver) = mpsc::channel(ACKS_MAX);
         let reader = self.to_reader.lock().unwrap().clone();
-        let welcome = WriterWelcome { next: Seq(0), ack: Ack::default(), credit: 1 << 20, readers: 1 };
+        let welcome =
+            WriterWelcome { next: Seq(0), ack: Ack::default(), credit: 1 << 20, readers: 1, mode: Mode::Default };
         let up = futures::sink::unfold(reader, move |mut reader, message| {
             let WriterUp::Batch(batch) = message else { unreachable!("the tests send batches") };
             let next = batch.next();
@@ -131,7 +132,12 @@ impl Broker for Toy {
         }
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         *self.to_reader.lock().unwrap() = Some(sender);
-        Ok(ReaderHalves { up: Box::pin(self.reader_up.clone().sink_map_err(gone)), down: down(receiver, self.hold()) })
+        let welcome = ReaderWelcome::default();
+        Ok(ReaderHalves {
+            welcome,
+            up: Box::pin(self.reader_up.clone().sink_map_err(gone)),
+            down: down(receiver, self.hold()),
+        })
     }
 
     async fn list(&self, _: &Caller, query: ListQuery) -> Result<ListPage, Error> {

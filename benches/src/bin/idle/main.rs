@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use skypipe_core::{
-    Broker, Caller, Code, Env, Epoch, Error, KeyPair, PipeName, PipeRef, ReaderAttach, ReaderHalves, RemoteBroker,
-    Take, registry,
+    Broker, Caller, Code, Env, Epoch, Error, KeyPair, OnTape, PipeName, PipeRef, ReaderAttach, ReaderHalves,
+    RemoteBroker, Take, registry,
 };
 
 /// As many as the promise is about.
@@ -119,6 +119,7 @@ fn waiting() -> ReaderAttach {
         credit: 1 << 20,
         mid_record: false,
         resume: None,
+        tape: OnTape::default(),
     }
 }
 

@@ -179,7 +179,13 @@ async fn comes_and_goes(url: String, number: usize) -> Result<(), skypipe_core::
 async fn torn_frames(url: String) {
     let path = url.trim_start_matches("unix:").to_owned();
     loop {
-        let attach = WriterAttach { session: Env::system().session(), epoch: Epoch(1), mode: None, resume: None };
+        let attach = WriterAttach {
+            session: Env::system().session(),
+            epoch: Epoch(1),
+            mode: None,
+            resume: None,
+            settings: Default::default(),
+        };
         let mut outbox = Outbox::new();
         outbox.push(Hello::new(SoftwareVersion::CURRENT, Features::default()).into_frame()).unwrap();
         outbox.push(Request::AttachWriter(pipe("torn"), attach).into_frame()).unwrap();

@@ -46,7 +46,8 @@ async fn operation(stranger: &RemoteBroker, which: u64) -> Result<(), Error> {
         2 => stranger.stat(&caller, &secret).await.map(drop),
         3 => stranger.remove(&caller, &secret).await,
         4 => {
-            let attach = WriterAttach { session, epoch: Epoch(1), mode: None, resume: None };
+            let attach =
+                WriterAttach { session, epoch: Epoch(1), mode: None, resume: None, settings: Default::default() };
             stranger.attach_writer(&caller, &secret, attach).await.map(drop)
         }
         5 => {
@@ -60,6 +61,7 @@ async fn operation(stranger: &RemoteBroker, which: u64) -> Result<(), Error> {
                 credit: 1 << 20,
                 mid_record: false,
                 resume: None,
+                tape: Default::default(),
             };
             stranger.attach_reader(&caller, &secret, attach).await.map(drop)
         }

@@ -90,6 +90,7 @@ pub async fn read(link: &RemoteBroker, name: &str, credit: u64) -> Result<Reader
         credit,
         mid_record: false,
         resume: None,
+        tape: Default::default(),
     };
     link.attach_reader(&Caller::in_process(), &pipe(name), attach).await
 }
@@ -97,7 +98,7 @@ pub async fn read(link: &RemoteBroker, name: &str, credit: u64) -> Result<Reader
 /// A writer, and its session.
 pub async fn write(link: &RemoteBroker, name: &str) -> Result<(WriterHalves, SessionId), Error> {
     let session = Env::system().session();
-    let attach = WriterAttach { session, epoch: Epoch(1), mode: None, resume: None };
+    let attach = WriterAttach { session, epoch: Epoch(1), mode: None, resume: None, settings: Default::default() };
     Ok((link.attach_writer(&Caller::in_process(), &pipe(name), attach).await?, session))
 }
 

@@ -47,8 +47,10 @@ fn questions(pipe: &PipeRef) -> Vec<Request> {
         credit: 1 << 20,
         mid_record: false,
         resume: None,
+        tape: Default::default(),
     };
-    let writes = |epoch, resume| WriterAttach { session, epoch: Epoch(epoch), mode: None, resume };
+    let writes =
+        |epoch, resume| WriterAttach { session, epoch: Epoch(epoch), mode: None, resume, settings: Default::default() };
     vec![
         Request::Stat(pipe.clone()),
         Request::Remove(pipe.clone()),

@@ -1,0 +1,505 @@
+//! The readers of a broadcast: each has a cursor of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use crate::batch::Batch;
+use crate::broker::{Mark, Notice, ReaderAttach, ReaderDown, ReaderUp, Start};
+use crate::caller::{Holder, ProcessId};
+use crate::error::{Code, Error};
+use crate::id::{Epoch, Position, Seq, SessionId};
+use crate::time::{Time, WallTime};
+
+use super::super::default::{Counts, Next, expired, fenced};
+use super::super::fact::{Fact, Held, Place};
+use super::super::item::{Link, NOTICES_MAX};
+use super::super::limits::{AWAY_LOST, DURABLE_CURSORS_MAX, READERS_MAX, TAPE};
+use super::{Saved, Tape};
+
+/// Who reads a broadcast, and from where.
+#[derive(Debug, Default)]
+pub(super) struct Broadcast {
+    pub(super) readers: BTreeMap<SessionId, Reader>,
+    pub(super) cursors: BTreeMap<String, DurableCursor>,
+    /// What it keeps while a quota is used up.
+    bytes_max: Option<u64>,
+}
+
+/// One reader.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) epoch: Epoch,
+    pub(super) link: Link,
+    pub(super) holder: Holder,
+    /// Which append says that it joined.
+    joined: u64,
+    /// Its durable cursor.
+    pub(super) cursor: Option<String>,
+    /// Records from here on came while it was there: they are owed to it before they count as delivered.
+    pub(super) since: Seq,
+    /// The place of the next record it is sent.
+    pub(super) sent: Seq,
+    /// It acknowledged all below.
+    pub(super) acked: Seq,
+    /// It ends here.
+    pub(super) until: Option<Seq>,
+    credit: i64,
+    notices: VecDeque<Notice>,
+    leaving: bool,
+}
+
+/// A cursor that outlives its reader.
+#[derive(Debug, Default)]
+pub(super) struct DurableCursor {
+    /// All below was acknowledged.
+    pub(super) at: Seq,
+    /// All below is known to be so on disk.
+    pub(super) saved: Seq,
+    /// More is on its way there.
+    pub(super) is_saving: bool,
+    /// Records from here on came while it was there.
+    pub(super) since: Seq,
+    pub(super) reader: Option<SessionId>,
+}
+
+impl Reader {
+    pub(super) fn new(epoch: Epoch, holder: Holder, joined: u64, from: Seq) -> Self {
+        Self {
+            epoch,
+            link: Link::Attached,
+            holder,
+            joined,
+            cursor: None,
+            since: from,
+            sent: from,
+            acked: from,
+            until: None,
+            credit: 0,
+            notices: VecDeque::new(),
+            leaving: false,
+        }
+    }
+}
+
+impl Broadcast {
+    /// A reader attaches or returns.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`.
+    pub(super) fn attach(
+        &mut self,
+        tape: &mut Tape,
+        attach: &ReaderAttach,
+        holder: Holder,
+        now: Time,
+    ) -> Result<(), Error> {
+        if self.readers.contains_key(&attach.session) {
+            return self.come_back(tape, attach, holder);
+        }
+        if attach.resume.is_some() {
+            return Err(expired());
+        }
+        self.join(tape, attach, holder, now)
+    }
+
+    fn join(&mut self, tape: &mut Tape, attach: &ReaderAttach, holder: Holder, now: Time) -> Result<(), Error> {
+        if self.readers.len() >= READERS_MAX {
+            return Err(Error::new(Code::Busy, "the pipe has as many readers as it may"));
+        }
+        let wanted = start(tape, &attach.tape.start, now)?;
+        let from = match &attach.tape.cursor {
+            Some(name) => self.take_cursor(tape, name, wanted)?,
+            None => wanted,
+        };
+        let joined = tape.append(Fact::ReaderJoined {
+            session: attach.session,
+            epoch: attach.epoch,
+            take: attach.take,
+            keep: attach.keep,
+            no_wait: attach.no_wait,
+            holder,
+            holds: Held::Live(vec![Place { item: TAPE, from, wants_start: false }]),
+        });
+        tape.when_durable(joined, super::Pending::Wake(attach.session));
+        let mut reader = Reader::new(attach.epoch, holder, joined, from);
+        reader.since = tape.next;
+        reader.until = attach.no_wait.then_some(tape.durable);
+        reader.credit = i64::try_from(attach.credit).unwrap_or(i64::MAX);
+        reader.cursor.clone_from(&attach.tape.cursor);
+        if let Some(cursor) = attach.tape.cursor.as_ref().and_then(|name| self.cursors.get_mut(name)) {
+            cursor.reader = Some(attach.session);
+        }
+        self.readers.insert(attach.session, reader);
+        Ok(())
+    }
+
+    /// Where a durable cursor stands; a new one begins where it is wanted.
+    fn take_cursor(&mut self, tape: &mut Tape, name: &str, wanted: Seq) -> Result<Seq, Error> {
+        if let Some(cursor) = self.cursors.get(name) {
+            let holder = cursor.reader.and_then(|session| Some((session, self.readers.get(&session)?.link)));
+            let at = cursor.at;
+            match holder {
+                Some((_, Link::Attached)) => {
+                    return Err(Error::new(Code::Busy, format!("a reader is there already as {name}")));
+                }
+                // Whoever comes now goes on where the one stopped that is away.
+                Some((session, Link::Away(_))) => drop(self.readers.remove(&session)),
+                None => {}
+            }
+            return Ok(at);
+        }
+        if self.cursors.len() >= DURABLE_CURSORS_MAX {
+            return Err(Error::new(Code::Busy, "the pipe has as many cursors as it may"));
+        }
+        let cursor = DurableCursor { at: wanted, since: tape.next, ..DurableCursor::default() };
+        self.cursors.insert(name.to_owned(), cursor);
+        self.save_cursor(tape, name);
+        Ok(wanted)
+    }
+
+    fn come_back(&mut self, tape: &mut Tape, attach: &ReaderAttach, holder: Holder) -> Result<(), Error> {
+        let low = tape.low;
+        let Some(reader) = self.readers.get_mut(&attach.session) else { return Err(expired()) };
+        if !reader.holder.admits(holder) {
+            return Err(expired());
+        }
+        if attach.epoch <= reader.epoch {
+            return Err(fenced());
+        }
+        let returned = tape.append(Fact::Returned { session: attach.session, epoch: attach.epoch });
+        tape.when_durable(returned, super::Pending::Wake(attach.session));
+        (reader.epoch, reader.link, reader.joined) = (attach.epoch, Link::Attached, returned);
+        reader.credit = i64::try_from(attach.credit).unwrap_or(i64::MAX);
+        // A relay that starts again does not know whose the cursor is.
+        reader.cursor.clone_from(&attach.tape.cursor);
+        if let Some(cursor) = attach.tape.cursor.as_ref().and_then(|name| self.cursors.get_mut(name)) {
+            cursor.reader = Some(attach.session);
+        }
+        // The reader knows best what it has, and a relay that crashed what it acknowledged at least.
+        let has = attach.tape.resume_at.as_ref().and_then(place_behind).unwrap_or(reader.acked);
+        reader.sent = has.max(reader.acked).min(tape.next.max(low));
+        Ok(())
+    }
+
+    /// Where the reader begins, once its joining is durable.
+    pub(super) fn welcome(&mut self, tape: &Tape, session: SessionId, epoch: Epoch) -> Option<Result<Position, Error>> {
+        match self.attached(tape, session, epoch) {
+            Ok(reader) => (reader.joined <= tape.joined_upto()).then(|| Ok(Position::from(reader.sent))),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// A message of a reader.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`; `E_PROTOCOL` for what has no meaning here.
+    pub(super) fn up(
+        &mut self,
+        tape: &mut Tape,
+        session: SessionId,
+        epoch: Epoch,
+        message: ReaderUp,
+    ) -> Result<(), Error> {
+        let reader = self.attached(tape, session, epoch)?;
+        match message {
+            ReaderUp::Credit(bytes) => {
+                reader.credit = reader.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+            ReaderUp::AckTo(mark) => {
+                let upto = place_behind(&mark).filter(|upto| *upto <= reader.sent);
+                let upto =
+                    upto.ok_or_else(|| Error::new(Code::Protocol, "an acknowledgement of what was never sent"))?;
+                reader.acked = reader.acked.max(upto);
+                self.acknowledged(tape, session);
+            }
+            ReaderUp::Leave { .. } => reader.leaving = true,
+            ReaderUp::Ack(_) | ReaderUp::Settle { .. } => {
+                return Err(Error::new(Code::Protocol, "an acknowledgement of another kind of pipe"));
+            }
+        }
+        tape.wake(session);
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, tape: &mut Tape, session: SessionId) {
+        let Some(reader) = self.readers.get(&session) else { return };
+        if let Some(name) = reader.cursor.clone() {
+            if let Some(cursor) = self.cursors.get_mut(&name) {
+                cursor.at = cursor.at.max(reader.acked);
+            }
+            self.save_cursor(tape, &name);
+        }
+        self.tell_delivered(tape);
+    }
+
+    /// Appends where a durable cursor stands, one at a time: a sync for each acknowledgement would be many.
+    fn save_cursor(&mut self, tape: &mut Tape, name: &str) {
+        let Some(cursor) = self.cursors.get_mut(name).filter(|cursor| !cursor.is_saving) else { return };
+        if cursor.at > cursor.saved || cursor.saved == Seq(0) {
+            cursor.is_saving = tape.read_only.is_none();
+            let (name, at) = (name.to_owned(), cursor.at);
+            tape.save(Fact::Cursor { name: name.clone(), at }, Saved::Cursor(name, at));
+        }
+    }
+
+    /// Something of it is durable.
+    pub(super) fn saved(&mut self, tape: &mut Tape, saved: Saved) {
+        let Saved::Cursor(name, at) = saved else { return };
+        let Some(cursor) = self.cursors.get_mut(&name) else { return };
+        (cursor.saved, cursor.is_saving) = (at, false);
+        let (reader, more) = (cursor.reader, cursor.at > at);
+        if more {
+            self.save_cursor(tape, &name);
+        }
+        reader.into_iter().for_each(|session| tape.wake(session));
+    }
+
+    /// Everybody to whom it was owed has acknowledged what is below, and somebody has.
+    fn tell_delivered(&self, tape: &mut Tape) {
+        let ours =
+            self.readers.values().filter(|reader| reader.cursor.is_none()).map(|reader| (reader.acked, reader.since));
+        let named = self.cursors.values().map(|cursor| (cursor.at, cursor.since));
+        let all: Vec<(Seq, Seq)> = ours.chain(named).collect();
+        let by_all = all.iter().map(|(acked, since)| *acked.max(since)).min();
+        let by_somebody = all.iter().map(|(acked, _)| *acked).max();
+        if let (Some(by_all), Some(by_somebody)) = (by_all, by_somebody) {
+            tape.delivered(by_all.min(by_somebody));
+        }
+    }
+
+    /// Records came; they are handed out once they are durable.
+    #[expect(clippy::unused_self, reason = "a queue does something")]
+    pub(super) fn came(&self, _: &mut Tape, _places: Range<Seq>, _now: Time) {}
+
+    /// More is durable.
+    pub(super) fn more(&mut self, tape: &mut Tape, now: Time) {
+        self.keep(tape, now);
+        let durable = tape.durable;
+        let waiting = self.readers.iter().filter(|(_, r)| r.sent < durable && r.credit > 0 && r.link == Link::Attached);
+        let waiting: Vec<SessionId> = waiting.map(|(session, _)| *session).collect();
+        waiting.into_iter().for_each(|session| tape.wake(session));
+    }
+
+    /// Lets go of what is older, or more, than is kept.
+    pub(super) fn keep(&mut self, tape: &mut Tape, now: Time) {
+        let retain = tape.settings.retain;
+        let by_count = retain.records.map_or(Seq(0), |records| Seq(tape.next.0.saturating_sub(records)));
+        let by_bytes = retain.bytes.map_or(Seq(0), |bytes| tape.marks.newest_bytes(bytes));
+        let by_age = retain.age.map_or(Seq(0), |age| {
+            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            tape.marks.older_than(WallTime(tape.wall(now).0.saturating_sub(age_ms)))
+        });
+        self.cut(tape, by_count.max(by_bytes).max(by_age));
+    }
+
+    /// A quota is used up: it grows no more, and the oldest go. An eighth goes at once, so that there is not something to go with each record.
+    pub(super) fn make_room(&mut self, tape: &mut Tape) {
+        let bytes = *self.bytes_max.get_or_insert_with(|| tape.marks.bytes_from(tape.low) / 8 * 7);
+        let below = tape.marks.newest_bytes(bytes);
+        self.cut(tape, below);
+    }
+
+    /// No quota is used up.
+    pub(super) fn has_room(&mut self) {
+        self.bytes_max = None;
+    }
+
+    fn cut(&mut self, tape: &mut Tape, below: Seq) {
+        let below = below.min(tape.durable);
+        if below > tape.low && tape.read_only.is_none() {
+            tape.forget(below);
+            let behind: Vec<SessionId> = self.readers.iter().filter(|(_, r)| r.sent < below).map(|(s, _)| *s).collect();
+            behind.into_iter().for_each(|session| tape.wake(session));
+        }
+    }
+
+    /// The next message down to a reader.
+    pub(super) fn next(&mut self, tape: &mut Tape, session: SessionId, epoch: Epoch) -> Next<ReaderDown> {
+        let (low, durable, upto) = (tape.low, tape.durable, tape.joined_upto());
+        let reader = match self.attached(tape, session, epoch) {
+            Ok(reader) => reader,
+            Err(error) => return Next::End(Some(error)),
+        };
+        if reader.joined > upto {
+            return Next::Wait;
+        }
+        if let Some(notice) = reader.notices.pop_front() {
+            return Next::Message(ReaderDown::Notice(notice));
+        }
+        if reader.leaving || reader.until.is_some_and(|until| reader.acked >= until) {
+            return self.finish(tape, session);
+        }
+        if reader.sent < low {
+            let from = std::mem::replace(&mut reader.sent, low);
+            reader.acked = reader.acked.max(low);
+            return Next::Message(ReaderDown::Missing { from: from.into(), to: low.into(), records: low.0 - from.0 });
+        }
+        let end = reader.until.unwrap_or(durable).min(durable);
+        if reader.sent >= end || reader.credit <= 0 {
+            return tape
+                .read_only_error()
+                .filter(|_| reader.sent >= durable)
+                .map_or(Next::Wait, |e| Next::End(Some(e)));
+        }
+        match tape.in_memory(reader.sent) {
+            Some((at, batch)) => Next::Message(reader.send(at, batch.clone())),
+            None => {
+                Next::FromLog { item: TAPE, from: reader.sent, bytes_max: u64::try_from(reader.credit).unwrap_or(1) }
+            }
+        }
+    }
+
+    /// The reader is done once all it acknowledged is durably so.
+    fn finish(&mut self, tape: &mut Tape, session: SessionId) -> Next<ReaderDown> {
+        let Some(reader) = self.readers.get(&session) else { return Next::End(None) };
+        let cursor = reader.cursor.as_ref().and_then(|name| self.cursors.get(name));
+        if cursor.is_some_and(|cursor| cursor.saved < cursor.at) {
+            return tape.read_only_error().map_or(Next::Wait, |error| Next::End(Some(error)));
+        }
+        self.remove(tape, session);
+        Next::Message(ReaderDown::Finished)
+    }
+
+    pub(super) fn fetched(
+        &mut self,
+        tape: &mut Tape,
+        session: SessionId,
+        epoch: Epoch,
+        at: Seq,
+        batch: &Batch,
+        _now: Time,
+    ) -> Option<ReaderDown> {
+        let reader = self.attached(tape, session, epoch).ok()?;
+        let wanted = at <= reader.sent && reader.sent < at.plus(u64::from(batch.count())) && reader.credit > 0;
+        wanted.then(|| reader.send(at, batch.clone()))
+    }
+
+    pub(super) fn missing(
+        &mut self,
+        tape: &mut Tape,
+        session: SessionId,
+        epoch: Epoch,
+        from: Seq,
+        to: Seq,
+    ) -> Option<ReaderDown> {
+        let reader = self.attached(tape, session, epoch).ok().filter(|reader| reader.sent == from)?;
+        reader.sent = to;
+        Some(ReaderDown::Missing { from: from.into(), to: to.into(), records: to.0 - from.0 })
+    }
+
+    /// Says something to all readers.
+    pub(super) fn say(&mut self, tape: &mut Tape, notice: &Notice) {
+        for (session, reader) in self.readers.iter_mut().filter(|(_, r)| r.link == Link::Attached) {
+            if reader.notices.len() < NOTICES_MAX {
+                reader.notices.push_back(notice.clone());
+                tape.wake(*session);
+            }
+        }
+    }
+
+    /// A reader's link broke.
+    pub(super) fn reader_away(&mut self, tape: &mut Tape, session: SessionId, epoch: Epoch, now: Time) {
+        let Ok(reader) = self.attached(tape, session, epoch) else { return };
+        reader.link = Link::Away(now);
+        if reader.leaving {
+            self.remove(tape, session);
+        }
+    }
+
+    /// A session is given up.
+    pub(super) fn lost(&mut self, tape: &mut Tape, session: SessionId, _now: Time) {
+        if self.readers.contains_key(&session) {
+            self.remove(tape, session);
+        }
+    }
+
+    fn remove(&mut self, tape: &mut Tape, session: SessionId) {
+        let Some(reader) = self.readers.remove(&session) else { return };
+        if let Some(cursor) = reader.cursor.and_then(|name| self.cursors.get_mut(&name)) {
+            cursor.reader = None;
+        }
+        tape.append(Fact::ReaderLeft { session });
+        tape.effects.push(super::Effect::Closed { session, next: Seq(0), ended: reader.leaving, delivered: true });
+        tape.wake(session);
+        self.tell_delivered(tape);
+    }
+
+    fn attached(&mut self, tape: &Tape, session: SessionId, epoch: Epoch) -> Result<&mut Reader, Error> {
+        let reader = self.readers.get_mut(&session).ok_or_else(|| tape.unknown())?;
+        if reader.epoch == epoch { Ok(reader) } else { Err(fenced()) }
+    }
+
+    pub(super) fn count(&self, tape: &Tape, counts: &mut Counts) {
+        counts.items = tape.next.0 - tape.low.0;
+        counts.readers = self.readers.len() as u32;
+    }
+
+    pub(super) fn parties(&self) -> usize {
+        self.readers.len() + self.cursors.len()
+    }
+
+    pub(super) fn away(&self) -> impl Iterator<Item = (SessionId, Option<ProcessId>)> + '_ {
+        let away = self.readers.iter().filter(|(_, reader)| matches!(reader.link, Link::Away(_)));
+        away.map(|(session, reader)| (*session, reader.holder.process()))
+    }
+
+    pub(super) fn link(&self, session: SessionId) -> Option<Link> {
+        self.readers.get(&session).map(|reader| reader.link)
+    }
+
+    pub(super) fn wake_all(&mut self, tape: &mut Tape) {
+        self.readers.keys().for_each(|session| tape.wake(*session));
+    }
+
+    pub(super) fn clear(&mut self) -> Vec<SessionId> {
+        self.cursors.clear();
+        std::mem::take(&mut self.readers).into_keys().collect()
+    }
+
+    pub(super) fn next_tick(&self, tape: &Tape) -> Option<Time> {
+        let lost = self.readers.values().filter_map(|reader| match reader.link {
+            Link::Away(since) => Some(since.plus(AWAY_LOST)),
+            Link::Attached => None,
+        });
+        let age_ms = tape.settings.retain.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let old = age_ms.and_then(|age_ms| tape.marks.next_older(age_ms)).map(|wall| tape.time(wall));
+        lost.chain(old).min()
+    }
+
+    pub(super) fn tick(&mut self, tape: &mut Tape, now: Time) {
+        let overdue = |link: Link| matches!(link, Link::Away(since) if since.plus(AWAY_LOST) <= now);
+        let lost: Vec<SessionId> = self.readers.iter().filter(|(_, r)| overdue(r.link)).map(|(s, _)| *s).collect();
+        lost.into_iter().for_each(|session| self.remove(tape, session));
+        self.keep(tape, now);
+    }
+}
+
+impl Reader {
+    fn send(&mut self, at: Seq, batch: Batch) -> ReaderDown {
+        let from = batch.first().plus(self.sent.0 - at.0);
+        self.sent = at.plus(u64::from(batch.count()));
+        self.credit -= batch.encoded().len() as i64;
+        ReaderDown::Batch { from, position: at.into(), batch }
+    }
+}
+
+/// The place behind what a reader has.
+fn place_behind(mark: &Mark) -> Option<Seq> {
+    Some(Seq::try_from(&mark.position).ok()?.plus(u64::from(mark.records)))
+}
+
+/// The place that a reader wants to begin at.
+fn start(tape: &Tape, start: &Start, now: Time) -> Result<Seq, Error> {
+    let place = match start {
+        Start::Now => tape.next,
+        Start::Beginning => tape.low,
+        Start::Last(records) => Seq(tape.next.0.saturating_sub(*records)).max(tape.low),
+        Start::Ago(age) => {
+            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            tape.marks.since(WallTime(tape.wall(now).0.saturating_sub(age_ms))).max(tape.low)
+        }
+        Start::Since(at) => tape.marks.since(*at).max(tape.low),
+        Start::At(mark) => Seq::try_from(&mark.position)?.plus(u64::from(mark.records)).min(tape.next),
+    };
+    Ok(place)
+}

@@ -1,0 +1,265 @@
+//! A tape from its facts, and from what stands behind the last of them.
+
+use crate::batch::{Batch, EndKind};
+use crate::broker::{ReaderAttach, ReaderUp};
+use crate::caller::Holder;
+use crate::error::Error;
+use crate::id::{Epoch, ItemNo, Position, Seq, SessionId};
+use crate::time::{Time, WallTime};
+
+use super::super::default::Extent;
+use super::super::fact::{Fact, Held, Place};
+use super::super::item::Link;
+use super::broadcast::{self, DurableCursor};
+use super::queue::{self, Waiting};
+use super::writer::Writer;
+use super::{Side, Tape, TapePipe, side};
+
+impl TapePipe {
+    /// Applies one fact from the log. Facts come in the order in which they were appended; when all are in, the pipe is made ready with
+    /// [`TapePipe::recovered`].
+    pub fn replay(&mut self, fact: Fact) {
+        let tape = &mut self.tape;
+        tape.opened = true;
+        match fact {
+            Fact::Opened { pipe, .. } => tape.pipe = pipe,
+            Fact::Settings(settings) => tape.settings = settings,
+            Fact::WriterJoined { session, epoch, item, holder } => {
+                tape.next_writer = tape.next_writer.max(ItemNo(item.0.saturating_add(1)));
+                tape.writers.entry(session).or_insert_with(|| Writer::new(item, epoch, holder, 0));
+            }
+            Fact::Ended { item, kind, next } => tape.replay_end(item, kind, next),
+            Fact::Progress { next, writers, mark } => {
+                tape.next = tape.next.max(next);
+                mark.into_iter().for_each(|mark| tape.marks.insert(mark));
+                for (no, accepted) in writers {
+                    if let Some(writer) = tape.writers.values_mut().find(|writer| writer.no == no) {
+                        writer.accepted = writer.accepted.max(accepted);
+                    }
+                }
+            }
+            Fact::Cut { below } => {
+                tape.low = tape.low.max(below);
+                tape.next = tape.next.max(below);
+                tape.forgotten = tape.forgotten.max(below);
+            }
+            Fact::ReaderJoined { session, epoch, holder, holds, .. } => {
+                self.replay_reader(session, epoch, holder, holds)
+            }
+            Fact::ReaderLeft { session } => match &mut self.side {
+                Side::Queue(queue) => queue.recover_left(session),
+                Side::Broadcast(broadcast) => drop(broadcast.readers.remove(&session)),
+            },
+            Fact::Returned { session, epoch } => self.replay_return(session, epoch),
+            Fact::Snapshot(facts) => {
+                let fresh = Self::new(self.tape.pipe.clone(), self.tape.mode, self.tape.wall_at_zero);
+                *self = fresh;
+                facts.into_iter().for_each(|fact| self.replay(fact));
+            }
+            fact => self.replay_side(fact),
+        }
+    }
+
+    fn replay_side(&mut self, fact: Fact) {
+        match (&mut self.side, fact) {
+            (Side::Queue(queue), Fact::Leased { reader, leases }) => {
+                leases.into_iter().for_each(|(place, attempt)| queue.recover_lease(place, reader, attempt));
+            }
+            (Side::Queue(queue), Fact::Waits { place, attempts, due }) => {
+                queue.recover_waiting(place, Waiting { attempts, due });
+            }
+            (Side::Queue(queue), Fact::Done { places }) => {
+                places.into_iter().for_each(|range| queue.recover_done(range));
+            }
+            (Side::Broadcast(broadcast), Fact::Cursor { name, at }) => {
+                let cursor =
+                    broadcast.cursors.entry(name).or_insert_with(|| DurableCursor { since: at, ..Default::default() });
+                (cursor.at, cursor.saved) = (at, at);
+            }
+            // What a newer version adds that means nothing here is not for this kind of pipe.
+            _ => {}
+        }
+    }
+
+    fn replay_reader(&mut self, session: SessionId, epoch: Epoch, holder: Holder, holds: Held) {
+        match &mut self.side {
+            Side::Queue(queue) => drop(queue.readers.insert(session, queue::Reader::new(epoch, holder, 0))),
+            Side::Broadcast(broadcast) => {
+                let from = match &holds {
+                    Held::Live(places) => places.first().map(|place| place.from).unwrap_or_default(),
+                    _ => Seq(0),
+                };
+                broadcast.readers.insert(session, broadcast::Reader::new(epoch, holder, 0, from));
+            }
+        }
+    }
+
+    fn replay_return(&mut self, session: SessionId, epoch: Epoch) {
+        if let Some(writer) = self.tape.writers.get_mut(&session) {
+            writer.epoch = writer.epoch.max(epoch);
+        }
+        let known = match &mut self.side {
+            Side::Queue(queue) => queue.readers.get_mut(&session).map(|reader| &mut reader.epoch),
+            Side::Broadcast(broadcast) => broadcast.readers.get_mut(&session).map(|reader| &mut reader.epoch),
+        };
+        if let Some(known) = known {
+            *known = (*known).max(epoch);
+        }
+    }
+
+    /// Where to read the tape from so that it is known how far each writer is: behind what the facts tell.
+    pub fn unread_from(&self) -> Seq {
+        self.tape.next.max(self.tape.low)
+    }
+
+    /// A batch that stands at this place of the tape, behind what the facts tell.
+    pub fn replay_batch(&mut self, at: Seq, batch: &Batch) {
+        let tape = &mut self.tape;
+        tape.next = tape.next.max(at.plus(u64::from(batch.count())));
+        if let Some(writer) = tape.writers.get_mut(&batch.session()) {
+            writer.accepted = writer.accepted.max(batch.first().plus(u64::from(batch.count())));
+            tape.unsaid.insert(batch.session());
+        }
+        tape.unsaid_bytes += batch.encoded().len() as u64;
+    }
+
+    /// Makes the pipe ready after the last fact and the last batch: `extent` is what of the tape the log has. All sessions are away from
+    /// `now` on.
+    pub fn recovered(&mut self, now: Time, extent: &Extent) {
+        let tape = &mut self.tape;
+        tape.next = tape.next.max(extent.last().map(|range| range.end).unwrap_or_default()).max(tape.low);
+        tape.durable = tape.next;
+        // The log does not remember what it was told to forget, and may only forget what its own facts tell.
+        tape.effects.push(super::Effect::Forget(super::TAPE, tape.forgotten));
+        tape.writers.values_mut().for_each(|writer| writer.recover(now));
+        match &mut self.side {
+            Side::Queue(queue) => {
+                queue.readers.values_mut().for_each(|reader| reader.link = Link::Away(now));
+                queue.recovered(tape, now);
+            }
+            Side::Broadcast(broadcast) => {
+                for (session, reader) in &mut broadcast.readers {
+                    reader.link = Link::Away(now);
+                    if let Some(cursor) = reader.cursor.as_ref().and_then(|name| broadcast.cursors.get_mut(name)) {
+                        cursor.reader = Some(*session);
+                    }
+                }
+                broadcast.keep(tape, now);
+            }
+        }
+    }
+
+    /// All facts of the pipe as of now, as one.
+    pub fn snapshot(&self) -> Fact {
+        let tape = &self.tape;
+        let mut facts = vec![Fact::Opened { pipe: tape.pipe.clone(), mode: tape.mode }, Fact::Settings(tape.settings)];
+        for (session, writer) in &tape.writers {
+            let (epoch, item, holder) = (writer.epoch, writer.no, writer.holder);
+            facts.push(Fact::WriterJoined { session: *session, epoch, item, holder });
+        }
+        // Marks are restated by the facts that make them.
+        for mark in tape.marks.iter() {
+            facts.push(Fact::Progress { next: mark.place, writers: Vec::new(), mark: Some(mark) });
+        }
+        facts.push(tape.progress());
+        for writer in tape.writers.values() {
+            facts.extend(writer.end.map(|(kind, next, _)| Fact::Ended { item: writer.no, kind, next }));
+        }
+        facts.push(Fact::Cut { below: tape.forgotten });
+        match &self.side {
+            Side::Queue(queue) => {
+                facts.extend(
+                    queue
+                        .readers
+                        .iter()
+                        .map(|(session, reader)| joined(*session, reader.epoch, reader.holder, Held::Waiting)),
+                );
+                facts.extend(queue.facts());
+            }
+            Side::Broadcast(broadcast) => {
+                let cursor =
+                    |(name, cursor): (&String, &DurableCursor)| Fact::Cursor { name: name.clone(), at: cursor.at };
+                facts.extend(broadcast.cursors.iter().map(cursor));
+                facts.extend(broadcast.readers.iter().map(|(session, reader)| {
+                    let place = Place { item: super::TAPE, from: reader.acked, wants_start: false };
+                    joined(*session, reader.epoch, reader.holder, Held::Live(vec![place]))
+                }));
+            }
+        }
+        Fact::Snapshot(facts)
+    }
+
+    /// Appends [`TapePipe::snapshot`].
+    pub fn log_snapshot(&mut self) {
+        if self.tape.opened && !self.tape.gone {
+            let snapshot = self.snapshot();
+            self.tape.append(snapshot);
+        }
+    }
+
+    /// A reader attaches or returns. It is welcome once [`TapePipe::reader_welcome`] says so.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`, `E_EMPTY`, `E_USAGE` for a position of another pipe.
+    pub fn attach_reader(&mut self, attach: &ReaderAttach, holder: Holder, now: Time) -> Result<(), Error> {
+        side!(self, |side, tape| side.attach(tape, attach, holder, now))
+    }
+
+    /// The welcome of an attached reader, once its joining is durable: where it begins.
+    pub fn reader_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<Position, Error>> {
+        side!(self, |side, tape| side.welcome(tape, session, epoch))
+    }
+
+    /// A reader says something.
+    ///
+    /// # Errors
+    /// `E_FENCED`, `E_SESSION_EXPIRED`, `E_PROTOCOL`.
+    pub fn reader_up(&mut self, session: SessionId, epoch: Epoch, message: ReaderUp, now: Time) -> Result<(), Error> {
+        let tape = &mut self.tape;
+        match &mut self.side {
+            Side::Queue(queue) => queue.up(tape, session, epoch, message, now),
+            Side::Broadcast(broadcast) => broadcast.up(tape, session, epoch, message),
+        }
+    }
+
+    /// The reader's link broke.
+    pub fn reader_away(&mut self, session: SessionId, epoch: Epoch, now: Time) {
+        side!(self, |side, tape| side.reader_away(tape, session, epoch, now));
+    }
+
+    /// A record is with the dead letters.
+    pub fn buried(&mut self, place: Seq) {
+        if let Side::Queue(queue) = &mut self.side {
+            queue.buried(&mut self.tape, place);
+        }
+    }
+
+    /// Takes the settings that somebody who attached has brought, as far as they say something.
+    pub fn set(&mut self, settings: crate::broker::Settings) {
+        self.tape.set(settings);
+    }
+}
+
+impl Tape {
+    fn replay_end(&mut self, no: ItemNo, kind: EndKind, next: Seq) {
+        let Some(session) = self.writers.iter().find(|(_, writer)| writer.no == no).map(|(session, _)| *session) else {
+            return;
+        };
+        if kind == EndKind::Aborted {
+            self.writers.remove(&session);
+        } else if let Some(writer) = self.writers.get_mut(&session) {
+            writer.end = Some((kind, next, 0));
+            writer.accepted = next;
+        }
+    }
+
+    /// The moment at which the wall clock says this.
+    pub(super) fn time(&self, wall: WallTime) -> Time {
+        Time(wall.0.saturating_sub(self.wall_at_zero.0).saturating_mul(1000))
+    }
+}
+
+fn joined(session: SessionId, epoch: Epoch, holder: Holder, holds: Held) -> Fact {
+    let take = crate::broker::Take::Any;
+    Fact::ReaderJoined { session, epoch, take, keep: false, no_wait: false, holder, holds }
+}

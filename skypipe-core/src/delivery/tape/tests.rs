@@ -1,0 +1,5 @@
+//! Queues and broadcasts against models of what they promise: writers, readers, a log that syncs late, crashes.
+
+mod broadcast;
+mod queue;
+mod world;

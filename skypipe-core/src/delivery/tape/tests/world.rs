@@ -1,0 +1,340 @@
+//! A tape with a log that keeps what was synced when it crashes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
+use crate::broker::{Mode, ReaderAttach, ReaderDown, Settings, WriterResume};
+use crate::caller::Holder;
+use crate::delivery::{Effect, Fact, Next, TapePipe};
+use crate::error::Error;
+use crate::id::{Epoch, Seq, SessionId};
+use crate::name::{PipeName, PipeRef};
+use crate::time::{Time, WallTime};
+
+pub(super) struct World {
+    pub(super) pipe: TapePipe,
+    mode: Mode,
+    log: Vec<Logged>,
+    synced: usize,
+    /// All below was forgotten in the log, and what is to be once so many entries are on disk.
+    forgotten: Seq,
+    forgetting: Vec<(usize, Seq)>,
+    pub(super) now: Time,
+    pub(super) buried: Vec<Seq>,
+    writers: BTreeMap<SessionId, Writer>,
+    /// The number behind the last of sessions that are over.
+    closed: BTreeMap<SessionId, Seq>,
+    names: u8,
+}
+
+#[derive(Clone, Debug)]
+enum Logged {
+    Fact(Fact),
+    Tape(Seq, Batch),
+}
+
+#[derive(Default)]
+struct Writer {
+    epoch: u32,
+    /// What is not known to be stored.
+    kept: Vec<Batch>,
+    next: Seq,
+    stored: Seq,
+    digest: ItemDigest,
+    connected: bool,
+}
+
+impl World {
+    pub(super) fn new(mode: Mode) -> Self {
+        let (log, writers) = (Vec::new(), BTreeMap::new());
+        let (pipe, buried) = (new_pipe(mode), Vec::new());
+        Self {
+            pipe,
+            mode,
+            log,
+            synced: 0,
+            forgotten: Seq(0),
+            forgetting: Vec::new(),
+            now: Time(0),
+            buried,
+            writers,
+            closed: BTreeMap::new(),
+            names: 0,
+        }
+    }
+
+    pub(super) fn name(&mut self) -> SessionId {
+        self.names += 1;
+        SessionId([self.names; 16])
+    }
+
+    pub(super) fn set(&mut self, settings: Settings) {
+        self.pipe.set(settings);
+        self.effects();
+    }
+
+    /// Time passes.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now = self.now.plus(time);
+        while self.pipe.next_tick().is_some_and(|at| at <= self.now) {
+            self.pipe.tick(self.now);
+            self.effects();
+        }
+    }
+
+    /// All that was appended is on disk.
+    pub(super) fn sync(&mut self) {
+        let count = self.log.len() - self.synced;
+        self.synced = self.log.len();
+        self.pipe.stored(count as u64, self.now);
+        self.forget();
+        self.effects();
+        self.hear();
+    }
+
+    /// Only so much of it.
+    pub(super) fn sync_some(&mut self, count: usize) {
+        let count = count.min(self.log.len() - self.synced);
+        self.synced += count;
+        self.pipe.stored(count as u64, self.now);
+        self.effects();
+        self.hear();
+    }
+
+    /// The relay is killed and starts again with what was synced.
+    pub(super) fn crash(&mut self) {
+        self.log.truncate(self.synced);
+        self.forget();
+        self.forgetting.clear();
+        // What is forgotten is gone.
+        let forgotten = self.forgotten;
+        self.log.retain(|entry| match entry {
+            Logged::Tape(at, batch) => at.plus(u64::from(batch.count())) > forgotten,
+            Logged::Fact(_) => true,
+        });
+        self.synced = self.log.len();
+        self.restart();
+    }
+
+    /// The log frees its older facts.
+    pub(super) fn snapshot(&mut self) {
+        let before = self.log.len();
+        self.pipe.log_snapshot();
+        self.effects();
+        let tape = |entry: &Logged| matches!(entry, Logged::Tape(..));
+        let mut kept: Vec<Logged> = self.log[..before].iter().filter(|entry| tape(entry)).cloned().collect();
+        // Nothing of it is on disk before the snapshot is.
+        let synced = kept.len();
+        kept.extend(self.log[before..].iter().cloned());
+        if self.synced == before {
+            self.sync_count(before, kept, synced);
+        }
+    }
+
+    fn sync_count(&mut self, before: usize, kept: Vec<Logged>, synced: usize) {
+        let count = self.log.len() - before;
+        (self.log, self.synced) = (kept, synced + count);
+        self.pipe.stored(count as u64, self.now);
+        self.effects();
+        self.hear();
+    }
+
+    /// What was to be forgotten is, once all that was appended before is on disk.
+    fn forget(&mut self) {
+        let synced = self.synced;
+        let due = self.forgetting.iter().filter(|(after, _)| *after <= synced).map(|(_, below)| *below);
+        self.forgotten = due.max().unwrap_or_default().max(self.forgotten);
+        self.forgetting.retain(|(after, _)| *after > synced);
+    }
+
+    fn restart(&mut self) {
+        self.pipe = new_pipe(self.mode);
+        let log = std::mem::take(&mut self.log);
+        log.iter().for_each(|entry| {
+            if let Logged::Fact(fact) = entry {
+                let bytes = fact.encode();
+                self.pipe.replay(Fact::decode(bytes).unwrap());
+            }
+        });
+        let tape = |entry: &Logged| match entry {
+            Logged::Tape(at, batch) => Some((*at, batch.clone())),
+            Logged::Fact(_) => None,
+        };
+        let tape: Vec<(Seq, Batch)> = log.iter().filter_map(tape).collect();
+        let from = self.pipe.unread_from();
+        let behind = |at: &Seq, batch: &Batch| at.plus(u64::from(batch.count()));
+        for (at, batch) in tape.iter().filter(|(at, batch)| behind(at, batch) > from) {
+            self.pipe.replay_batch(*at, batch);
+        }
+        let end = tape.last().map_or(Seq(0), |(at, batch)| at.plus(u64::from(batch.count())));
+        let start = tape.first().map_or(Seq(0), |(at, _)| *at).max(self.forgotten).min(end);
+        let extent = if start < end { std::iter::once(start..end).collect() } else { Vec::new() };
+        self.log = log;
+        self.synced = self.log.len();
+        self.pipe.recovered(self.now, &extent);
+        for writer in self.writers.values_mut() {
+            writer.connected = false;
+        }
+        self.effects();
+    }
+
+    pub(super) fn effects(&mut self) {
+        for effect in self.pipe.take_effects() {
+            match effect {
+                Effect::Fact(fact) => self.log.push(Logged::Fact(fact)),
+                Effect::Tape(at, batch) => self.log.push(Logged::Tape(at, batch)),
+                Effect::Bury(place) => self.buried.push(place),
+                Effect::Forget(_, below) => self.forgetting.push((self.log.len(), below)),
+                Effect::Closed { session, next, .. } => drop(self.closed.insert(session, next)),
+                Effect::Wake(_) | Effect::Gone => {}
+                Effect::Batch(..) => unreachable!("a tape has no items"),
+            }
+        }
+    }
+
+    /// A writer comes.
+    pub(super) fn writer(&mut self) -> SessionId {
+        let session = self.name();
+        self.pipe.attach_writer(session, Epoch(1), None, Holder::Unknown).unwrap();
+        self.writers.insert(session, Writer { epoch: 1, connected: true, ..Writer::default() });
+        self.effects();
+        session
+    }
+
+    /// It writes records with these bodies, one to a batch, or all in one.
+    pub(super) fn write(&mut self, session: SessionId, bodies: &[String], not_before: Option<WallTime>) {
+        let one_each = self.mode == Mode::Queue;
+        let groups: Vec<&[String]> = if one_each { bodies.chunks(1).collect() } else { vec![bodies] };
+        for group in groups {
+            let writer = self.writers.get_mut(&session).unwrap();
+            let mut builder = BatchBuilder::new(session, Epoch(1), writer.next).not_before(not_before);
+            assert!(group.iter().all(|body| builder.push(body.as_bytes(), true, true)));
+            let batch = builder.build(None);
+            writer.next = batch.next();
+            writer.digest.add(&batch);
+            writer.kept.push(batch.clone());
+            if writer.connected {
+                let epoch = Epoch(writer.epoch);
+                self.pipe.batch(session, epoch, batch, self.now).unwrap();
+                self.effects();
+            }
+        }
+    }
+
+    pub(super) fn end(&mut self, session: SessionId) {
+        let writer = self.writers.get_mut(&session).unwrap();
+        let mark = writer.digest.end(EndKind::Finished, 0);
+        let batch = BatchBuilder::new(session, Epoch(1), writer.next).build(Some(mark));
+        writer.next = batch.next();
+        writer.kept.push(batch.clone());
+        if writer.connected {
+            self.pipe.batch(session, Epoch(writer.epoch), batch, self.now).unwrap();
+            self.effects();
+        }
+    }
+
+    /// A writer whose link broke, or whose relay was killed, comes back and sends what it does not know to be stored. One that was given up
+    /// goes on as a new one. Gives its session from now on.
+    pub(super) fn come_back(&mut self, session: SessionId) -> SessionId {
+        let writer = self.writers.get_mut(&session).unwrap();
+        writer.epoch += 1;
+        let (epoch, resume) = (Epoch(writer.epoch), WriterResume { settled: writer.stored, stored: writer.stored });
+        if self.pipe.attach_writer(session, epoch, Some(resume), Holder::Unknown).is_err() {
+            return self.start_over(session);
+        }
+        self.effects();
+        self.sync();
+        let Some(Ok(welcome)) = self.pipe.writer_welcome(session, epoch) else { panic!("no welcome") };
+        let writer = self.writers.get_mut(&session).unwrap();
+        writer.connected = true;
+        assert!(welcome.next >= writer.stored, "it was told {:?} is stored, and {:?} is", writer.stored, welcome.next);
+        writer.kept.retain(|batch| batch.next() > welcome.next);
+        for batch in writer.kept.clone() {
+            self.pipe.batch(session, epoch, batch, self.now).unwrap();
+            self.effects();
+        }
+        session
+    }
+
+    fn start_over(&mut self, lost: SessionId) -> SessionId {
+        let stored = self.closed.get(&lost).copied().unwrap_or_default();
+        let kept = self.writers.remove(&lost).unwrap().kept;
+        let session = self.writer();
+        for batch in kept.iter().filter(|batch| batch.first() >= stored) {
+            let bodies: Vec<String> =
+                batch.pieces().map(|piece| String::from_utf8(piece.body.to_vec()).unwrap()).collect();
+            self.write(session, &bodies, batch.not_before());
+        }
+        session
+    }
+
+    pub(super) fn writers(&self) -> Vec<SessionId> {
+        self.writers.keys().copied().collect()
+    }
+
+    pub(super) fn is_connected(&self, session: SessionId) -> bool {
+        self.writers[&session].connected
+    }
+
+    /// The writer was told that all below is stored.
+    pub(super) fn stored(&self, session: SessionId) -> Seq {
+        self.writers[&session].stored
+    }
+
+    /// Writers hear what there is to hear.
+    fn hear(&mut self) {
+        for (session, writer) in self.writers.iter_mut().filter(|(_, writer)| writer.connected) {
+            while let Next::Message(message) = self.pipe.next_for_writer(*session, Epoch(writer.epoch)) {
+                if let crate::broker::WriterDown::Ack(ack) = message {
+                    writer.stored = writer.stored.max(ack.settled);
+                    writer.kept.retain(|batch| batch.next() > ack.settled);
+                }
+            }
+        }
+        self.effects();
+    }
+
+    pub(super) fn attach(&mut self, attach: &ReaderAttach) -> Result<(), Error> {
+        let attached = self.pipe.attach_reader(attach, Holder::Unknown, self.now);
+        self.effects();
+        attached
+    }
+
+    /// The next message for a reader, from memory or from the log.
+    pub(super) fn next(&mut self, session: SessionId, epoch: Epoch) -> Option<ReaderDown> {
+        loop {
+            let next = self.pipe.next_for_reader(session, epoch);
+            self.effects();
+            match next {
+                Next::Message(message) => return Some(message),
+                Next::Wait | Next::End(_) => return None,
+                Next::FromLog { from, .. } => {
+                    let holds = |entry: &Logged| match entry {
+                        Logged::Tape(at, batch) => {
+                            let is_here = *at <= from && from < at.plus(u64::from(batch.count()));
+                            is_here.then(|| (*at, batch.clone()))
+                        }
+                        Logged::Fact(_) => None,
+                    };
+                    let found = self.log[..self.synced].iter().find_map(holds);
+                    let (at, batch) = found.unwrap_or_else(|| panic!("{from:?} is not in the log"));
+                    assert!(from >= self.forgotten, "{from:?} was forgotten");
+                    let down = self.pipe.from_log(session, epoch, at, &batch, self.now);
+                    self.effects();
+                    if let Some(down) = down {
+                        return Some(down);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn new_pipe(mode: Mode) -> TapePipe {
+    TapePipe::new(PipeRef::from(&PipeName::new("x").unwrap()), mode, WallTime(1_000_000))
+}
+
+pub(super) fn body(batch: &Batch) -> String {
+    String::from_utf8(batch.bodies().to_vec()).unwrap()
+}

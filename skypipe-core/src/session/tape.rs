@@ -1,0 +1,114 @@
+//! What a reader's session knows of a queue or broadcast: where it is, and what it has in its hands.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::broker::{LeaseId, Mark, Mode, OnTape, ReaderUp, ReaderWelcome, Start, Verdict};
+use crate::error::Code;
+
+/// The reader's side of a tape.
+#[derive(Debug, Default)]
+pub(super) struct TapeSide {
+    /// The mode of the pipe, once the broker said it.
+    mode: Mode,
+    /// Behind what was received of a broadcast.
+    received: Mark,
+    /// Behind what the application is done with.
+    acked: Mark,
+    is_ack_due: bool,
+    /// Records of a queue that were handed to this reader, and are not settled.
+    held: BTreeSet<LeaseId>,
+    /// What was said of them and not confirmed.
+    said: BTreeMap<LeaseId, Verdict>,
+    /// What is to be said over this link.
+    to_say: VecDeque<(LeaseId, Verdict)>,
+}
+
+impl TapeSide {
+    pub(super) fn is_tape(&self) -> bool {
+        self.mode != Mode::Default
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The broker answered: what was said and not confirmed is said again.
+    pub(super) fn attached(&mut self, welcome: ReaderWelcome, is_first: bool) {
+        self.mode = welcome.mode;
+        if is_first && self.mode == Mode::Broadcast {
+            self.received = Mark { position: welcome.position, records: 0 };
+        }
+        self.to_say = self.said.iter().map(|(lease, verdict)| (lease.clone(), *verdict)).collect();
+        self.is_ack_due = self.mode == Mode::Broadcast && self.acked != Mark::default();
+    }
+
+    /// Where a returning reader goes on.
+    pub(super) fn resume(&self, mut on_tape: OnTape) -> OnTape {
+        on_tape.resume_at = (self.mode == Mode::Broadcast).then(|| self.received.clone());
+        on_tape.has = self.held.iter().cloned().collect();
+        on_tape
+    }
+
+    /// The broker gave the session up. A broadcast goes on where it was; what was in hand of a queue is somebody else's.
+    pub(super) fn start_over(&mut self, on_tape: &mut OnTape) {
+        if self.mode == Mode::Broadcast {
+            on_tape.start = Start::At(self.received.clone());
+        }
+        let lost = std::mem::take(&mut self.held);
+        self.said.retain(|lease, _| !lost.contains(lease));
+        self.to_say.clear();
+        self.acked = Mark::default();
+    }
+
+    pub(super) fn received(&mut self, mark: Mark) {
+        self.received = mark;
+    }
+
+    pub(super) fn leased(&mut self, lease: LeaseId) {
+        self.held.insert(lease);
+    }
+
+    /// Whether the broker still counts this as the reader's.
+    pub(super) fn holds(&self, lease: &LeaseId) -> bool {
+        self.held.contains(lease)
+    }
+
+    pub(super) fn ack_to(&mut self, mark: Mark) {
+        self.is_ack_due |= mark != self.acked;
+        self.acked = mark;
+    }
+
+    /// The application says what became of a record; false when it is not this reader's any more.
+    pub(super) fn settle(&mut self, lease: LeaseId, verdict: Verdict) -> bool {
+        if !self.held.contains(&lease) || self.said.contains_key(&lease) {
+            return false;
+        }
+        if verdict != Verdict::Extend {
+            self.said.insert(lease.clone(), verdict);
+        }
+        self.to_say.push_back((lease, verdict));
+        true
+    }
+
+    /// The broker knows what was said of a record. Gives false when it was not this reader's any more.
+    pub(super) fn settled(&mut self, lease: &LeaseId, error: Option<Code>) -> bool {
+        self.said.remove(lease);
+        !self.held.remove(lease) || error.is_none()
+    }
+
+    /// Whether the broker knows all that was said.
+    pub(super) fn is_settled(&self) -> bool {
+        self.said.is_empty()
+    }
+
+    pub(super) fn can_send(&self) -> bool {
+        self.is_ack_due || !self.to_say.is_empty()
+    }
+
+    pub(super) fn next_up(&mut self) -> Option<ReaderUp> {
+        if std::mem::take(&mut self.is_ack_due) {
+            return Some(ReaderUp::AckTo(self.acked.clone()));
+        }
+        self.to_say.pop_front().map(|(lease, verdict)| ReaderUp::Settle { lease, verdict })
+    }
+}
