@@ -165,11 +165,13 @@ fn a_pipe_named_like_a_command() {
 }
 
 #[test]
-fn options_of_later_versions_are_told_so() {
-    for option in ["--queue", "--broadcast", "-q", "-b"] {
-        refused(&["write", "x", option], "E_UNSUPPORTED");
-    }
-    refused(&["read", "x", "--from", "start"], "E_UNSUPPORTED");
+fn options_of_another_mode() {
+    refused(&["write", "x", "-q", "-b"], "E_USAGE");
+    refused(&["write", "x", "-q", "--retain", "7d"], "E_USAGE");
+    refused(&["write", "x", "--retain", "a while"], "E_USAGE");
+    refused(&["read", "x", "-q", "--from", "start"], "E_USAGE");
+    refused(&["read", "x", "-b", "--exec", "cat"], "E_USAGE");
+    refused(&["read", "x", "--from", "tomorrow"], "E_USAGE");
 }
 
 #[test]
