@@ -430,7 +430,7 @@ impl Broadcast {
     }
 
     pub(super) fn count(&self, tape: &Tape, counts: &mut Counts) {
-        counts.items = tape.next.0 - tape.low.0;
+        counts.items = tape.next.0.saturating_sub(tape.low.0);
         counts.readers = self.readers.len() as u32;
     }
 
