@@ -129,6 +129,13 @@ impl Default for WriterOptions {
 }
 
 impl WriterOptions {
+    /// The same, of a pipe of this mode: the first who uses a pipe sets it.
+    #[must_use]
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
     /// The same, with a callback for events.
     #[must_use]
     pub fn on_event(mut self, callback: impl Fn(Event) + Send + Sync + 'static) -> Self {
@@ -204,6 +211,13 @@ impl Default for ReaderOptions {
 }
 
 impl ReaderOptions {
+    /// The same, of a pipe of this mode: the first who uses a pipe sets it.
+    #[must_use]
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
     /// The same, with a callback for events.
     #[must_use]
     pub fn on_event(mut self, callback: impl Fn(Event) + Send + Sync + 'static) -> Self {
