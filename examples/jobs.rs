@@ -47,7 +47,7 @@ async fn work(worker: u32, jobs: &BrokerPipe) -> Result<u32, skypipe_core::Error
     let mut done = 0;
     while let Some(job) = reader.next_lease().await? {
         let number: u32 = String::from_utf8_lossy(job.body()).parse().unwrap_or_default();
-        if number % 7 == 0 && job.attempt() == 1 {
+        if number.is_multiple_of(7) && job.attempt() == 1 {
             // Somebody is to try once more. A worker that panics or is killed need not say so.
             job.refuse(Duration::ZERO);
             continue;

@@ -24,6 +24,13 @@ fn every_reader_gets_every_record_from_where_it_begins() {
 }
 
 #[test]
+fn a_look_shows_all_that_is_kept_and_ends() {
+    let home = Home::new();
+    news(&home, &["one", "two"]);
+    home.skypipe(["peek", "news"]).ok().gave("one\ntwo\n");
+}
+
+#[test]
 fn readers_that_are_there_get_it_live_and_stay() {
     let home = Home::new();
     news(&home, &["old"]);

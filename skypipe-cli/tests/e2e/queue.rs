@@ -34,6 +34,16 @@ fn each_record_goes_to_one_reader_and_is_gone_when_it_was_read() {
 }
 
 #[test]
+fn a_look_into_a_queue_is_refused_and_takes_nothing() {
+    let home = Home::new();
+    write_jobs(&home, 1);
+    home.skypipe(["peek", "jobs"]).run().exits(2).fails_with("E_UNSUPPORTED");
+    home.skypipe(["read", "--item", "jobs"]).run().exits(2).fails_with("E_UNSUPPORTED");
+    home.skypipe(["read", "jobs", "--json", "-n", "1"]).ok().json();
+    assert_eq!(home.stat("jobs").items, 0);
+}
+
+#[test]
 fn records_come_as_json_with_position_and_attempt() {
     let home = Home::new();
     write_jobs(&home, 1);

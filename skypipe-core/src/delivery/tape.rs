@@ -14,6 +14,7 @@
 mod broadcast;
 mod marks;
 mod queue;
+mod readers;
 mod replay;
 mod room;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use crate::batch::Batch;
-use crate::broker::{Mark, Notice, ReaderAttach, ReaderDown, ReaderUp, Start};
+use crate::broker::{Mark, Notice, ReaderAttach, ReaderDown, ReaderUp, Start, Take};
 use crate::caller::{Holder, ProcessId};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
@@ -106,7 +106,8 @@ impl Broadcast {
         if self.readers.len() >= READERS_MAX {
             return Err(Error::new(Code::Busy, "the pipe has as many readers as it may"));
         }
-        let wanted = start(tape, &attach.tape.start, now)?;
+        let is_look = attach.take == Take::Peek;
+        let wanted = if is_look { tape.low } else { start(tape, &attach.tape.start, now)? };
         let from = match &attach.tape.cursor {
             Some(name) => self.take_cursor(tape, name, wanted)?,
             None => wanted,
@@ -123,7 +124,7 @@ impl Broadcast {
         tape.when_durable(joined, super::Pending::Wake(attach.session));
         let mut reader = Reader::new(attach.epoch, holder, joined, from);
         reader.since = tape.next;
-        reader.until = attach.no_wait.then_some(tape.durable);
+        reader.until = (attach.no_wait || is_look).then_some(tape.durable);
         reader.credit = i64::try_from(attach.credit).unwrap_or(i64::MAX);
         reader.cursor.clone_from(&attach.tape.cursor);
         if let Some(cursor) = attach.tape.cursor.as_ref().and_then(|name| self.cursors.get_mut(name)) {

@@ -1,10 +1,8 @@
 //! A tape from its facts, and from what stands behind the last of them.
 
 use crate::batch::{Batch, EndKind};
-use crate::broker::{ReaderAttach, ReaderUp};
 use crate::caller::Holder;
-use crate::error::Error;
-use crate::id::{Epoch, ItemNo, Position, Seq, SessionId};
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::{Time, WallTime};
 
 use super::super::default::Extent;
@@ -13,7 +11,7 @@ use super::super::item::Link;
 use super::broadcast::{self, DurableCursor};
 use super::queue::{self, Waiting};
 use super::writer::Writer;
-use super::{Side, Tape, TapePipe, side};
+use super::{Side, Tape, TapePipe};
 
 impl TapePipe {
     /// Applies one fact from the log. Facts come in the order in which they were appended; when all are in, the pipe is made ready with
@@ -195,48 +193,6 @@ impl TapePipe {
             let snapshot = self.snapshot();
             self.tape.append(snapshot);
         }
-    }
-
-    /// A reader attaches or returns. It is welcome once [`TapePipe::reader_welcome`] says so.
-    ///
-    /// # Errors
-    /// `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`, `E_EMPTY`, `E_USAGE` for a position of another pipe.
-    pub fn attach_reader(&mut self, attach: &ReaderAttach, holder: Holder, now: Time) -> Result<(), Error> {
-        side!(self, |side, tape| side.attach(tape, attach, holder, now))
-    }
-
-    /// The welcome of an attached reader, once its joining is durable: where it begins.
-    pub fn reader_welcome(&mut self, session: SessionId, epoch: Epoch) -> Option<Result<Position, Error>> {
-        side!(self, |side, tape| side.welcome(tape, session, epoch))
-    }
-
-    /// A reader says something.
-    ///
-    /// # Errors
-    /// `E_FENCED`, `E_SESSION_EXPIRED`, `E_PROTOCOL`.
-    pub fn reader_up(&mut self, session: SessionId, epoch: Epoch, message: ReaderUp, now: Time) -> Result<(), Error> {
-        let tape = &mut self.tape;
-        match &mut self.side {
-            Side::Queue(queue) => queue.up(tape, session, epoch, message, now),
-            Side::Broadcast(broadcast) => broadcast.up(tape, session, epoch, message),
-        }
-    }
-
-    /// The reader's link broke.
-    pub fn reader_away(&mut self, session: SessionId, epoch: Epoch, now: Time) {
-        side!(self, |side, tape| side.reader_away(tape, session, epoch, now));
-    }
-
-    /// A record is with the dead letters.
-    pub fn buried(&mut self, place: Seq) {
-        if let Side::Queue(queue) = &mut self.side {
-            queue.buried(&mut self.tape, place);
-        }
-    }
-
-    /// Takes the settings that somebody who attached has brought, as far as they say something.
-    pub fn set(&mut self, settings: crate::broker::Settings) {
-        self.tape.set(settings);
     }
 }
 
