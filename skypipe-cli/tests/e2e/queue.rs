@@ -172,7 +172,8 @@ fn workers_that_die_lose_nothing_and_repeat_only_what_they_had() {
     }
     assert_eq!(times.len(), count, "not every job was done");
     let repeats: u64 = times.values().map(|times| times - 1).sum();
-    assert!(repeats <= in_hand, "{repeats} jobs were done twice, and {in_hand} were in hand");
+    // Without `-j` each has one at a time; what the relay counts are all that were in hand then.
+    assert!(repeats <= 2.min(in_hand), "{repeats} jobs were done twice, and {in_hand} were in hand");
 }
 
 #[test]
