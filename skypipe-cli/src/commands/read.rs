@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use skypipe_core::{
-    Chunk, Code, Error, Mark, Mode, Outcome, PREFETCH, Pipe as _, Reader, ReaderOptions, Seq, Take, Target,
-};
+use skypipe_core::{Chunk, Code, Error, Mark, Mode, Outcome, Pipe as _, Reader, ReaderOptions, Seq, Take, Target};
 
 use super::exec::{self, Runs};
 use super::on_this_thread;
@@ -21,6 +19,9 @@ use crate::stdout::{Stdout, WriteError};
 
 /// A reader that stops tells the relay, so that its item goes back at once; a relay that does not answer finds out by itself.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Records of a queue that are on their way to stdout at a time: each handing out waits for the relay's disk, and stdout takes them at once.
+const PRINTED_AT_ONCE: u32 = 256;
 
 pub(crate) fn run(relay: Option<&str>, args: ReadArgs) -> Result<Exit, Error> {
     let pipe = to_read(&args.name)?;
@@ -79,7 +80,7 @@ async fn attach(relay: &Relay, job: &Job) -> Result<Reader, Error> {
     // No more than what is begun at once, or wanted in all: the rest is for other readers.
     let jobs = job.only.exec.as_ref().map(|_| job.only.jobs.unwrap_or(1));
     let wanted = job.only.count.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    options.prefetch = jobs.unwrap_or(PREFETCH).min(wanted.unwrap_or(u32::MAX));
+    options.prefetch = jobs.unwrap_or(PRINTED_AT_ONCE).min(wanted.unwrap_or(u32::MAX));
     options.events = Some(notices::events());
     relay.pipe(&job.pipe).reader_with(options).await
 }

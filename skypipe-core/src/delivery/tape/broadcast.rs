@@ -46,6 +46,8 @@ pub(super) struct Reader {
     credit: i64,
     notices: VecDeque<Notice>,
     leaving: bool,
+    /// Another reader has its cursor.
+    is_replaced: bool,
 }
 
 /// A cursor that outlives its reader.
@@ -77,6 +79,7 @@ impl Reader {
             credit: 0,
             notices: VecDeque::new(),
             leaving: false,
+            is_replaced: false,
         }
     }
 }
@@ -137,14 +140,14 @@ impl Broadcast {
     /// Where a durable cursor stands; a new one begins where it is wanted.
     fn take_cursor(&mut self, tape: &mut Tape, name: &str, wanted: Seq) -> Result<Seq, Error> {
         if let Some(cursor) = self.cursors.get(name) {
-            let holder = cursor.reader.and_then(|session| Some((session, self.readers.get(&session)?.link)));
-            let at = cursor.at;
-            match holder {
-                Some((_, Link::Attached)) => {
-                    return Err(Error::new(Code::Busy, format!("a reader is there already as {name}")));
+            let (at, holder) = (cursor.at, cursor.reader);
+            // The newer wins: whoever comes again after trouble need not wait until the relay has found out.
+            match holder.and_then(|session| Some((session, self.readers.get_mut(&session)?))) {
+                Some((session, reader)) if reader.link == Link::Attached => {
+                    reader.is_replaced = true;
+                    tape.wake(session);
                 }
-                // Whoever comes now goes on where the one stopped that is away.
-                Some((session, Link::Away(_))) => drop(self.readers.remove(&session)),
+                Some((session, _)) => self.remove(tape, session),
                 None => {}
             }
             return Ok(at);
@@ -202,6 +205,9 @@ impl Broadcast {
         message: ReaderUp,
     ) -> Result<(), Error> {
         let reader = self.attached(tape, session, epoch)?;
+        if reader.is_replaced {
+            return Ok(());
+        }
         match message {
             ReaderUp::Credit(bytes) => {
                 reader.credit = reader.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -324,6 +330,10 @@ impl Broadcast {
         if reader.joined > upto {
             return Next::Wait;
         }
+        if reader.is_replaced {
+            self.remove(tape, session);
+            return Next::End(Some(Error::new(Code::Fenced, "another reader goes on with the cursor of this one")));
+        }
         if let Some(notice) = reader.notices.pop_front() {
             return Next::Message(ReaderDown::Notice(notice));
         }
@@ -416,7 +426,8 @@ impl Broadcast {
 
     fn remove(&mut self, tape: &mut Tape, session: SessionId) {
         let Some(reader) = self.readers.remove(&session) else { return };
-        if let Some(cursor) = reader.cursor.and_then(|name| self.cursors.get_mut(&name)) {
+        let cursor = reader.cursor.and_then(|name| self.cursors.get_mut(&name));
+        if let Some(cursor) = cursor.filter(|cursor| cursor.reader == Some(session)) {
             cursor.reader = None;
         }
         tape.append(Fact::ReaderLeft { session });
