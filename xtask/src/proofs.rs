@@ -123,7 +123,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         rows: &[("P1b", "kill at each call")],
         command: "cargo test --release -p skypipe-cli --test proofs each_call::proof_ -- --nocapture --test-threads 1",
-        before_each_change: false,
+        before_each_change: true,
     },
     Command {
         rows: &[("P10", "each disk call fails in each way"), ("P10", "short writes")],
