@@ -59,7 +59,8 @@ pub struct Chunk {
 
 /// What an application is done with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+#[non_exhaustive]
+pub enum Taken {
     /// All of a writer below this number.
     Numbers(SessionId, Seq),
     /// All of a broadcast up to here.
@@ -86,7 +87,7 @@ impl Chunk {
     }
 
     /// What it is to be done with all below `next`.
-    pub(crate) fn taken(&self, next: Seq) -> Taken {
+    pub fn taken(&self, next: Seq) -> Taken {
         if let Some(lease) = &self.lease {
             return Taken::Lease(lease.clone());
         }

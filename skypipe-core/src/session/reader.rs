@@ -220,7 +220,7 @@ impl ReaderSession {
     }
 
     /// The application is done with this.
-    pub(crate) fn take(&mut self, taken: Taken) {
+    pub fn take(&mut self, taken: Taken) {
         match taken {
             Taken::Numbers(writer, next) => self.ack(writer, next),
             Taken::Place(mark) => self.tape.ack_to(mark),
