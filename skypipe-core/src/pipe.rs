@@ -10,6 +10,7 @@ use crate::caller::Caller;
 use crate::env::Env;
 use crate::error::Error;
 use crate::event::{Event, Events};
+use crate::headers::{Filter, Headers};
 use crate::name::{Owner, PipeName, PipeRef};
 use crate::reader::Reader;
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
@@ -116,6 +117,8 @@ pub struct WriterOptions {
     pub settings: Settings,
     /// A queue hands each record out only so long after it was sent.
     pub delay: Option<Duration>,
+    /// What its records carry, until [`Writer::headers`] says otherwise.
+    pub headers: Headers,
     /// Called with what people may want to know.
     pub events: Option<Events>,
 }
@@ -123,8 +126,8 @@ pub struct WriterOptions {
 impl Default for WriterOptions {
     fn default() -> Self {
         let (window_bytes, patience) = (WRITER_WINDOW_BYTES, Patience::default());
-        let (settings, delay, events) = (Settings::default(), None, None);
-        Self { mode: None, no_wait: false, window_bytes, patience, settings, delay, events }
+        let (settings, delay, headers, events) = (Settings::default(), None, Headers::new(), None);
+        Self { mode: None, no_wait: false, window_bytes, patience, settings, delay, headers, events }
     }
 }
 
@@ -187,6 +190,8 @@ pub struct ReaderOptions {
     pub prefetch: u32,
     /// How a queue or broadcast is kept from now on.
     pub settings: Settings,
+    /// Which records it hands over; the others it passes over. Not of a queue, where each record is for one reader.
+    pub filter: Filter,
     /// Called with what people may want to know.
     pub events: Option<Events>,
 }
@@ -205,6 +210,7 @@ impl Default for ReaderOptions {
             cursor: None,
             prefetch: PREFETCH,
             settings: Settings::default(),
+            filter: Filter::new(),
             events: None,
         }
     }
@@ -233,6 +239,7 @@ impl ReaderOptions {
             no_wait: self.no_wait,
             window_bytes: self.window_bytes,
             patience: self.patience,
+            filter: self.filter.clone(),
             tape: OnTape {
                 settings: self.settings,
                 start: self.start.clone(),
@@ -296,6 +303,7 @@ impl Pipe for BrokerPipe {
         let mut writer =
             Writer::attach(broker, caller, pipe, options.wants(), options.events, self.env.clone()).await?;
         writer.delay(options.delay);
+        writer.headers(options.headers);
         Ok(writer)
     }
 

@@ -15,6 +15,7 @@ use crate::caller::Caller;
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::event::Events;
+use crate::headers::Headers;
 use crate::id::SessionId;
 use crate::name::PipeRef;
 use crate::session::drive::{self, Halves, Shared, Side};
@@ -102,6 +103,12 @@ impl Writer {
     pub fn delay(&mut self, delay: Option<Duration>) {
         self.delay = delay;
         self.shared.with(|machine| machine.not_before(None));
+    }
+
+    /// What is sent from now on carries these headers. They travel once for each batch, so records with the same ones cost little; one after the other
+    /// with headers of its own makes each a batch of its own. Of a record in parts, its first part's count.
+    pub fn headers(&mut self, headers: Headers) {
+        self.shared.with(|machine| machine.headers(headers));
     }
 
     /// What is pushed next may be handed out so long after now.

@@ -134,6 +134,7 @@ async fn attach(relay: &Relay, job: &Job) -> Result<Writer, Error> {
     options.mode = job.shared.mode.mode().or(job.only.delay.map(|_| Mode::Queue));
     options.settings = job.shared.mode.settings();
     options.delay = job.only.delay;
+    options.headers = job.only.headers()?;
     options.events = Some(notices::events_of_writer(job.room.clone()));
     relay.pipe(&job.pipe).writer_with(options).await
 }

@@ -18,6 +18,7 @@ mod exact;
 mod faults;
 #[allow(dead_code, reason = "some of it is for the tests between machines, in `tests/across`")]
 mod harness;
+mod headers;
 mod local_relay;
 mod main_job;
 mod queue;
