@@ -129,6 +129,9 @@ pub(crate) struct WriteOnlyArgs {
     /// What to wait for at the end
     #[arg(long, value_name = "WHEN", value_enum)]
     pub(crate) until: Option<UntilArg>,
+    /// Do not begin before a reader is there
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) wait_reader: bool,
     /// Records end with NUL instead of a newline
     #[arg(short = '0', long)]
     pub(crate) null: bool,
@@ -398,7 +401,7 @@ impl WriteOnlyArgs {
 
     /// Whether any of them was given.
     pub(crate) fn is_used(&self) -> bool {
-        self.until.is_some() || self.null || self.delay.is_some() || !self.headers.is_empty()
+        self.until.is_some() || self.wait_reader || self.null || self.delay.is_some() || !self.headers.is_empty()
     }
 }
 

@@ -142,6 +142,17 @@ impl Writer {
         }
     }
 
+    /// Waits until a reader is there that gets what is sent as it comes, or was there before.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn has_reader(&mut self) -> Result<(), Error> {
+        self.wait(|machine| machine.has_reader()).await
+    }
+
     /// Waits until all was handed to the link. No acknowledgement is waited for.
     ///
     /// # Errors
@@ -214,9 +225,17 @@ impl Writer {
         })
     }
 
-    /// Gives the item up, as a drop does: it ends as aborted.
-    pub fn abort(self) {
-        drop(self);
+    /// Gives the item up, as a drop does, and waits until that has left this process: it ends as aborted. One without a record that nobody reads
+    /// leaves nothing.
+    ///
+    /// # Cancel safety
+    /// A dropped call drops the writer.
+    pub async fn abort(self) {
+        self.shared.with(WriterSession::abort);
+        poll_fn(|cx| {
+            self.shared.poll(cx, |machine| if machine.connection().is_over() { Poll::Ready(()) } else { Poll::Pending })
+        })
+        .await;
     }
 
     /// The writer as a sink of bytes; see [`WriterIo`].

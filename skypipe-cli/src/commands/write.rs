@@ -20,6 +20,8 @@ use crate::stdin::{Chunk, StdinChunks};
 
 /// A line whose end does not come is sent without it after so long: whoever watches sees the prompt that waits for an answer.
 const OPEN_LINE_WAITS: Duration = Duration::from_millis(100);
+/// So long it may take to say that an item is given up.
+const ABORT_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(relay: Option<&str>, args: WriteArgs) -> Result<Exit, Error> {
     let pipe = to_write(&args.name)?;
@@ -86,6 +88,9 @@ async fn write_texts(relay: &Relay, job: &Job, texts: &[OsString], watch: &mut W
         Ok(writer) => writer?,
         Err(stop) => return stop.exit("nothing was sent"),
     };
+    if let Some(stop) = wait_for_reader(&mut writer, job, watch).await? {
+        return no_reader(writer, stop).await;
+    }
     for text in texts {
         let mut record = text.clone().into_vec();
         if !job.shared.item {
@@ -111,10 +116,13 @@ async fn write_stdin(
         Some(_) => watch.finish(attach(relay, job)).await,
         None => watch.idle(attach(relay, job)).await,
     };
-    let writer = match attached {
+    let mut writer = match attached {
         Ok(writer) => writer?,
         Err(stop) => return stop.exit("nothing was sent"),
     };
+    if let Some(stop) = wait_for_reader(&mut writer, job, watch).await? {
+        return no_reader(writer, stop).await;
+    }
     invite_typing(&job.pipe);
     let progress = Progress::new(job.shared.progress, stdin_bytes());
     let records = Records::new(job);
@@ -137,6 +145,19 @@ async fn attach(relay: &Relay, job: &Job) -> Result<Writer, Error> {
     options.headers = job.only.headers()?;
     options.events = Some(notices::events_of_writer(job.room.clone()));
     relay.pipe(&job.pipe).writer_with(options).await
+}
+
+async fn wait_for_reader(writer: &mut Writer, job: &Job, watch: &mut Watch) -> Result<Option<Stop>, Error> {
+    if !job.only.wait_reader {
+        return Ok(None);
+    }
+    watch.idle(writer.has_reader()).await.map_or_else(|stop| Ok(Some(stop)), |there| there.map(|()| None))
+}
+
+/// The wait was in vain: the item is given up, and leaves nothing. A relay that does not listen finds out by itself.
+async fn no_reader(writer: Writer, stop: Stop) -> Result<Exit, Error> {
+    let _ = tokio::time::timeout(ABORT_WITHIN, writer.abort()).await;
+    stop.exit("no reader came, nothing was sent")
 }
 
 /// Ends the item and waits for what `--until` says.

@@ -26,3 +26,4 @@ mod signals;
 mod terminal_escapes;
 mod up;
 mod verbs;
+mod wait_reader;

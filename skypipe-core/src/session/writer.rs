@@ -113,6 +113,8 @@ pub struct WriterSession {
     /// Whether all that was given to the link has left this process.
     flushed: bool,
     count: RecordCount,
+    /// Whether a reader was there.
+    has_reader: bool,
     /// What was written in items that were given up.
     before: Progress,
     abort: Abort,
@@ -142,6 +144,7 @@ impl WriterSession {
             headers: Headers::new(),
             flushed: true,
             count: RecordCount::default(),
+            has_reader: false,
             before: Progress::default(),
             abort: Abort::No,
             failure: None,
@@ -256,6 +259,11 @@ impl WriterSession {
         }
     }
 
+    /// Whether a reader was there that gets what is pushed, as far as is known here.
+    pub fn has_reader(&self) -> bool {
+        self.has_reader
+    }
+
     /// The error with which the session ended.
     pub fn failure(&self) -> Option<Error> {
         self.failure.as_ref().map(|(code, text)| Error::new(*code, text.clone()))
@@ -292,6 +300,7 @@ impl WriterSession {
         self.events.extend(self.connection.attached(now));
         self.take_ack(welcome.ack);
         self.is_queue = welcome.mode == Mode::Queue;
+        self.has_reader |= welcome.readers > 0;
         self.credit = i64::try_from(welcome.credit).unwrap_or(i64::MAX);
         self.sent = self.kept.partition_point(|batch| batch.next() <= welcome.next);
     }
@@ -304,6 +313,7 @@ impl WriterSession {
             WriterDown::Credit(bytes) => {
                 self.credit = self.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
             }
+            WriterDown::HasReader => self.has_reader = true,
             WriterDown::Notice(notice) => self.take_notice(notice),
         }
     }
