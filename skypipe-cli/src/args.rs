@@ -79,6 +79,8 @@ pub(crate) enum Verb {
     Peek(NameArgs),
     /// Hand the dead letters of a queue out once more
     Redrive(RedriveArgs),
+    /// Write stdin to a broadcast, line by line, and print what all others write there
+    Chat(ChatArgs),
     /// Remove a pipe with all it stores
     Rm(NameArgs),
     /// Host a relay; prints its URLs once it accepts
@@ -270,6 +272,26 @@ pub(crate) struct NameArgs {
     pub(crate) name: OsString,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
+}
+
+/// `skypipe chat`
+#[derive(Args, Debug)]
+pub(crate) struct ChatArgs {
+    /// The pipe, a broadcast
+    #[arg(value_name = "NAME")]
+    pub(crate) name: OsString,
+    /// Print one's own lines too
+    #[arg(long)]
+    pub(crate) echo: bool,
+    /// Begin with what was written before: start, -N (records back), 10m (ago), 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "POS", value_parser = crate::start::parse, allow_hyphen_values = true)]
+    pub(crate) from: Option<Start>,
+    /// End after so many records of others
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End the whole command after this time
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// `skypipe redrive`

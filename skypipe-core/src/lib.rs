@@ -96,7 +96,7 @@
 //! | what travels | [`Batch`] and its [`Piece`]s; their [`Headers`]; [`Record`] and [`Chunk`] as applications get them |
 //! | the three traits | [`Pipe`], [`Broker`], [`Transport`] with [`Listener`] and [`Link`] |
 //! | proof of keys between machines | [`proof`] |
-//! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Event`] |
+//! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Duplex`], [`Event`] |
 //! | the session that survives a broken link | [`session`]: plain state machines |
 //! | the semantics | [`delivery`]: plain state machines |
 //! | what waits on disk | [`log`] |
@@ -195,6 +195,11 @@ pub use writer::*;
 mod reader;
 #[cfg(feature = "host")]
 pub use reader::*;
+
+#[cfg(feature = "host")]
+mod duplex;
+#[cfg(feature = "host")]
+pub use duplex::*;
 
 mod event;
 pub use event::*;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::broker::{Broker, Mode, OnTape, PipeStat, Settings, Start, Take};
 use crate::caller::Caller;
+use crate::duplex::{Duplex, DuplexOptions};
 use crate::env::Env;
 use crate::error::Error;
 use crate::event::{Event, Events};
@@ -81,6 +82,28 @@ pub trait Pipe: Send + Sync {
     /// # Cancel safety
     /// A dropped call leaves nothing: what the broker may have set aside for the reader goes back.
     async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error>;
+
+    /// Attaches both ways: [`Pipe::duplex_with`] with the default options.
+    ///
+    /// # Errors
+    /// As [`Pipe::duplex_with`].
+    ///
+    /// # Cancel safety
+    /// As [`Pipe::duplex_with`].
+    async fn duplex(&self) -> Result<Duplex, Error> {
+        self.duplex_with(DuplexOptions::default()).await
+    }
+
+    /// Attaches both ways to a broadcast: what this end sends, all others get.
+    ///
+    /// # Errors
+    /// As [`Pipe::writer_with`]; `E_MODE` when the pipe is no broadcast.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves at most a broadcast with nothing in it.
+    async fn duplex_with(&self, options: DuplexOptions) -> Result<Duplex, Error> {
+        Duplex::attach(self, options).await
+    }
 
     /// What there is to know of the pipe. Asks once: a broken link is an error here, not something that is mended.
     ///

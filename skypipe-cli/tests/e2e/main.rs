@@ -11,6 +11,7 @@ mod bad_input;
 mod big;
 mod bounds;
 mod broadcast;
+mod chat;
 mod direction;
 mod disk;
 mod ending;
