@@ -109,6 +109,8 @@
 //!
 //! `host`, on by default, is everything that needs sockets, tasks, a clock or files. Without it the state machines and the codec
 //! remain, and tokio is not needed.
+//!
+//! `typed` is records that are values, by serde, in JSON or postcard: `Pipe::typed`.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
@@ -200,6 +202,11 @@ pub use reader::*;
 mod duplex;
 #[cfg(feature = "host")]
 pub use duplex::*;
+
+#[cfg(feature = "typed")]
+mod typed;
+#[cfg(feature = "typed")]
+pub use typed::*;
 
 mod event;
 pub use event::*;

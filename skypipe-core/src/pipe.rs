@@ -15,6 +15,8 @@ use crate::headers::{Filter, Headers};
 use crate::name::{Owner, PipeName, PipeRef};
 use crate::reader::Reader;
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
+#[cfg(feature = "typed")]
+use crate::typed::{Json, Typed};
 use crate::writer::Writer;
 
 /// One pipe. Cheap to hold: it exists at the broker only while somebody is attached or something is stored.
@@ -103,6 +105,15 @@ pub trait Pipe: Send + Sync {
     /// A dropped call leaves at most a broadcast with nothing in it.
     async fn duplex_with(&self, options: DuplexOptions) -> Result<Duplex, Error> {
         Duplex::attach(self, options).await
+    }
+
+    /// The pipe with records that are values of type `T`, a line of JSON each; [`Typed::postcard`] encodes them otherwise.
+    #[cfg(feature = "typed")]
+    fn typed<T>(self) -> Typed<T, Json, Self>
+    where
+        Self: Sized,
+    {
+        Typed::over(self)
     }
 
     /// What there is to know of the pipe. Asks once: a broken link is an error here, not something that is mended.
