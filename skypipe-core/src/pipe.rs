@@ -9,11 +9,13 @@ use crate::broker::{Broker, Mode, OnTape, PipeStat, Settings, Start, Take};
 use crate::caller::Caller;
 use crate::duplex::{Duplex, DuplexOptions};
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::event::{Event, Events};
 use crate::headers::{Filter, Headers};
 use crate::name::{Owner, PipeName, PipeRef};
 use crate::reader::Reader;
+use crate::record::Record;
+use crate::request::{Replier, ReplierOptions, Requester};
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
 #[cfg(feature = "typed")]
 use crate::typed::{Json, Typed};
@@ -318,6 +320,63 @@ impl BrokerPipe {
     /// The broker that holds the pipe.
     pub fn broker(&self) -> &Arc<dyn Broker> {
         &self.broker
+    }
+
+    /// Attaches whoever asks: what it sends waits in this queue, and the replies come over the broadcast `NAME/reply`.
+    ///
+    /// # Errors
+    /// As [`Pipe::writer_with`]; `E_MODE` when the pipe is no queue.
+    ///
+    /// # Cancel safety
+    /// As [`Pipe::writer_with`].
+    pub async fn requester(&self) -> Result<Requester, Error> {
+        Requester::attach(self).await
+    }
+
+    /// Asks once; who asks more often keeps a [`Requester`].
+    ///
+    /// # Errors
+    /// As [`BrokerPipe::requester`] and [`Requester::request`].
+    ///
+    /// # Cancel safety
+    /// As [`Requester::request`].
+    pub async fn request(&self, body: &[u8], within: Duration) -> Result<Record, Error> {
+        let late = |_| Err(Error::new(Code::Timeout, "no reply came in time"));
+        let asked = async { self.requester().await?.request(body, within).await };
+        tokio::time::timeout(within, asked).await.unwrap_or_else(late)
+    }
+
+    /// Attaches whoever replies: [`BrokerPipe::replier_with`] with the default options.
+    ///
+    /// # Errors
+    /// As [`BrokerPipe::requester`].
+    ///
+    /// # Cancel safety
+    /// As [`BrokerPipe::requester`].
+    pub async fn replier(&self) -> Result<Replier, Error> {
+        self.replier_with(ReplierOptions::default()).await
+    }
+
+    /// Attaches whoever replies.
+    ///
+    /// # Errors
+    /// As [`BrokerPipe::requester`].
+    ///
+    /// # Cancel safety
+    /// As [`BrokerPipe::requester`].
+    pub async fn replier_with(&self, options: ReplierOptions) -> Result<Replier, Error> {
+        Replier::attach(self, options).await
+    }
+
+    /// The pipe `segment` below this one.
+    pub(crate) fn below(&self, segment: &str) -> Result<Self, Error> {
+        let name = PipeName::new(&format!("{}/{segment}", self.name))?;
+        let pipe = PipeRef { owner: self.pipe.owner, path: name.path() };
+        Ok(Self { name, pipe, ..self.clone() })
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
     }
 
     /// The pipe as the broker names it.

@@ -175,6 +175,17 @@ impl Writer {
         self.reach(Until::Stored).await
     }
 
+    /// Waits until so many records are stored, or delivered already, of all that this writer sent.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn settled_to(&mut self, records: u64) -> Result<(), Error> {
+        self.wait(|machine| machine.progress().settled >= records).await
+    }
+
     /// Waits until all records so far were acknowledged by every reader they were owed to.
     ///
     /// # Errors
