@@ -96,7 +96,7 @@
 //! | what travels | [`Batch`] and its [`Piece`]s; their [`Headers`]; [`Record`] and [`Chunk`] as applications get them |
 //! | the three traits | [`Pipe`], [`Broker`], [`Transport`] with [`Listener`] and [`Link`] |
 //! | proof of keys between machines | [`proof`] |
-//! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Duplex`], [`Requester`], [`Replier`], [`Event`] |
+//! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Duplex`], [`Requester`], [`Replier`], [`Event`], [`Shutdown`]; [`blocking`] for those that do not await |
 //! | the session that survives a broken link | [`session`]: plain state machines |
 //! | the semantics | [`delivery`]: plain state machines |
 //! | what waits on disk | [`log`] |
@@ -202,6 +202,14 @@ pub use reader::*;
 mod duplex;
 #[cfg(feature = "host")]
 pub use duplex::*;
+
+#[cfg(feature = "host")]
+pub mod blocking;
+
+#[cfg(feature = "host")]
+mod shutdown;
+#[cfg(feature = "host")]
+pub use shutdown::*;
 
 #[cfg(feature = "host")]
 mod request;

@@ -17,6 +17,7 @@ use crate::reader::Reader;
 use crate::record::Record;
 use crate::request::{Replier, ReplierOptions, Requester};
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
+use crate::shutdown::Shutdown;
 #[cfg(feature = "typed")]
 use crate::typed::{Json, Typed};
 use crate::writer::Writer;
@@ -290,36 +291,51 @@ impl ReaderOptions {
 /// A pipe at a broker.
 #[derive(Clone)]
 pub struct BrokerPipe {
-    broker: Arc<dyn Broker>,
-    caller: Caller,
     name: PipeName,
-    pipe: PipeRef,
-    env: Env,
+    endpoint: Endpoint,
+}
+
+/// Where a session attaches, and as whom.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) caller: Caller,
+    pub(crate) pipe: PipeRef,
+    pub(crate) env: Env,
+    pub(crate) shutdown: Option<Shutdown>,
 }
 
 impl BrokerPipe {
     /// The pipe `name` at `broker`, as `caller` sees it. Nothing is asked of the broker yet.
     pub fn new(broker: Arc<dyn Broker>, caller: Caller, name: PipeName) -> Self {
-        Self { broker, caller, pipe: PipeRef::from(&name), name, env: Env::system() }
+        let (pipe, env) = (PipeRef::from(&name), Env::system());
+        Self { name, endpoint: Endpoint { broker, caller, pipe, env, shutdown: None } }
     }
 
     /// The pipe of this name that `owner` has.
     #[must_use]
     pub fn owned_by(mut self, owner: Owner) -> Self {
-        self.pipe.owner = owner;
+        self.endpoint.pipe.owner = owner;
         self
     }
 
     /// The same with other clocks and randomness.
     #[must_use]
     pub fn with_env(mut self, env: Env) -> Self {
-        self.env = env;
+        self.endpoint.env = env;
+        self
+    }
+
+    /// The same, whose writers and readers end with `shutdown`.
+    #[must_use]
+    pub fn with_shutdown(mut self, shutdown: &Shutdown) -> Self {
+        self.endpoint.shutdown = Some(shutdown.clone());
         self
     }
 
     /// The broker that holds the pipe.
     pub fn broker(&self) -> &Arc<dyn Broker> {
-        &self.broker
+        &self.endpoint.broker
     }
 
     /// Attaches whoever asks: what it sends waits in this queue, and the replies come over the broadcast `NAME/reply`.
@@ -371,17 +387,17 @@ impl BrokerPipe {
     /// The pipe `segment` below this one.
     pub(crate) fn below(&self, segment: &str) -> Result<Self, Error> {
         let name = PipeName::new(&format!("{}/{segment}", self.name))?;
-        let pipe = PipeRef { owner: self.pipe.owner, path: name.path() };
-        Ok(Self { name, pipe, ..self.clone() })
+        let pipe = PipeRef { owner: self.endpoint.pipe.owner, path: name.path() };
+        Ok(Self { name, endpoint: Endpoint { pipe, ..self.endpoint.clone() } })
     }
 
     pub(crate) fn env(&self) -> &Env {
-        &self.env
+        &self.endpoint.env
     }
 
     /// The pipe as the broker names it.
     pub fn pipe_ref(&self) -> &PipeRef {
-        &self.pipe
+        &self.endpoint.pipe
     }
 }
 
@@ -392,25 +408,23 @@ impl Pipe for BrokerPipe {
     }
 
     async fn writer_with(&self, options: WriterOptions) -> Result<Writer, Error> {
-        let (broker, caller, pipe) = (self.broker.clone(), self.caller.clone(), self.pipe.clone());
-        let mut writer =
-            Writer::attach(broker, caller, pipe, options.wants(), options.events, self.env.clone()).await?;
+        let mut writer = Writer::attach(self.endpoint.clone(), options.wants(), options.events).await?;
         writer.delay(options.delay);
         writer.headers(options.headers);
         Ok(writer)
     }
 
     async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error> {
-        let (broker, caller, pipe) = (self.broker.clone(), self.caller.clone(), self.pipe.clone());
-        let (wants, record_bytes_max) = (options.wants(), options.record_bytes_max);
-        Reader::attach(broker, caller, pipe, wants, record_bytes_max, options.events, self.env.clone()).await
+        Reader::attach(self.endpoint.clone(), options.wants(), options.record_bytes_max, options.events).await
     }
 
     async fn stat(&self) -> Result<PipeStat, Error> {
-        self.broker.stat(&self.caller, &self.pipe).await
+        let Endpoint { broker, caller, pipe, .. } = &self.endpoint;
+        broker.stat(caller, pipe).await
     }
 
     async fn remove(&self) -> Result<(), Error> {
-        self.broker.remove(&self.caller, &self.pipe).await
+        let Endpoint { broker, caller, pipe, .. } = &self.endpoint;
+        broker.remove(caller, pipe).await
     }
 }
