@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::broker::{Broker, Mode, OnTape, PipeStat, Settings, Start, Take};
+use crate::broker::{Broker, Mode, OnTape, Settings, Start, Take};
 use crate::caller::Caller;
 use crate::env::Env;
 use crate::error::Error;
@@ -13,6 +13,7 @@ use crate::event::{Event, Events};
 use crate::name::{Owner, PipeName, PipeRef};
 use crate::reader::Reader;
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
+use crate::stat::PipeStat;
 use crate::writer::Writer;
 
 /// One pipe. Cheap to hold: it exists at the broker only while somebody is attached or something is stored.

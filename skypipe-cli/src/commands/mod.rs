@@ -16,6 +16,7 @@ mod redrive;
 mod relay;
 mod rm;
 mod stat;
+mod top;
 mod up;
 mod write;
 
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
         Some(Verb::Read(args)) => read::run(relay, args),
         Some(Verb::Ls(args)) => ls::run(relay, args),
         Some(Verb::Stat(args)) => stat::run(relay, args),
+        Some(Verb::Top(args)) => top::run(relay, args),
         Some(Verb::Peek(args)) => peek::run(relay, args),
         Some(Verb::Redrive(args)) => redrive::run(relay, args),
         Some(Verb::Rm(args)) => rm::run(relay, args),

@@ -25,3 +25,4 @@ mod signals;
 mod terminal_escapes;
 mod up;
 mod verbs;
+mod watch;
