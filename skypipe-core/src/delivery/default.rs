@@ -223,7 +223,7 @@ impl DefaultPipe {
     pub fn reader_stats(&self) -> Vec<ReaderStat> {
         let here = self.readers.iter().filter(|(_, r)| r.leaving.is_none() && !matches!(r.holds, Holds::Peek(_)));
         let owed = |no: &ItemNo, cursor: &Cursor| self.items.get(no).map_or(0, |item| cursor.owed(item.records_end()));
-        let stat = |(session, reader): (&SessionId, &Box<Reader>)| {
+        here.map(|(session, reader)| {
             let records = match &reader.holds {
                 Holds::Alone(no, cursor) => owed(no, cursor),
                 Holds::Live(live) => live.cursors.iter().map(|(no, cursor)| owed(no, cursor)).sum(),
@@ -232,8 +232,8 @@ impl DefaultPipe {
             let mut stat = ReaderStat::new(Some(session.tag()), reader.link.presence());
             stat.lag = Lag { records, bytes: None };
             stat
-        };
-        here.map(stat).collect()
+        })
+        .collect()
     }
 
     /// Items and readers, those that are about to go included: what the pipe takes memory for.
