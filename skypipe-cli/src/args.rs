@@ -19,6 +19,9 @@ pub(crate) use machine::{DownArgs, PrintArg, UpArgs};
 use crate::exit;
 use crate::words::{LATER, LATER_NOTE};
 
+/// Looks are at least so far apart: nobody sees more, and each is work for the relay.
+const LOOKS_APART_MIN: Duration = Duration::from_millis(100);
+
 const AFTER_HELP: &str = "\
 Examples:
   tail -f app.log | skypipe logs     write each line to the pipe `logs`
@@ -74,7 +77,9 @@ pub(crate) enum Verb {
     /// List pipes
     Ls(LsArgs),
     /// Show what there is to know of a pipe
-    Stat(NameArgs),
+    Stat(StatArgs),
+    /// Show all pipes live: what waits, who is behind, how fast they are
+    Top(TopArgs),
     /// Print what is stored without taking it
     Peek(NameArgs),
     /// Hand the dead letters of a queue out once more
@@ -262,6 +267,43 @@ pub(crate) struct LsArgs {
     pub(crate) pattern: Option<OsString>,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+}
+
+/// `skypipe stat`
+#[derive(Args, Debug)]
+pub(crate) struct StatArgs {
+    /// The pipe
+    #[arg(value_name = "NAME")]
+    pub(crate) name: OsString,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+}
+
+/// `skypipe top`
+#[derive(Args, Debug)]
+pub(crate) struct TopArgs {
+    /// Only pipes that match: `*` is any one level, `**` any number of them
+    #[arg(value_name = "PATTERN")]
+    pub(crate) pattern: Option<OsString>,
+}
+
+/// A verb that can look again and again.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct WatchArgs {
+    /// Look again each so many seconds, 1 if not said, until Ctrl-C: on a terminal in place, elsewhere one after the other
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = look_every)]
+    watch: Option<Duration>,
+}
+
+impl WatchArgs {
+    /// How far looks are apart, if there is to be more than one.
+    pub(crate) fn every(self) -> Option<Duration> {
+        self.watch
+    }
 }
 
 /// A verb about one pipe.
@@ -473,6 +515,12 @@ fn pair(text: &str) -> Result<(String, String), String> {
 fn cursor_name(text: &str) -> Result<String, String> {
     let is_good = !text.is_empty() && text.len() <= CURSOR_NAME_BYTES_MAX && !text.chars().any(char::is_control);
     if is_good { Ok(text.to_owned()) } else { Err(format!("a name of 1 to {CURSOR_NAME_BYTES_MAX} bytes")) }
+}
+
+/// How far looks are apart. Whoever puts the name of the pipe behind `--watch` is told where it goes.
+fn look_every(text: &str) -> Result<Duration, String> {
+    let every = duration(text).map_err(|_| "not a number of seconds; the name of a pipe goes before --watch")?;
+    if every < LOOKS_APART_MIN { Err(format!("at least {LOOKS_APART_MIN:?}")) } else { Ok(every) }
 }
 
 /// `5` and `0.5` are seconds; else a number with its unit, such as `500ms` or `1h 30m`.

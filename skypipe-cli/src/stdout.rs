@@ -72,18 +72,22 @@ impl Stdout {
             Some(escaper) => escaper.push(&bytes).into(),
             None => bytes,
         };
-        self.write_raw(bytes).await
+        self.write_shown(bytes).await
     }
 
     /// Writes what is left of a character whose end never came.
     pub(crate) async fn finish(&mut self) -> Result<(), WriteError> {
         match self.escaper.as_mut().map(Escaper::finish).filter(|rest| !rest.is_empty()) {
-            Some(rest) => self.write_raw(rest.into()).await,
+            Some(rest) => self.write_shown(rest.into()).await,
             None => Ok(()),
         }
     }
 
-    async fn write_raw(&mut self, bytes: Bytes) -> Result<(), WriteError> {
+    /// Writes what means to move the cursor: nothing in it is from elsewhere that was not written out.
+    ///
+    /// # Cancel safety
+    /// As [`Stdout::write`].
+    pub(crate) async fn write_shown(&mut self, bytes: Bytes) -> Result<(), WriteError> {
         if bytes.is_empty() {
             return Ok(());
         }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::broker::{
-    Broker, Features, ListPage, ListQuery, PipeStat, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves,
-};
+use crate::broker::{Broker, Features, ListPage, ListQuery, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves};
 use crate::caller::{Caller, Rights};
 use crate::error::{Code, Error};
 use crate::gatekeeper::Gatekeeper;
 use crate::name::{Owner, PipeRef};
+use crate::stat::PipeStat;
 
 /// Lets each caller do what its grants allow, and nothing else, and says what the owner of the pipe may have. It resolves whose pipe is meant: a name without owner is one of
 /// the caller's namespace, and a key of the relay's owner means the relay owner's pipes.

@@ -25,7 +25,6 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use tokio::runtime::{Builder, Handle};
 
-use crate::broker::PipeStat;
 use crate::client;
 use crate::error::{Code, Error};
 use crate::pipe::{BrokerPipe, Pipe as _, ReaderOptions, WriterOptions};
@@ -33,6 +32,7 @@ use crate::reader::Lease;
 use crate::record::Record;
 use crate::session::{Outcome, Progress, Until};
 use crate::shutdown::Shutdown;
+use crate::stat::PipeStat;
 use crate::writer::Receipt;
 
 /// The pipe `name` at the default broker; see [`crate::connect`].

@@ -21,6 +21,7 @@ use crate::caller::Caller;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
 use crate::name::{Owner, Pattern, PipePath, PipeRef};
+use crate::stat::PipeStat;
 use crate::time::WallTime;
 
 /// Holds pipes. An attach is one attempt over one link: when it breaks, the session above it attaches again with the
@@ -564,50 +565,6 @@ pub struct ListPage {
     pub pipes: Vec<PipeStat>,
     /// Whether there are more behind the last one.
     pub more: bool,
-}
-
-/// What there is to know of a pipe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PipeStat {
-    /// Which pipe.
-    pub path: PipePath,
-    /// Its mode.
-    pub mode: Mode,
-    /// Items that are not wholly taken, in order.
-    pub items: u64,
-    /// Those of them that have ended.
-    pub ended: u64,
-    /// Encoded bytes waiting, on disk or in memory.
-    pub bytes: u64,
-    /// Writers attached or away.
-    pub writers: u32,
-    /// Readers attached or away.
-    pub readers: u32,
-    /// Records of a queue in readers' hands.
-    pub leased: u64,
-    /// Something of it could not be read back: its readers are told a gap.
-    pub damaged: bool,
-    /// Nothing can be stored in it or taken from it any more: the broker's disk failed.
-    pub read_only: bool,
-}
-
-impl PipeStat {
-    /// The state of a pipe that holds nothing.
-    pub fn empty(path: PipePath, mode: Mode) -> Self {
-        Self {
-            path,
-            mode,
-            items: 0,
-            ended: 0,
-            bytes: 0,
-            writers: 0,
-            readers: 0,
-            leased: 0,
-            damaged: false,
-            read_only: false,
-        }
-    }
 }
 
 /// A broker behind a pointer, as callers share it.

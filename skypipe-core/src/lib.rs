@@ -169,6 +169,9 @@ pub use pipe::*;
 mod broker;
 pub use broker::*;
 
+mod stat;
+pub use stat::*;
+
 #[cfg(feature = "host")]
 mod frame_channel;
 #[cfg(feature = "host")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::broker::{Broker, Mode, OnTape, PipeStat, Settings, Start, Take};
+use crate::broker::{Broker, Mode, OnTape, Settings, Start, Take};
 use crate::caller::Caller;
 use crate::duplex::{Duplex, DuplexOptions};
 use crate::env::Env;
@@ -18,6 +18,7 @@ use crate::record::Record;
 use crate::request::{Replier, ReplierOptions, Requester};
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
 use crate::shutdown::Shutdown;
+use crate::stat::PipeStat;
 #[cfg(feature = "typed")]
 use crate::typed::{Json, Typed};
 use crate::writer::Writer;

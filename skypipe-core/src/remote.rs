@@ -12,9 +12,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::time::Instant;
 
-use crate::broker::{
-    Broker, Features, ListPage, ListQuery, PipeStat, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves,
-};
+use crate::broker::{Broker, Features, ListPage, ListQuery, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves};
 use crate::caller::{Caller, Peer};
 use crate::env::Env;
 use crate::error::{Code, Error};
@@ -23,6 +21,7 @@ use crate::identity::Signer;
 use crate::name::PipeRef;
 use crate::proof::{CHALLENGE_BYTES, ClientProof};
 use crate::registry;
+use crate::stat::PipeStat;
 use crate::transport::{Link, LinkStream, Transport};
 use crate::wire::{
     Admitted, Answer, FrameSink, FrameSource, Hello, Invited, Message, MessageSink, MessageStream, Request,

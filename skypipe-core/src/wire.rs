@@ -23,6 +23,7 @@ mod outbox;
 mod prove;
 mod reader;
 mod request;
+mod stat;
 mod writer;
 
 #[cfg(feature = "host")]

@@ -13,11 +13,11 @@ use skypipe_core::{Broker as _, Env, Error, RemoteBroker};
 use self::diagnosis::advice;
 use self::ways::{Way, WayLine};
 use super::keys::own_line;
-use super::stat::json_line;
 use super::{on_this_thread, print};
 use crate::args::JsonArgs;
 use crate::broker::Relay;
 use crate::exit::{Exit, say};
+use crate::pipe_line::json_line;
 use crate::progress::size;
 
 /// Round trips of which the shortest is told: the first ones warm things up.

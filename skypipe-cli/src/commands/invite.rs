@@ -6,12 +6,12 @@ use serde::Serialize;
 use skypipe_core::{Code, Error, Invite, Pattern, Rights};
 use skypipe_keys::Ticket;
 
-use super::stat::json_line;
 use super::{on_this_thread, print};
 use crate::addresses;
 use crate::args::InviteArgs;
 use crate::broker::{Relay, utf8};
 use crate::exit::{Exit, say};
+use crate::pipe_line::json_line;
 
 /// What a user is told whose relay no other machine can reach.
 const NOT_LISTENING: &str = "this relay serves its own machine alone; `skypipe up USER@HOST` puts one on a machine of yours, \

@@ -9,11 +9,11 @@ use serde::Serialize;
 use skypipe_core::{Code, Error, PublicKey};
 use skypipe_keys::{ActsFor, Entry, fingerprint, public_line};
 
-use super::stat::json_line;
 use super::{on_this_thread, print};
 use crate::args::{KeysArgs, KeysVerb};
 use crate::broker::{Relay, identity};
 use crate::exit::{Exit, say};
+use crate::pipe_line::json_line;
 
 /// Longest file of keys that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -17,6 +17,7 @@ mod redrive;
 mod relay;
 mod rm;
 mod stat;
+mod top;
 mod up;
 mod write;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
         Some(Verb::Read(args)) => read::run(relay, args),
         Some(Verb::Ls(args)) => ls::run(relay, args),
         Some(Verb::Stat(args)) => stat::run(relay, args),
+        Some(Verb::Top(args)) => top::run(relay, args),
         Some(Verb::Peek(args)) => peek::run(relay, args),
         Some(Verb::Chat(args)) => chat::run(relay, args),
         Some(Verb::Redrive(args)) => redrive::run(relay, args),

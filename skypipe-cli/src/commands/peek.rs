@@ -7,10 +7,10 @@ use skypipe_core::{Error, Headers, Mark, Piece, Pipe as _, Reader, ReaderOptions
 
 use super::on_this_thread;
 use super::read::write_failed;
-use super::stat::json_line;
 use crate::args::NameArgs;
 use crate::broker::{Relay, to_read};
 use crate::exit::Exit;
+use crate::pipe_line::json_line;
 use crate::signals::{Stop, Watch};
 use crate::start;
 use crate::stdout::{Stdout, WriteError};

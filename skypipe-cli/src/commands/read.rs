@@ -8,11 +8,11 @@ use skypipe_core::{Chunk, Code, Error, Mark, Mode, Outcome, Pipe as _, Reader, R
 use super::exec::{self, Runs};
 use super::on_this_thread;
 use super::peek::RecordLine;
-use super::stat::json_line;
 use crate::args::{ReadArgs, ReadOnlyArgs, SharedArgs};
 use crate::broker::{Relay, to_read};
 use crate::exit::Exit;
 use crate::notices;
+use crate::pipe_line::json_line;
 use crate::progress::Progress;
 use crate::signals::{Stop, Watch};
 use crate::stdout::{Stdout, WriteError};

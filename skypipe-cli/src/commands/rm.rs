@@ -3,11 +3,11 @@
 use serde::Serialize;
 use skypipe_core::{Error, Pipe as _};
 
-use super::stat::json_line;
 use super::{on_this_thread, print};
 use crate::args::NameArgs;
 use crate::broker::{Relay, to_read};
 use crate::exit::Exit;
+use crate::pipe_line::json_line;
 
 /// The answer for programs.
 #[derive(Serialize)]

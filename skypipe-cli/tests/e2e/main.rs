@@ -28,3 +28,4 @@ mod terminal_escapes;
 mod up;
 mod verbs;
 mod wait_reader;
+mod watch;

@@ -23,13 +23,14 @@ use crate::caller::ProcessId;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Seq, SessionId};
 use crate::name::PipeRef;
+use crate::stat::{Lag, ReaderStat};
 use crate::time::Time;
 
 use super::fact::Fact;
 use super::item::{Item, Link};
 use super::limits::{AWAY_LOST, FORGET_STEP, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN, WRITER_CREDIT_BYTES};
 use super::read_only::{NEVER, ReadOnly};
-use super::reader::{Holds, Reader, Readers};
+use super::reader::{Cursor, Holds, Reader, Readers};
 use super::room::Full;
 
 /// What the driver does for the machine, in the order given.
@@ -149,6 +150,12 @@ pub struct Counts {
     pub readers: u32,
     /// Records of a queue in readers' hands.
     pub leased: u64,
+    /// Records of a queue that the next readers with room get.
+    pub ready: u64,
+    /// Records of a queue that wait for their time.
+    pub delayed: u64,
+    /// Records of a queue that readers had in their hands when they were lost.
+    pub released: u64,
     /// Encoded bytes that wait in memory and are not in the log.
     pub unlogged_bytes: u64,
     /// Something of it could not be read back from the log.
@@ -206,10 +213,27 @@ impl DefaultPipe {
             writers: there().filter(|item| item.end.is_none()).count() as u32,
             readers: self.readers.values().filter(|r| r.leaving.is_none() && !matches!(r.holds, Holds::Peek(_))).count()
                 as u32,
-            leased: 0,
             unlogged_bytes: self.unlogged_bytes as u64,
             damaged: self.damaged,
+            ..Counts::default()
         }
+    }
+
+    /// How its readers are, in no order. Who only looks is owed nothing, and is none of them.
+    pub fn reader_stats(&self) -> Vec<ReaderStat> {
+        let here = self.readers.iter().filter(|(_, r)| r.leaving.is_none() && !matches!(r.holds, Holds::Peek(_)));
+        let owed = |no: &ItemNo, cursor: &Cursor| self.items.get(no).map_or(0, |item| cursor.owed(item.records_end()));
+        here.map(|(session, reader)| {
+            let records = match &reader.holds {
+                Holds::Alone(no, cursor) => owed(no, cursor),
+                Holds::Live(live) => live.cursors.iter().map(|(no, cursor)| owed(no, cursor)).sum(),
+                Holds::Waiting | Holds::Peek(_) => 0,
+            };
+            let mut stat = ReaderStat::new(Some(session.tag()), reader.link.presence());
+            stat.lag = Lag { records, bytes: None };
+            stat
+        })
+        .collect()
     }
 
     /// Items and readers, those that are about to go included: what the pipe takes memory for.

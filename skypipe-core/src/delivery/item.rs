@@ -6,6 +6,7 @@ use crate::batch::{Batch, EndKind};
 use crate::broker::{Ack, Notice};
 use crate::caller::Holder;
 use crate::id::{Epoch, Seq, SessionId};
+use crate::stat::Presence;
 use crate::time::Time;
 
 use super::limits::{CREDIT_STEPS, WRITER_CREDIT_BYTES};
@@ -19,6 +20,16 @@ pub(super) enum Link {
     Attached,
     /// Not since this moment.
     Away(Time),
+}
+
+impl Link {
+    /// The same for people.
+    pub(super) fn presence(self) -> Presence {
+        match self {
+            Self::Attached => Presence::Attached,
+            Self::Away(_) => Presence::Away,
+        }
+    }
 }
 
 /// The end of an item, once it is known.
@@ -151,6 +162,11 @@ impl Item {
     /// The number behind the last record that anybody is known to have: readers may be ahead of a relay that crashed.
     pub(super) fn known_until(&self) -> Seq {
         self.acked.iter().last().map_or(self.accepted, |range| range.end.max(self.accepted))
+    }
+
+    /// The number behind its last record so far; the end mark is none.
+    pub(super) fn records_end(&self) -> Seq {
+        self.end.map_or(self.accepted, |end| self.accepted.min(Seq(end.next.0.saturating_sub(1))))
     }
 
     /// Whether nobody takes it alone and something of it is left. Its end may be acknowledged before that is durable: who comes

@@ -8,6 +8,7 @@ use crate::caller::{Holder, ProcessId};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Position, Seq, SessionId};
 use crate::name::PipeRef;
+use crate::stat::ReaderStat;
 use crate::time::{Time, WallTime};
 
 use super::default::{Counts, DefaultPipe, Effect, Extent, Next};
@@ -47,6 +48,8 @@ impl Machine {
         fn is_gone(self: &Self) -> bool;
         /// Numbers for people.
         fn counts(self: &Self) -> Counts;
+        /// How its readers are, in no order.
+        fn reader_stats(self: &Self) -> Vec<ReaderStat>;
         /// What the pipe takes memory for.
         fn parties(self: &Self) -> usize;
         /// Each writer may have so many encoded bytes under way from now on.

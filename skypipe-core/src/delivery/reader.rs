@@ -108,6 +108,13 @@ impl Cursor {
         Self { start, sent: start, acked: start, stored_until, skip, ..Self::default() }
     }
 
+    /// How many numbers below `end` are owed to it and not acknowledged.
+    pub(super) fn owed(&self, end: Seq) -> u64 {
+        let passed = |range: Range<Seq>| range.end.min(end).0.saturating_sub(range.start.max(self.acked).0);
+        let others: u64 = self.skips_ahead().map(passed).sum();
+        end.0.saturating_sub(self.acked.0).saturating_sub(others)
+    }
+
     /// What it will pass over.
     pub(super) fn skips_ahead(&self) -> impl Iterator<Item = Range<Seq>> {
         let acked = self.acked;

@@ -31,6 +31,7 @@ use crate::caller::ProcessId;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::name::PipeRef;
+use crate::stat::ReaderStat;
 use crate::time::{Time, WallTime};
 
 use self::broadcast::Broadcast;
@@ -178,6 +179,14 @@ impl TapePipe {
             Side::Broadcast(broadcast) => broadcast.count(&self.tape, &mut counts),
         }
         counts
+    }
+
+    /// How its readers are, in no order.
+    pub fn reader_stats(&self) -> Vec<ReaderStat> {
+        match &self.side {
+            Side::Queue(queue) => queue.reader_stats(),
+            Side::Broadcast(broadcast) => broadcast.reader_stats(&self.tape),
+        }
     }
 
     /// Writers and readers: what the pipe takes memory for.

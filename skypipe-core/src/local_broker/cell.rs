@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use crate::broker::PipeStat;
 use crate::budget::Reservation;
 use crate::delivery::{Closed, Effect, Machine, Room};
 use crate::error::Error;
@@ -13,8 +12,10 @@ use crate::identity::PublicKey;
 use crate::log::Entry;
 use crate::memory::{Memory, PARTY_BYTES, PIPE_BYTES, Part};
 use crate::name::PipeRef;
+use crate::stat::PipeStat;
 use crate::time::Time;
 
+use super::meter::Meter;
 use super::owners::{Account, Share};
 use super::shared::{Shared, lock};
 
@@ -22,6 +23,8 @@ use super::shared::{Shared, lock};
 pub(super) struct Cell {
     pub(super) id: PipeId,
     pub(super) pipe: PipeRef,
+    /// What went through it.
+    pub(super) meter: Meter,
     state: Mutex<State>,
 }
 
@@ -44,7 +47,7 @@ struct State {
 }
 
 impl Cell {
-    pub(super) fn new(id: PipeId, machine: Machine, account: Arc<Account>, memory: &Memory) -> Self {
+    pub(super) fn new(id: PipeId, machine: Machine, account: Arc<Account>, memory: &Memory, meter: Meter) -> Self {
         let pipe = machine.pipe().clone();
         let part = memory.part_of(pipe.owner.0.map(PublicKey));
         let mut state = State {
@@ -58,7 +61,7 @@ impl Cell {
             parties: 0,
         };
         state.reserve();
-        Self { id, pipe, state: Mutex::new(state) }
+        Self { id, pipe, meter, state: Mutex::new(state) }
     }
 
     /// Changes the machine and does what comes of it. `None` when the pipe is gone.
@@ -167,8 +170,8 @@ impl Cell {
         lock(&self.state).machine.knows(session)
     }
 
-    /// Numbers for people; none of a pipe that is gone.
-    pub(super) fn stat(&self, shared: &Shared) -> Option<PipeStat> {
+    /// Numbers for people, with `list` also who its readers are; none of a pipe that is gone.
+    pub(super) fn stat(&self, shared: &Shared, list: bool) -> Option<PipeStat> {
         let state = lock(&self.state);
         if state.machine.is_gone() {
             return None;
@@ -178,7 +181,12 @@ impl Cell {
         (stat.items, stat.ended) = (counts.items, counts.ended);
         (stat.writers, stat.readers, stat.leased) = (counts.writers, counts.readers, counts.leased);
         (stat.damaged, stat.read_only) = (counts.damaged, shared.failure().is_some());
+        (stat.ready, stat.delayed, stat.released) = (counts.ready, counts.delayed, counts.released);
         stat.bytes = shared.log.bytes(self.id) + counts.unlogged_bytes;
+        let readers = state.machine.reader_stats();
+        drop(state);
+        stat.tell_readers(readers, list);
+        stat.traffic = self.meter.traffic(shared.env.now());
         Some(stat)
     }
 

@@ -156,7 +156,11 @@ impl Sink<WriterUp> for WriterSink {
             }
         };
         let (first, checksum) = (batch.first(), batch.checksum());
+        let (records, bytes) = (batch.count(), batch.encoded().len());
         let came = cell.change(shared, |pipe| pipe.batch(*session, *epoch, batch, now));
+        if matches!(came, Some(Ok(_))) {
+            cell.meter.came(records, bytes);
+        }
         if let Came::Again(item) = came.unwrap_or_else(|| Err(gone()))? {
             let (log, pipe) = (shared.log.clone(), cell.id);
             let differs =
@@ -268,6 +272,9 @@ impl Stream for ReaderStream {
             return Poll::Ready(None);
         }
         let result = ready!(this.poll_message(cx));
+        if let Ok(Some(message)) = &result {
+            this.attached.cell.meter.goes(message);
+        }
         this.over = !matches!(result, Ok(Some(_))) || matches!(result, Ok(Some(ReaderDown::Finished)));
         Poll::Ready(result.transpose())
     }

@@ -12,6 +12,7 @@ mod cell;
 mod closed;
 mod directory;
 mod halves;
+mod meter;
 #[cfg(test)]
 mod owner_tests;
 mod owners;
@@ -32,8 +33,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::broker::{
-    Broker, Features, LIST_PAGE_MAX, ListPage, ListQuery, PipeStat, ReaderAttach, ReaderHalves, WriterAttach,
-    WriterHalves,
+    Broker, Features, LIST_PAGE_MAX, ListPage, ListQuery, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves,
 };
 use crate::caller::{Caller, ProcessId};
 use crate::delivery::limits::PIPE_BYTES_MAX;
@@ -42,6 +42,7 @@ use crate::error::{Code, Error};
 use crate::log::{Disk, FolderDisk, LogOptions, RamDisk};
 use crate::memory::Memory;
 use crate::name::PipeRef;
+use crate::stat::PipeStat;
 use shared::Shared;
 
 /// How a [`LocalBroker`] runs.
@@ -187,13 +188,13 @@ impl Broker for LocalBroker {
         let mut cells = self.shared.directory().page(&query, limit + 1);
         let more = cells.len() > limit;
         cells.truncate(limit);
-        let pipes = cells.iter().filter_map(|cell| cell.stat(&self.shared)).collect();
+        let pipes = cells.iter().filter_map(|cell| cell.stat(&self.shared, false)).collect();
         Ok(ListPage { pipes, more })
     }
 
     async fn stat(&self, caller: &Caller, pipe: &PipeRef) -> Result<PipeStat, Error> {
         let cell = self.shared.directory().get(pipe).filter(|_| caller.rights.read);
-        cell.and_then(|cell| cell.stat(&self.shared)).ok_or_else(attach::no_access)
+        cell.and_then(|cell| cell.stat(&self.shared, true)).ok_or_else(attach::no_access)
     }
 
     async fn remove(&self, caller: &Caller, pipe: &PipeRef) -> Result<(), Error> {

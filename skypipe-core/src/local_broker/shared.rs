@@ -23,6 +23,7 @@ use super::burial::{self, Burial};
 use super::cell::{Cell, SharedCell};
 use super::closed::ClosedSessions;
 use super::directory::Directory;
+use super::meter::Meter;
 use super::owners::Owners;
 use super::pressure;
 use super::timers::Timers;
@@ -131,7 +132,7 @@ impl Shared {
             machine.waits_for_room(Room::Disk, since);
         }
         machine.writers_may(pressure::window(self));
-        Arc::new(Cell::new(id, machine, account, &self.memory))
+        Arc::new(Cell::new(id, machine, account, &self.memory, Meter::new(&self.env)))
     }
 
     /// Remembers the last number of a session, in the log as well.
@@ -176,7 +177,7 @@ impl Shared {
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
         let account = self.owners.account(pipe.pipe().owner);
-        let cell = Arc::new(Cell::new(id, pipe, account, &self.memory));
+        let cell = Arc::new(Cell::new(id, pipe, account, &self.memory, Meter::new(&self.env)));
         self.directory().insert(cell.clone());
         // It may be gone already: killed between the last taking and the word that nothing is left.
         cell.recovered(self);

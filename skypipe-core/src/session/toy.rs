@@ -197,6 +197,7 @@ pub(crate) mod host {
     use crate::caller::Caller;
     use crate::error::{Code, Error};
     use crate::name::PipeRef;
+    use crate::stat::PipeStat;
 
     #[derive(Default)]
     pub(crate) struct Inside {

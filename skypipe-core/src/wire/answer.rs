@@ -5,13 +5,15 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::constants::{KEY_LINE_PREFIX_BYTES, KEYS_BYTES_MAX, KEYS_MAX, PAYLOAD_BYTES_MAX, kind};
-use super::fields::{ack, known_mode, payload, position, put_ack, put_stat, seq, stat};
+use super::fields::{ack, known_mode, payload, position, put_ack, seq};
 use super::frame::Frame;
 use super::message::{Message, carried_error, refused_frame};
-use crate::broker::{LIST_PAGE_MAX, ListPage, Mode, PipeStat, ReaderWelcome, WriterWelcome};
+use super::stat::{put_stat, stat};
+use crate::broker::{LIST_PAGE_MAX, ListPage, Mode, ReaderWelcome, WriterWelcome};
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
 use crate::id::Position;
+use crate::stat::PipeStat;
 
 /// The answer to a [`Request`](super::Request). A refusal is the error it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -72,6 +72,16 @@ pub const FEATURE_READ_ONLY: u64 = 16;
 pub const STAT_DAMAGED: u8 = 1;
 /// Of a pipe's figures: nothing can be stored in it or taken from it.
 pub const STAT_READ_ONLY: u8 = 2;
+/// Numbered figures of a pipe: records of a queue that are ready, delayed, released.
+pub const STAT_QUEUE: u16 = 1;
+/// Numbered figures of a pipe: the reader furthest behind.
+pub const STAT_LAG: u16 = 2;
+/// Numbered figures of a pipe: what went through it.
+pub const STAT_TRAFFIC: u16 = 3;
+/// Numbered figures of a pipe: its readers.
+pub const STAT_READERS: u16 = 4;
+/// Bytes of a lag that nobody knows.
+pub const LAG_BYTES_UNKNOWN: u64 = u64::MAX;
 
 /// Extension of a hello: the sender's fresh challenge.
 pub const EXTENSION_CHALLENGE: u16 = 1;

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::constants::{MODE_ANY, POSITION_BYTES_MAX, STAT_DAMAGED, STAT_READ_ONLY};
-use crate::broker::{Ack, LeaseId, Mark, Mode, PipeStat, ReaderCursor};
+use super::constants::{MODE_ANY, POSITION_BYTES_MAX};
+use crate::broker::{Ack, LeaseId, Mark, Mode, ReaderCursor};
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
 use crate::id::{Position, Seq, SessionId};
@@ -141,36 +141,6 @@ fn pattern_segment(fields: &mut Fields) -> Result<PatternSegment, Error> {
         ANY => Ok(PatternSegment::Any),
         _ => Err(Error::new(Code::Protocol, "a pattern's segment is of no known kind")),
     }
-}
-
-/// A pipe's figures behind their length, so that later ones can be added.
-pub(super) fn put_stat(out: &mut BytesMut, stat: &PipeStat) {
-    let mut fields = BytesMut::with_capacity(64 + stat.path.encoded().len());
-    put_short(&mut fields, stat.path.encoded());
-    fields.put_u8(stat.mode as u8);
-    fields.put_u64_le(stat.items);
-    fields.put_u64_le(stat.ended);
-    fields.put_u64_le(stat.bytes);
-    fields.put_u32_le(stat.writers);
-    fields.put_u32_le(stat.readers);
-    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    fields.put_u8(flag(stat.damaged, STAT_DAMAGED) | flag(stat.read_only, STAT_READ_ONLY));
-    if stat.leased > 0 {
-        fields.put_u64_le(stat.leased);
-    }
-    put_short(out, &fields);
-}
-
-pub(super) fn stat(fields: &mut Fields) -> Result<PipeStat, Error> {
-    let mut fields = Fields(fields.short()?);
-    let mut stat = PipeStat::empty(PipePath::decode(fields.short()?, false)?, known_mode(fields.u8()?)?);
-    (stat.items, stat.ended, stat.bytes) = (fields.u64()?, fields.u64()?, fields.u64()?);
-    (stat.writers, stat.readers) = (fields.u32()?, fields.u32()?);
-    // An older relay ends here.
-    let flags = fields.u8().unwrap_or(0);
-    (stat.damaged, stat.read_only) = (flags & STAT_DAMAGED != 0, flags & STAT_READ_ONLY != 0);
-    stat.leased = fields.u64().unwrap_or(0);
-    Ok(stat)
 }
 
 /// A payload of these fields.

@@ -8,12 +8,13 @@ use super::message::{error_frame, refused_frame};
 use super::*;
 use crate::batch::{Batch, BatchBuilder, EndKind, EndMark};
 use crate::broker::{
-    Ack, Features, ListPage, ListQuery, Mode, Notice, PipeStat, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, Take,
+    Ack, Features, ListPage, ListQuery, Mode, Notice, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, Take,
     WriterAttach, WriterDown, WriterResume, WriterUp, WriterWelcome,
 };
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
 use crate::name::{Owner, Pattern, PipeName, PipeRef};
+use crate::stat::PipeStat;
 
 fn hex(frame: Frame) -> String {
     let mut outbox = Outbox::new();

@@ -65,6 +65,7 @@ pub struct Command {
     input: In,
     output: Out,
     errors_at_terminal: bool,
+    screen: Option<(u16, u16)>,
 }
 
 impl Command {
@@ -79,6 +80,7 @@ impl Command {
             input: In::Null,
             output: Out::Pipe,
             errors_at_terminal: false,
+            screen: None,
         }
     }
 
@@ -118,6 +120,12 @@ impl Command {
         self
     }
 
+    /// Its stdin and stdout are a terminal of this many columns and rows; [`Running::feed`] types.
+    pub fn on_screen(mut self, columns: u16, rows: u16) -> Self {
+        self.screen = Some((columns, rows));
+        self
+    }
+
     /// Runs it to its end.
     #[track_caller]
     pub fn run(self) -> Done {
@@ -141,6 +149,10 @@ impl Command {
         command.current_dir(&self.folder).envs(self.environment.iter().cloned());
         let feed = self.connect_stdin(&mut command);
         let (watch_stdout, unread) = self.connect_stdout(&mut command);
+        let (feed, watch_stdout) = match self.screen {
+            Some(size) => connect_screen(&mut command, size),
+            None => (feed, watch_stdout),
+        };
         let at_terminal = self.errors_at_terminal.then(terminal::open).map(|(person, inside)| {
             command.stderr(inside);
             person
@@ -240,6 +252,15 @@ impl Command {
     }
 }
 
+/// One terminal for both.
+fn connect_screen(command: &mut std::process::Command, (columns, rows): (u16, u16)) -> (ToFeed, Option<Output>) {
+    let (person, inside) = terminal::open();
+    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&inside, size).unwrap();
+    command.stdin(inside.try_clone().unwrap()).stdout(inside);
+    (ToFeed::Keys(person.try_clone().unwrap()), Some(Output::keeping(person)))
+}
+
 fn pipe_to(command: &mut std::process::Command) -> PipeWriter {
     let (reader, writer) = std::io::pipe().unwrap();
     command.stdin(reader);
@@ -251,6 +272,7 @@ enum ToFeed {
     Nothing,
     Hold(OwnedFd),
     Open(PipeWriter),
+    Keys(File),
     Bytes(PipeWriter, Vec<u8>),
     Data(PipeWriter, Data),
     Socket(UnixStream, Vec<u8>),
@@ -263,6 +285,7 @@ impl ToFeed {
             Self::Nothing => Feed::None,
             Self::Hold(terminal) => Feed::Terminal { _person: terminal },
             Self::Open(pipe) => Feed::Open(pipe),
+            Self::Keys(terminal) => Feed::Keys(terminal),
             Self::Bytes(mut pipe, bytes) => {
                 std::thread::spawn(move || pipe.write_all(&bytes));
                 Feed::None

@@ -1,5 +1,6 @@
 //! A command that runs.
 
+use std::fs::File;
 use std::io::{PipeWriter, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -16,6 +17,8 @@ pub enum Feed {
     None,
     /// The test feeds it.
     Open(PipeWriter),
+    /// The test types at its terminal.
+    Keys(File),
     /// A terminal hangs up when its other end goes: held as long as the command runs.
     Terminal { _person: OwnedFd },
 }
@@ -46,12 +49,21 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
-    /// Writes to its stdin, which is [`In::Open`](super::In::Open).
+    /// Writes to its stdin, which is [`In::Open`](super::In::Open) or a [screen](super::Command::on_screen).
     #[track_caller]
     pub fn feed(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let Feed::Open(pipe) = &mut self.feed else { panic!("the stdin of {} is not kept open", self.shown) };
-        pipe.write_all(bytes.as_ref()).unwrap();
+        match &mut self.feed {
+            Feed::Open(pipe) => pipe.write_all(bytes.as_ref()).unwrap(),
+            Feed::Keys(terminal) => terminal.write_all(bytes.as_ref()).unwrap(),
+            _ => panic!("the stdin of {} is not kept open", self.shown),
+        }
         self
+    }
+
+    /// Whether its terminal, a [screen](super::Command::on_screen), gives each key at once and shows none: as programs that take the screen have it.
+    pub fn is_raw(&self) -> bool {
+        let Feed::Keys(terminal) = &self.feed else { panic!("{} has no screen", self.shown) };
+        !rustix::termios::tcgetattr(terminal).unwrap().local_modes.contains(rustix::termios::LocalModes::ICANON)
     }
 
     /// Closes its stdin.

@@ -8,6 +8,7 @@ use crate::broker::{Mark, Notice, ReaderAttach, ReaderDown, ReaderUp, Start, Tak
 use crate::caller::{Holder, ProcessId};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
+use crate::stat::{Lag, Presence, ReaderStat};
 use crate::time::{Time, WallTime};
 
 use super::super::default::{Counts, Next, expired, fenced};
@@ -444,6 +445,29 @@ impl Broadcast {
     pub(super) fn count(&self, tape: &Tape, counts: &mut Counts) {
         counts.items = tape.next.0.saturating_sub(tape.low.0);
         counts.readers = self.readers.len() as u32;
+    }
+
+    /// Its readers, and the durable cursors that nobody reads with.
+    pub(super) fn reader_stats(&self, tape: &Tape) -> Vec<ReaderStat> {
+        let lag = |from: Seq, end: Seq| {
+            let (from, end) = (from.max(tape.low), end.min(tape.next));
+            let records = end.0.saturating_sub(from.0);
+            let bytes = if records > 0 { tape.marks.bytes_from(from) } else { 0 };
+            Lag { records, bytes: Some(bytes) }
+        };
+        let here = self.readers.iter().filter(|(_, reader)| !reader.leaving).map(|(session, reader)| {
+            let mut stat = ReaderStat::new(Some(session.tag()), reader.link.presence());
+            stat.cursor.clone_from(&reader.cursor);
+            stat.lag = lag(reader.acked, reader.until.unwrap_or(tape.next));
+            stat
+        });
+        let nobodys = self.cursors.iter().filter(|(_, cursor)| cursor.reader.is_none()).map(|(name, cursor)| {
+            let mut stat = ReaderStat::new(None, Presence::Nobody);
+            stat.cursor = Some(name.clone());
+            stat.lag = lag(cursor.at, tape.next);
+            stat
+        });
+        here.chain(nobodys).collect()
     }
 
     pub(super) fn parties(&self) -> usize {

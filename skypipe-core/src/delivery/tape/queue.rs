@@ -26,6 +26,7 @@ use crate::broker::{LeaseId, ReaderAttach, ReaderUp};
 use crate::caller::{Holder, ProcessId};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
+use crate::stat::ReaderStat;
 use crate::time::{Time, WallTime};
 
 use self::reader::Lease;
@@ -62,6 +63,8 @@ pub(super) struct Queue {
     is_saving: bool,
     /// Records on their way to the dead letters.
     dying: BTreeSet<Seq>,
+    /// Records that lost readers had in their hands, so far.
+    released: u64,
 }
 
 impl Queue {
@@ -222,7 +225,8 @@ impl Queue {
 
     /// A session is given up: others get what it had, at once.
     pub(super) fn lost(&mut self, tape: &mut Tape, session: SessionId, now: Time) {
-        if self.readers.contains_key(&session) {
+        if let Some(reader) = self.readers.get(&session) {
+            self.released += reader.holds();
             self.give_back_all(tape, session, now);
             self.remove(tape, session, false);
             self.assign(tape, now);
@@ -246,8 +250,20 @@ impl Queue {
         let done: u64 =
             self.done.iter().map(|range| range.end.0 - range.start.0.max(tape.low.0).min(range.end.0)).sum();
         counts.items = tape.next.0.saturating_sub(tape.low.0).saturating_sub(done);
-        counts.leased = self.leases.len() as u64;
+        (counts.leased, counts.delayed) = (self.leases.len() as u64, self.due.len() as u64);
+        let elsewhere = counts.leased + counts.delayed + self.dying.len() as u64;
+        counts.ready = counts.items.saturating_sub(elsewhere);
+        counts.released = self.released;
         counts.readers = self.readers.len() as u32;
+    }
+
+    pub(super) fn reader_stats(&self) -> Vec<ReaderStat> {
+        let stat = |(session, reader): (&SessionId, &Reader)| {
+            let mut stat = ReaderStat::new(Some(session.tag()), reader.link.presence());
+            stat.holds = reader.holds();
+            stat
+        };
+        self.readers.iter().map(stat).collect()
     }
 
     pub(super) fn parties(&self) -> usize {

@@ -90,6 +90,11 @@ impl Reader {
         }
     }
 
+    /// Records that may be in its hands.
+    pub(super) fn holds(&self) -> u64 {
+        self.leased.len() as u64
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.link == Link::Attached && !self.leaving && self.credit > 0 && self.leased.len() < self.prefetch as usize
     }

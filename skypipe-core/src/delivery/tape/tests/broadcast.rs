@@ -238,6 +238,7 @@ impl Run {
                 self.ack(index);
             });
         }
+        assert!(self.world.figures().1.iter().all(|reader| reader.lag.records == 0), "somebody is behind");
         let end = self.readers[0].next.unwrap();
         assert!(self.readers.iter().all(|reader| reader.next == Some(end)), "not all are at the end");
         assert_eq!(end.0, self.written, "a record was lost, or came twice");
@@ -304,6 +305,28 @@ fn proof_broadcast_against_its_model() {
         },
     );
     proof.end(wanted, &failures);
+}
+
+#[test]
+fn the_figures_tell_who_is_behind() {
+    let mut run = Run::new(Some(8));
+    run.write(0, 5);
+    run.world.sync();
+    run.read(0);
+    run.ack(0);
+    run.read(1);
+    let lags = |run: &Run| -> Vec<(Option<String>, u64)> {
+        let mut readers = run.world.figures().1;
+        readers.sort_by(|a, b| a.cursor.cmp(&b.cursor));
+        readers.into_iter().map(|reader| (reader.cursor, reader.lag.records)).collect()
+    };
+    let named = |name: &str, lag| (Some(name.to_owned()), lag);
+    assert_eq!(lags(&run), [(None, 5), named("one", 0), named("two", 5)], "what is not acknowledged is owed");
+    // Nobody reads with the cursor now; what is not kept any more is owed to nobody.
+    run.world.pipe.lost(run.readers[1].session, run.world.now);
+    run.write(1, 4);
+    run.world.sync();
+    assert_eq!(lags(&run), [(None, 8), named("one", 4), named("two", 8)]);
 }
 
 #[test]

@@ -161,6 +161,7 @@ impl Run {
             Step::Crash => self.crash(),
         }
         self.bury();
+        self.world.figures();
     }
 
     fn write(&mut self, writer: usize, records: usize, delay: u64) {
@@ -395,6 +396,22 @@ fn attach(consumer: &Consumer, returns: bool) -> ReaderAttach {
         resume: returns.then(Vec::new),
         tape: OnTape { prefetch: 4, has: consumer.has.keys().cloned().collect(), ..OnTape::default() },
     }
+}
+
+#[test]
+fn the_figures_tell_what_waits_and_what_lost_readers_had() {
+    let mut run = Run::new(20);
+    run.write(0, 9, 0);
+    run.write(0, 1, 60);
+    run.world.sync();
+    (0..CONSUMERS).for_each(|index| run.take(index));
+    let (counts, readers) = run.world.figures();
+    assert_eq!((counts.items, counts.ready, counts.leased, counts.delayed), (10, 0, 9, 1));
+    assert_eq!(readers.iter().map(|reader| reader.holds).collect::<Vec<_>>(), [3, 3, 3]);
+    run.say(0, 0, Verdict::Refused { delay: Duration::from_secs(5) });
+    run.world.pipe.lost(run.consumers[1].session, run.world.now);
+    let (counts, _) = run.world.figures();
+    assert_eq!((counts.released, counts.delayed, counts.readers), (3, 2, 2), "what was refused was not released");
 }
 
 /// Any order of anything. 1,000 cases take a second.

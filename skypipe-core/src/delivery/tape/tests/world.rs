@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
 use crate::broker::{Mode, ReaderAttach, ReaderDown, Settings, WriterResume};
 use crate::caller::Holder;
-use crate::delivery::{Effect, Fact, Next, TapePipe};
+use crate::delivery::{Counts, Effect, Fact, Next, TapePipe};
 use crate::error::Error;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::name::{PipeName, PipeRef};
+use crate::stat::{Presence, ReaderStat};
 use crate::time::{Time, WallTime};
 
 pub(super) struct World {
@@ -293,6 +294,18 @@ impl World {
             }
         }
         self.effects();
+    }
+
+    /// The figures for people add up.
+    pub(super) fn figures(&self) -> (Counts, Vec<ReaderStat>) {
+        let (counts, readers) = (self.pipe.counts(), self.pipe.reader_stats());
+        assert!(counts.ready + counts.leased + counts.delayed <= counts.items, "{counts:?}");
+        let held: u64 = readers.iter().map(|reader| reader.holds).sum();
+        assert_eq!(held, counts.leased, "{readers:?}");
+        let here = readers.iter().filter(|reader| reader.presence != Presence::Nobody).count();
+        assert!(here <= counts.readers as usize, "{readers:?}");
+        assert!(readers.iter().all(|reader| reader.lag.records <= counts.items), "{readers:?} of {counts:?}");
+        (counts, readers)
     }
 
     pub(super) fn attach(&mut self, attach: &ReaderAttach) -> Result<(), Error> {
