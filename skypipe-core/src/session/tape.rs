@@ -55,7 +55,8 @@ impl TapeSide {
 
     /// The broker gave the session up. A broadcast goes on where it was; what was in hand of a queue is somebody else's.
     pub(super) fn start_over(&mut self, on_tape: &mut OnTape) {
-        if self.mode == Mode::Broadcast {
+        // Who only looks into a queue goes on where it was, too.
+        if self.mode == Mode::Broadcast || self.received != Mark::default() {
             on_tape.start = Start::At(self.received.clone());
         }
         let lost = std::mem::take(&mut self.held);
