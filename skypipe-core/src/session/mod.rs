@@ -11,14 +11,17 @@ pub(crate) mod drive;
 #[cfg(feature = "host")]
 #[cfg(test)]
 mod driver_tests;
+mod pipes;
 mod reader;
 mod tape;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod toy;
+mod wants;
 mod writer;
 
 pub use connection::*;
 pub use reader::*;
+pub use wants::*;
 pub use writer::*;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::broker::{LeaseId, Mark, Mode, OnTape, ReaderUp, ReaderWelcome, Start, Verdict};
+use crate::broker::{Had, LeaseId, Mark, Mode, OnTape, ReaderUp, ReaderWelcome, Start, Verdict};
 use crate::error::Code;
+use crate::name::PipePath;
 
 /// The reader's side of a tape.
 #[derive(Debug, Default)]
@@ -53,6 +54,12 @@ impl TapeSide {
         on_tape
     }
 
+    /// What a returning reader of many has of this pipe.
+    pub(super) fn had(&self, pipe: PipePath) -> Had {
+        let at = (self.mode == Mode::Broadcast).then(|| self.received.clone());
+        Had { pipe, at, leases: self.held.iter().cloned().collect() }
+    }
+
     /// The broker gave the session up. A broadcast goes on where it was; what was in hand of a queue is somebody else's.
     pub(super) fn start_over(&mut self, on_tape: &mut OnTape) {
         // Who only looks into a queue goes on where it was, too.
@@ -71,6 +78,10 @@ impl TapeSide {
 
     pub(super) fn leased(&mut self, lease: LeaseId) {
         self.held.insert(lease);
+    }
+
+    pub(super) fn has_in_hands(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Whether the broker still counts this as the reader's.
