@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use skypipe_core::wire::constants::CURSOR_NAME_BYTES_MAX;
-use skypipe_core::{Code, Error, Mode, Retain, Settings, Start};
+use skypipe_core::{Code, Error, Filter, Headers, Mode, Retain, Settings, Start};
 
 pub(crate) use across::{InviteArgs, JoinArgs, KeysArgs, KeysVerb, RelayArgs};
 pub(crate) use machine::{DownArgs, PrintArg, UpArgs};
@@ -84,6 +84,8 @@ pub(crate) enum Verb {
     Peek(NameArgs),
     /// Hand the dead letters of a queue out once more
     Redrive(RedriveArgs),
+    /// Write stdin to a broadcast, line by line, and print what all others write there
+    Chat(ChatArgs),
     /// Remove a pipe with all it stores
     Rm(NameArgs),
     /// Host a relay; prints its URLs once it accepts
@@ -134,12 +136,18 @@ pub(crate) struct WriteOnlyArgs {
     /// What to wait for at the end
     #[arg(long, value_name = "WHEN", value_enum)]
     pub(crate) until: Option<UntilArg>,
+    /// Do not begin before a reader is there
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) wait_reader: bool,
     /// Records end with NUL instead of a newline
     #[arg(short = '0', long)]
     pub(crate) null: bool,
     /// Queues: hand each record out only so long after it was written
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) delay: Option<Duration>,
+    /// Say this about each record; readers see it with --json, in SKYPIPE_HEADER_KEY with --exec, and can --filter by it
+    #[arg(short = 'H', long = "header", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// Options of reading.
@@ -163,6 +171,9 @@ pub(crate) struct ReadOnlyArgs {
     /// With --exec: so many at a time
     #[arg(short, long, value_name = "N", requires = "exec", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) jobs: Option<u32>,
+    /// Only records that carry this header; given more than once, all of them. Others count as read
+    #[arg(long, value_name = "KEY[=VALUE]", conflicts_with = "exec")]
+    pub(crate) filter: Vec<String>,
     /// Print each record as a JSON object with its position
     #[arg(long, conflicts_with = "exec")]
     pub(crate) json: bool,
@@ -305,6 +316,26 @@ pub(crate) struct NameArgs {
     pub(crate) json: JsonArgs,
 }
 
+/// `skypipe chat`
+#[derive(Args, Debug)]
+pub(crate) struct ChatArgs {
+    /// The pipe, a broadcast
+    #[arg(value_name = "NAME")]
+    pub(crate) name: OsString,
+    /// Print one's own lines too
+    #[arg(long)]
+    pub(crate) echo: bool,
+    /// Begin with what was written before: start, -N (records back), 10m (ago), 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "POS", value_parser = crate::start::parse, allow_hyphen_values = true)]
+    pub(crate) from: Option<Start>,
+    /// End after so many records of others
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End the whole command after this time
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
 /// `skypipe redrive`
 #[derive(Args, Debug)]
 pub(crate) struct RedriveArgs {
@@ -397,8 +428,14 @@ impl Cli {
             return Err(Error::new(Code::Usage, "options stand behind the verb; see `skypipe --help`"));
         }
         let (shared, read) = match &self.verb {
-            None => (Some(&self.bare.shared), Some(&self.bare.read)),
-            Some(Verb::Write(args)) => (Some(&args.shared), None),
+            None => {
+                self.bare.write.headers()?;
+                (Some(&self.bare.shared), Some(&self.bare.read))
+            }
+            Some(Verb::Write(args)) => {
+                args.only.headers()?;
+                (Some(&args.shared), None)
+            }
             Some(Verb::Read(args)) => (Some(&args.shared), Some(&args.only)),
             Some(Verb::Relay(args)) => return args.check(),
             Some(_) => (None, None),
@@ -421,9 +458,14 @@ impl SharedArgs {
 }
 
 impl WriteOnlyArgs {
+    /// What each record carries.
+    pub(crate) fn headers(&self) -> Result<Headers, Error> {
+        self.headers.iter().try_fold(Headers::new(), |headers, (key, value)| headers.with(key, value))
+    }
+
     /// Whether any of them was given.
     pub(crate) fn is_used(&self) -> bool {
-        self.until.is_some() || self.null || self.delay.is_some()
+        self.until.is_some() || self.wait_reader || self.null || self.delay.is_some() || !self.headers.is_empty()
     }
 }
 
@@ -431,7 +473,15 @@ impl ReadOnlyArgs {
     /// Whether any of them was given.
     pub(crate) fn is_used(&self) -> bool {
         let of_mode = self.from.is_some() || self.cursor.is_some() || self.exec.is_some();
-        self.keep || self.count.is_some() || self.json || of_mode
+        self.keep || self.count.is_some() || self.json || !self.filter.is_empty() || of_mode
+    }
+
+    /// Which records are wanted, by their headers.
+    pub(crate) fn filter(&self) -> Filter {
+        self.filter.iter().fold(Filter::new(), |filter, wanted| match wanted.split_once('=') {
+            Some((key, value)) => filter.with(key, value),
+            None => filter.has(wanted),
+        })
     }
 
     /// What of it has no meaning in the mode that is asked for.
@@ -439,6 +489,7 @@ impl ReadOnlyArgs {
         let (queue, broadcast) = (self.exec.is_some(), self.from.is_some() || self.cursor.is_some());
         let wrong = match shared.mode.mode() {
             _ if queue && broadcast => "--exec is for queues, --from and --as for broadcasts",
+            Some(Mode::Queue) if !self.filter.is_empty() => "--filter is not for queues: each record is for one reader",
             Some(Mode::Queue) if broadcast => "--from and --as are for broadcasts",
             Some(Mode::Broadcast) if queue => "--exec is for queues",
             Some(_) if self.keep => "--keep is for default pipes: readers of the others stay anyway",
@@ -451,6 +502,13 @@ impl ReadOnlyArgs {
 
 fn not_yet(option: &str) -> Error {
     Error::new(Code::Unsupported, format!("{option} {LATER_NOTE}"))
+}
+
+/// A header.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a header is KEY=VALUE")?;
+    Headers::new().with(key, value).map_err(|error| error.text().to_owned())?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// The name of a durable cursor.

@@ -22,6 +22,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::budget::Reservation;
 use crate::error::{Code, Error};
+use crate::headers::Headers;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::time::WallTime;
 
@@ -46,7 +47,10 @@ const LAST: u32 = 1 << 30;
 const LENGTH: u32 = LAST - 1;
 const EXTENSION_END: u16 = 1;
 const EXTENSION_NOT_BEFORE: u16 = 2;
+const EXTENSION_HEADERS: u16 = 3;
 
+/// Bytes before an extension's value.
+const EXTENSION_HEAD_BYTES: usize = 4;
 /// Bytes of the extensions with their heads.
 const END_BYTES: usize = 16;
 const NOT_BEFORE_BYTES: usize = 12;
@@ -185,6 +189,11 @@ impl Batch {
         <[u8; 8]>::try_from(&value[..]).ok().map(|ms| WallTime(u64::from_le_bytes(ms)))
     }
 
+    /// What its writer says about its records; none, if nothing.
+    pub fn headers(&self) -> Headers {
+        self.extension(EXTENSION_HEADERS).map(Headers::of_extension).unwrap_or_default()
+    }
+
     /// The checksum in the header.
     pub fn checksum(&self) -> u32 {
         u32_at(&self.encoded, 4)
@@ -310,18 +319,34 @@ pub struct BatchBuilder {
     table: Vec<u32>,
     bodies: BytesMut,
     not_before: Option<WallTime>,
+    headers: Headers,
 }
 
 impl BatchBuilder {
     /// An empty batch whose first record will have the number `first`.
     pub fn new(session: SessionId, epoch: Epoch, first: Seq) -> Self {
-        Self { session, epoch, first, table: Vec::new(), bodies: BytesMut::new(), not_before: None }
+        Self {
+            session,
+            epoch,
+            first,
+            table: Vec::new(),
+            bodies: BytesMut::new(),
+            not_before: None,
+            headers: Headers::new(),
+        }
     }
 
     /// The same, handed out by a queue not before this moment.
     #[must_use]
     pub fn not_before(mut self, moment: Option<WallTime>) -> Self {
         self.not_before = moment;
+        self
+    }
+
+    /// The same, with these headers for all its records.
+    #[must_use]
+    pub fn headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
         self
     }
 
@@ -337,7 +362,7 @@ impl BatchBuilder {
 
     /// How long the batch is so far, in bytes.
     pub fn encoded_bytes(&self) -> usize {
-        BATCH_HEADER_BYTES + self.table.len() * TABLE_ENTRY_BYTES + self.bodies.len()
+        BATCH_HEADER_BYTES + self.headers_bytes() + self.table.len() * TABLE_ENTRY_BYTES + self.bodies.len()
     }
 
     /// Adds a record or piece, copying its bytes once. Returns false, and adds nothing, when it does not fit or is longer than
@@ -358,12 +383,17 @@ impl BatchBuilder {
         self.first.plus(self.table.len() as u64)
     }
 
+    fn headers_bytes(&self) -> usize {
+        if self.headers.is_empty() { 0 } else { EXTENSION_HEAD_BYTES + self.headers.encoded().len() }
+    }
+
     /// Makes the batch, with the item's end mark if `end` is given. `bytes` and `digest` of the mark are taken as they are:
     /// see [`ItemDigest`].
     pub fn build(self, end: Option<EndMark>) -> Batch {
         let end_bytes = if end.is_some() { END_BYTES } else { 0 };
-        let extension_bytes = end_bytes + if self.not_before.is_some() { NOT_BEFORE_BYTES } else { 0 };
-        let length = self.encoded_bytes() + extension_bytes;
+        let late_bytes = end_bytes + if self.not_before.is_some() { NOT_BEFORE_BYTES } else { 0 };
+        let extension_bytes = late_bytes + self.headers_bytes();
+        let length = self.encoded_bytes() + late_bytes;
         let mut out = BytesMut::with_capacity(length);
         out.put_u8(BATCH_VERSION);
         out.put_u8(match end.map(|e| e.kind) {
@@ -388,6 +418,11 @@ impl BatchBuilder {
             out.put_u16_le(EXTENSION_NOT_BEFORE);
             out.put_u16_le(8);
             out.put_u64_le(moment.0);
+        }
+        if !self.headers.is_empty() {
+            out.put_u16_le(EXTENSION_HEADERS);
+            out.put_u16_le(self.headers.encoded().len() as u16);
+            out.put_slice(self.headers.encoded());
         }
         for entry in &self.table {
             out.put_u32_le(*entry);

@@ -214,7 +214,7 @@ pub struct WriterWelcome {
     /// Encoded bytes of batches the writer may send now. Each batch takes its length off; one batch may be sent
     /// whenever more than zero is left.
     pub credit: u64,
-    /// How many readers get this writer's records live now.
+    /// How many readers get this writer's records now, as they come.
     pub readers: u32,
     /// The mode of the pipe. Of a queue each batch has one record.
     pub mode: Mode,
@@ -238,6 +238,8 @@ pub enum WriterDown {
     Ack(Ack),
     /// So many more bytes may be sent.
     Credit(u64),
+    /// The first reader is there that gets this writer's records as they come; of one that was there before, the welcome tells.
+    HasReader,
     /// Something a person wants to know.
     Notice(Notice),
 }

@@ -93,10 +93,10 @@
 //! |---|---|
 //! | names and numbers | [`PipeName`], [`Target`], [`PipeRef`], [`Pattern`], [`SessionId`], [`Seq`], [`Time`], [`Error`] and its [`Code`] |
 //! | who | [`PublicKey`], [`KeyPair`], [`Signer`], [`Caller`] with its [`Grant`]s |
-//! | what travels | [`Batch`] and its [`Piece`]s; [`Record`] and [`Chunk`] as applications get them |
+//! | what travels | [`Batch`] and its [`Piece`]s; their [`Headers`]; [`Record`] and [`Chunk`] as applications get them |
 //! | the three traits | [`Pipe`], [`Broker`], [`Transport`] with [`Listener`] and [`Link`] |
 //! | proof of keys between machines | [`proof`] |
-//! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Event`] |
+//! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Duplex`], [`Event`] |
 //! | the session that survives a broken link | [`session`]: plain state machines |
 //! | the semantics | [`delivery`]: plain state machines |
 //! | what waits on disk | [`log`] |
@@ -142,6 +142,9 @@ mod codec;
 
 mod batch;
 pub use batch::*;
+
+mod headers;
+pub use headers::*;
 
 mod record;
 pub use record::*;
@@ -195,6 +198,11 @@ pub use writer::*;
 mod reader;
 #[cfg(feature = "host")]
 pub use reader::*;
+
+#[cfg(feature = "host")]
+mod duplex;
+#[cfg(feature = "host")]
+pub use duplex::*;
 
 mod event;
 pub use event::*;

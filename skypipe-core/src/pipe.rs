@@ -7,9 +7,11 @@ use async_trait::async_trait;
 
 use crate::broker::{Broker, Mode, OnTape, Settings, Start, Take};
 use crate::caller::Caller;
+use crate::duplex::{Duplex, DuplexOptions};
 use crate::env::Env;
 use crate::error::Error;
 use crate::event::{Event, Events};
+use crate::headers::{Filter, Headers};
 use crate::name::{Owner, PipeName, PipeRef};
 use crate::reader::Reader;
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
@@ -82,6 +84,28 @@ pub trait Pipe: Send + Sync {
     /// A dropped call leaves nothing: what the broker may have set aside for the reader goes back.
     async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error>;
 
+    /// Attaches both ways: [`Pipe::duplex_with`] with the default options.
+    ///
+    /// # Errors
+    /// As [`Pipe::duplex_with`].
+    ///
+    /// # Cancel safety
+    /// As [`Pipe::duplex_with`].
+    async fn duplex(&self) -> Result<Duplex, Error> {
+        self.duplex_with(DuplexOptions::default()).await
+    }
+
+    /// Attaches both ways to a broadcast: what this end sends, all others get.
+    ///
+    /// # Errors
+    /// As [`Pipe::writer_with`]; `E_MODE` when the pipe is no broadcast.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves at most a broadcast with nothing in it.
+    async fn duplex_with(&self, options: DuplexOptions) -> Result<Duplex, Error> {
+        Duplex::attach(self, options).await
+    }
+
     /// What there is to know of the pipe. Asks once: a broken link is an error here, not something that is mended.
     ///
     /// # Errors
@@ -117,6 +141,8 @@ pub struct WriterOptions {
     pub settings: Settings,
     /// A queue hands each record out only so long after it was sent.
     pub delay: Option<Duration>,
+    /// What its records carry, until [`Writer::headers`] says otherwise.
+    pub headers: Headers,
     /// Called with what people may want to know.
     pub events: Option<Events>,
 }
@@ -124,8 +150,8 @@ pub struct WriterOptions {
 impl Default for WriterOptions {
     fn default() -> Self {
         let (window_bytes, patience) = (WRITER_WINDOW_BYTES, Patience::default());
-        let (settings, delay, events) = (Settings::default(), None, None);
-        Self { mode: None, no_wait: false, window_bytes, patience, settings, delay, events }
+        let (settings, delay, headers, events) = (Settings::default(), None, Headers::new(), None);
+        Self { mode: None, no_wait: false, window_bytes, patience, settings, delay, headers, events }
     }
 }
 
@@ -188,6 +214,8 @@ pub struct ReaderOptions {
     pub prefetch: u32,
     /// How a queue or broadcast is kept from now on.
     pub settings: Settings,
+    /// Which records it hands over; the others it passes over. Not of a queue, where each record is for one reader.
+    pub filter: Filter,
     /// Called with what people may want to know.
     pub events: Option<Events>,
 }
@@ -206,6 +234,7 @@ impl Default for ReaderOptions {
             cursor: None,
             prefetch: PREFETCH,
             settings: Settings::default(),
+            filter: Filter::new(),
             events: None,
         }
     }
@@ -234,6 +263,7 @@ impl ReaderOptions {
             no_wait: self.no_wait,
             window_bytes: self.window_bytes,
             patience: self.patience,
+            filter: self.filter.clone(),
             tape: OnTape {
                 settings: self.settings,
                 start: self.start.clone(),
@@ -297,6 +327,7 @@ impl Pipe for BrokerPipe {
         let mut writer =
             Writer::attach(broker, caller, pipe, options.wants(), options.events, self.env.clone()).await?;
         writer.delay(options.delay);
+        writer.headers(options.headers);
         Ok(writer)
     }
 

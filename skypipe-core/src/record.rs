@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::batch::{Batch, Piece};
 use crate::broker::{LeaseId, Mark};
+use crate::headers::Headers;
 use crate::id::{Position, Seq, SessionId};
 
 /// One record: the bytes of one `send`.
@@ -20,6 +21,8 @@ pub struct Record {
     pub at: Mark,
     /// How often it was handed out, this time included; of a queue.
     pub attempt: Option<u32>,
+    /// What its writer says about it.
+    pub headers: Headers,
     /// Its bytes. A record that came in one piece shares the memory of its batch.
     pub body: Bytes,
 }

@@ -96,19 +96,19 @@ pub const STREAMS_PER_LINK_MAX: usize = 4096;
 #[non_exhaustive]
 pub enum LinkStream {
     /// Bytes, as every transport between processes has them.
-    Bytes(Box<dyn Duplex>),
+    Bytes(Box<dyn ByteStream>),
     /// Frames as objects, within one process: a batch crosses without a copy.
     Frames(FrameChannel),
 }
 
 impl LinkStream {
     /// A stream of bytes.
-    pub fn bytes(duplex: impl Duplex + 'static) -> Self {
+    pub fn bytes(duplex: impl ByteStream + 'static) -> Self {
         Self::Bytes(Box::new(duplex))
     }
 }
 
 /// An ordered stream of bytes in each direction. Vectored writes pay where [`AsyncWrite::is_write_vectored`] says so.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}

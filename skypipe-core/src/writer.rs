@@ -15,6 +15,7 @@ use crate::caller::Caller;
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::event::Events;
+use crate::headers::Headers;
 use crate::id::SessionId;
 use crate::name::PipeRef;
 use crate::session::drive::{self, Halves, Shared, Side};
@@ -104,6 +105,12 @@ impl Writer {
         self.shared.with(|machine| machine.not_before(None));
     }
 
+    /// What is sent from now on carries these headers. They travel once for each batch, so records with the same ones cost little; one after the other
+    /// with headers of its own makes each a batch of its own. Of a record in parts, its first part's count.
+    pub fn headers(&mut self, headers: Headers) {
+        self.shared.with(|machine| machine.headers(headers));
+    }
+
     /// What is pushed next may be handed out so long after now.
     fn stamp(&self) {
         if let Some(delay) = self.delay {
@@ -133,6 +140,17 @@ impl Writer {
             Ok(()) => std::future::pending().await,
             Err(error) => error,
         }
+    }
+
+    /// Waits until a reader is there that gets what is sent as it comes, or was there before.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn has_reader(&mut self) -> Result<(), Error> {
+        self.wait(|machine| machine.has_reader()).await
     }
 
     /// Waits until all was handed to the link. No acknowledgement is waited for.
@@ -207,9 +225,17 @@ impl Writer {
         })
     }
 
-    /// Gives the item up, as a drop does: it ends as aborted.
-    pub fn abort(self) {
-        drop(self);
+    /// Gives the item up, as a drop does, and waits until that has left this process: it ends as aborted. One without a record that nobody reads
+    /// leaves nothing.
+    ///
+    /// # Cancel safety
+    /// A dropped call drops the writer.
+    pub async fn abort(self) {
+        self.shared.with(WriterSession::abort);
+        poll_fn(|cx| {
+            self.shared.poll(cx, |machine| if machine.connection().is_over() { Poll::Ready(()) } else { Poll::Pending })
+        })
+        .await;
     }
 
     /// The writer as a sink of bytes; see [`WriterIo`].

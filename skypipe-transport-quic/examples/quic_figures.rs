@@ -117,7 +117,7 @@ async fn drain(mut stream: impl AsyncRead + Unpin) -> Any<f64> {
     }
 }
 
-fn bytes(stream: LinkStream) -> Any<Box<dyn skypipe_core::Duplex>> {
+fn bytes(stream: LinkStream) -> Any<Box<dyn skypipe_core::ByteStream>> {
     match stream {
         LinkStream::Bytes(duplex) => Ok(duplex),
         _ => Err("a stream of another kind".into()),

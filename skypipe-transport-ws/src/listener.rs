@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use skypipe_core::descriptors::{ACCEPT_PAUSE, Shortage};
-use skypipe_core::{Code, Duplex, Error, KeyPair, Link, Listener};
+use skypipe_core::{ByteStream, Code, Error, KeyPair, Link, Listener};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
@@ -168,7 +168,7 @@ impl Door {
         self.greet(Box::new(stream), heard, facts, end).await
     }
 
-    async fn greet(&self, mut stream: Box<dyn Duplex>, heard: Heard, facts: Facts, end: Instant) -> Option<WsLink> {
+    async fn greet(&self, mut stream: Box<dyn ByteStream>, heard: Heard, facts: Facts, end: Instant) -> Option<WsLink> {
         let refusal = match timeout_at(end, upgrade(&mut stream, &self.doorman)).await {
             Ok(Ok(())) => {
                 let ws = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use skypipe_core::{Duplex, EXPORTER_LABEL};
+use skypipe_core::{ByteStream, EXPORTER_LABEL};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -17,7 +17,7 @@ use crate::mux::MESSAGE_BYTES_MAX;
 
 /// A WebSocket whose handshake is over.
 pub(crate) struct Socket {
-    pub(crate) ws: WebSocketStream<Box<dyn Duplex>>,
+    pub(crate) ws: WebSocketStream<Box<dyn ByteStream>>,
     pub(crate) heard: Heard,
 }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use async_trait::async_trait;
 use rustls::pki_types::ServerName;
-use skypipe_core::{Code, Duplex, Error, Link, RelayIdentity, Transport};
+use skypipe_core::{ByteStream, Code, Error, Link, RelayIdentity, Transport};
 use skypipe_tls::{RelayUrl, Trust};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -84,7 +84,7 @@ fn identity(url: &RelayUrl, tls: bool) -> Option<RelayIdentity> {
     }
 }
 
-async fn upgrade(url: &RelayUrl, stream: Box<dyn Duplex>, heard: Heard, facts: Facts) -> Result<WsLink, Error> {
+async fn upgrade(url: &RelayUrl, stream: Box<dyn ByteStream>, heard: Heard, facts: Facts) -> Result<WsLink, Error> {
     let asked = client_async_with_config(request(url)?, stream, Some(config())).await;
     let (ws, response) = asked.map_err(|e| no_websocket(url, e))?;
     if response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) {

@@ -10,7 +10,7 @@ use skypipe_core::{
 use skypipe_transport_ws::{WsListener, WsOptions, WsTransport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-type Stream = Box<dyn skypipe_core::Duplex>;
+type Stream = Box<dyn skypipe_core::ByteStream>;
 
 fn relay() -> KeyPair {
     KeyPair::from_seed(&[7; 32])

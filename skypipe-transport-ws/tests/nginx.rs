@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as CertificateKey};
-use skypipe_core::{Code, Duplex, Link, LinkStream, Listener, RelayIdentity, Transport};
+use skypipe_core::{ByteStream, Code, Link, LinkStream, Listener, RelayIdentity, Transport};
 use skypipe_transport_ws::{WsListener, WsOptions, WsTransport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -84,14 +84,14 @@ async fn start(folder: &Path, port: u16) -> Nginx {
     nginx
 }
 
-fn bytes(stream: LinkStream) -> Box<dyn Duplex> {
+fn bytes(stream: LinkStream) -> Box<dyn ByteStream> {
     match stream {
         LinkStream::Bytes(stream) => stream,
         _ => panic!("a stream of bytes"),
     }
 }
 
-async fn stream(near: &dyn Link, far: &dyn Link) -> (Box<dyn Duplex>, Box<dyn Duplex>) {
+async fn stream(near: &dyn Link, far: &dyn Link) -> (Box<dyn ByteStream>, Box<dyn ByteStream>) {
     let (opened, accepted) = tokio::join!(near.open(), far.accept());
     (bytes(opened.unwrap()), bytes(accepted.unwrap().unwrap()))
 }

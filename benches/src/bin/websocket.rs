@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt, TryStreamExt, stream};
-use skypipe_core::{Duplex, KeyPair, Link, LinkStream, Listener, Transport};
+use skypipe_core::{ByteStream, KeyPair, Link, LinkStream, Listener, Transport};
 use skypipe_transport_ws::{WsListener, WsOptions, WsTransport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -47,7 +47,7 @@ fn row(what: &str, took: Duration) {
     println!("| {what} | {:.2} s | {:.0} MiB/s |", took.as_secs_f64(), 1024.0 / took.as_secs_f64());
 }
 
-fn bytes(stream: LinkStream) -> Result<Box<dyn Duplex>, Failure> {
+fn bytes(stream: LinkStream) -> Result<Box<dyn ByteStream>, Failure> {
     match stream {
         LinkStream::Bytes(stream) => Ok(stream),
         _ => Err("not a stream of bytes".into()),
@@ -112,7 +112,7 @@ async fn bare() -> Result<Duration, Failure> {
 }
 
 /// Gives back what comes over the first stream until so much came as it said.
-async fn answer(link: &dyn Link) -> Result<Box<dyn Duplex>, Failure> {
+async fn answer(link: &dyn Link) -> Result<Box<dyn ByteStream>, Failure> {
     let mut stream = bytes(link.accept().await?.ok_or("no stream")?)?;
     let (mut left, mut space) = (stream.read_u64().await?, vec![0; CHUNK_BYTES]);
     while left > 0 {
@@ -175,7 +175,7 @@ async fn idle(links: usize, bulk: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn connect(url: &str, bulk: usize) -> Result<(Box<dyn Link>, Box<dyn Duplex>), Failure> {
+async fn connect(url: &str, bulk: usize) -> Result<(Box<dyn Link>, Box<dyn ByteStream>), Failure> {
     let link = WsTransport.connect(url).await?;
     let (mut back, mut there) = tokio::io::split(bytes(link.open().await?)?);
     let sending = async {

@@ -112,12 +112,19 @@ fn start(runs: &Runs<'_>, lease: Lease) -> Result<impl Future<Output = ()> + use
     command.arg("-c").arg(runs.command);
     command.env("SKYPIPE_PIPE", runs.pipe.to_string()).env("SKYPIPE_ATTEMPT", lease.attempt().to_string());
     command.env("SKYPIPE_RECORD", start::shown(&record));
+    command.envs(lease.headers().iter().map(|(key, value)| (variable(key), value)));
     // A group of its own: a terminal's Ctrl-C reaches it through us alone, and what it starts with it.
     command.stdin(Stdio::piped()).process_group(0);
     let child = Command::from(command).spawn();
     let child =
         child.map_err(|e| Error::new(skypipe_core::Code::Internal, "no command can be run: /bin/sh").because(e))?;
     Ok(attend(child, lease))
+}
+
+/// The variable that carries a header.
+fn variable(key: &str) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    format!("SKYPIPE_HEADER_{}", key.chars().map(upper).collect::<String>())
 }
 
 async fn attend(mut child: Child, lease: Lease) {

@@ -1,6 +1,7 @@
 //! One verb, one file.
 
 mod bare;
+mod chat;
 mod check;
 mod completions;
 mod down;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
         Some(Verb::Stat(args)) => stat::run(relay, args),
         Some(Verb::Top(args)) => top::run(relay, args),
         Some(Verb::Peek(args)) => peek::run(relay, args),
+        Some(Verb::Chat(args)) => chat::run(relay, args),
         Some(Verb::Redrive(args)) => redrive::run(relay, args),
         Some(Verb::Rm(args)) => rm::run(relay, args),
         Some(Verb::Relay(args)) => relay::run(args),

@@ -1,7 +1,9 @@
 //! `skypipe peek NAME`
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use skypipe_core::{Error, Mark, Piece, Pipe as _, Reader, ReaderOptions, Record, Seq, SessionId, Take};
+use skypipe_core::{Error, Headers, Mark, Piece, Pipe as _, Reader, ReaderOptions, Record, Seq, SessionId, Take};
 
 use super::on_this_thread;
 use super::read::write_failed;
@@ -48,6 +50,9 @@ pub(super) struct RecordLine<'a> {
     item: String,
     /// Its number within the item.
     number: u64,
+    /// What its writer says about it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'a str, &'a str>,
     /// The record, if it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
@@ -58,22 +63,29 @@ pub(super) struct RecordLine<'a> {
 
 impl<'a> From<&'a Record> for RecordLine<'a> {
     fn from(record: &'a Record) -> Self {
-        Self::new(record.writer, record.seq, &record.body)
+        Self::new(record.writer, record.seq, &record.headers, &record.body)
     }
 }
 
 impl<'a> RecordLine<'a> {
     /// A record of a queue or broadcast, with its place.
-    pub(super) fn of_piece(writer: SessionId, piece: &'a Piece, at: &Mark, attempt: Option<u32>) -> Self {
+    pub(super) fn of_piece(
+        writer: SessionId,
+        piece: &'a Piece,
+        at: &Mark,
+        attempt: Option<u32>,
+        headers: &'a Headers,
+    ) -> Self {
         let position = (!at.position.0.is_empty()).then(|| start::shown(at));
-        Self { position, attempt, ..Self::new(writer, piece.seq, &piece.body) }
+        Self { position, attempt, ..Self::new(writer, piece.seq, headers, &piece.body) }
     }
 
-    fn new(writer: SessionId, number: Seq, body: &'a [u8]) -> Self {
+    fn new(writer: SessionId, number: Seq, headers: &'a Headers, body: &'a [u8]) -> Self {
         let text = std::str::from_utf8(body).ok();
         let hex = || body.iter().map(|b| format!("{b:02x}")).collect();
         let hex = if text.is_none() { Some(hex()) } else { None };
-        Self { position: None, attempt: None, item: writer.to_string(), number: number.0, hex, text }
+        let headers = headers.iter().collect();
+        Self { position: None, attempt: None, item: writer.to_string(), number: number.0, headers, hex, text }
     }
 }
 
@@ -111,6 +123,7 @@ mod tests {
                 body: body.into(),
                 at: Default::default(),
                 attempt: None,
+                headers: Headers::new(),
             };
             json_line(&RecordLine::from(&record))
         };

@@ -77,6 +77,7 @@ async fn attach(relay: &Relay, job: &Job) -> Result<Reader, Error> {
     options.settings = job.shared.mode.settings();
     options.start = job.only.from.clone().unwrap_or_default();
     options.cursor.clone_from(&job.only.cursor);
+    options.filter = job.only.filter();
     // No more than what is begun at once, or wanted in all: the rest is for other readers.
     let jobs = job.only.exec.as_ref().map(|_| job.only.jobs.unwrap_or(1));
     let wanted = job.only.count.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
@@ -151,12 +152,12 @@ enum Show {
 
 /// A line for each record, or piece of a long one, below `next`.
 fn json_lines(chunk: &Chunk, next: Seq) -> Bytes {
-    let mut lines = String::new();
+    let (mut lines, headers) = (String::new(), chunk.batch.headers());
     for piece in chunk.records().take_while(|piece| piece.seq < next) {
         let records = u32::try_from(piece.seq.0.saturating_sub(chunk.batch.first().0)).unwrap_or(u32::MAX);
         let at = Mark { position: chunk.position.clone(), records };
         let attempt = chunk.lease.as_ref().map(|lease| lease.attempt);
-        lines.push_str(&json_line(&RecordLine::of_piece(chunk.writer, &piece, &at, attempt)));
+        lines.push_str(&json_line(&RecordLine::of_piece(chunk.writer, &piece, &at, attempt, &headers)));
     }
     lines.into()
 }

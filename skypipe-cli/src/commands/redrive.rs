@@ -30,6 +30,7 @@ pub(crate) fn run(relay: Option<&str>, args: RedriveArgs) -> Result<Exit, Error>
             let mut writer = relay.pipe(&pipe).writer_with(options).await?;
             while let Some(lease) = reader.next_lease().await? {
                 // On disk in the queue before it leaves the dead letters: what goes wrong in between leaves it in both.
+                writer.headers(lease.headers().clone());
                 writer.send(lease.body()).await?;
                 writer.settled().await?;
                 lease.done();

@@ -20,6 +20,8 @@ use crate::stdin::{Chunk, StdinChunks};
 
 /// A line whose end does not come is sent without it after so long: whoever watches sees the prompt that waits for an answer.
 const OPEN_LINE_WAITS: Duration = Duration::from_millis(100);
+/// So long it may take to say that an item is given up.
+const ABORT_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(relay: Option<&str>, args: WriteArgs) -> Result<Exit, Error> {
     let pipe = to_write(&args.name)?;
@@ -66,7 +68,7 @@ pub(crate) async fn write(relay: Relay, job: Job) -> Result<Exit, Error> {
     match job.input {
         From::Texts(ref texts) => write_texts(&relay, &job, texts, &mut watch).await,
         From::Stdin { only_with_data } => {
-            let mut stdin = StdinChunks::open().map_err(|e| Error::new(Code::Internal, "no thread").because(e))?;
+            let mut stdin = open_stdin()?;
             let first = if only_with_data {
                 match watch.idle(stdin.next()).await {
                     Ok(Some(first)) => Some(first.map_err(|e| unreadable(&e))?),
@@ -86,6 +88,9 @@ async fn write_texts(relay: &Relay, job: &Job, texts: &[OsString], watch: &mut W
         Ok(writer) => writer?,
         Err(stop) => return stop.exit("nothing was sent"),
     };
+    if let Some(stop) = wait_for_reader(&mut writer, job, watch).await? {
+        return no_reader(writer, stop).await;
+    }
     for text in texts {
         let mut record = text.clone().into_vec();
         if !job.shared.item {
@@ -111,10 +116,13 @@ async fn write_stdin(
         Some(_) => watch.finish(attach(relay, job)).await,
         None => watch.idle(attach(relay, job)).await,
     };
-    let writer = match attached {
+    let mut writer = match attached {
         Ok(writer) => writer?,
         Err(stop) => return stop.exit("nothing was sent"),
     };
+    if let Some(stop) = wait_for_reader(&mut writer, job, watch).await? {
+        return no_reader(writer, stop).await;
+    }
     invite_typing(&job.pipe);
     let progress = Progress::new(job.shared.progress, stdin_bytes());
     let records = Records::new(job);
@@ -134,8 +142,22 @@ async fn attach(relay: &Relay, job: &Job) -> Result<Writer, Error> {
     options.mode = job.shared.mode.mode().or(job.only.delay.map(|_| Mode::Queue));
     options.settings = job.shared.mode.settings();
     options.delay = job.only.delay;
+    options.headers = job.only.headers()?;
     options.events = Some(notices::events_of_writer(job.room.clone()));
     relay.pipe(&job.pipe).writer_with(options).await
+}
+
+async fn wait_for_reader(writer: &mut Writer, job: &Job, watch: &mut Watch) -> Result<Option<Stop>, Error> {
+    if !job.only.wait_reader {
+        return Ok(None);
+    }
+    watch.idle(writer.has_reader()).await.map_or_else(|stop| Ok(Some(stop)), |there| there.map(|()| None))
+}
+
+/// The wait was in vain: the item is given up, and leaves nothing. A relay that does not listen finds out by itself.
+async fn no_reader(writer: Writer, stop: Stop) -> Result<Exit, Error> {
+    let _ = tokio::time::timeout(ABORT_WITHIN, writer.abort()).await;
+    stop.exit("no reader came, nothing was sent")
 }
 
 /// Ends the item and waits for what `--until` says.
@@ -157,7 +179,7 @@ async fn end(writer: Writer, job: &Job, watch: &mut Watch) -> Result<Exit, Error
 }
 
 /// Ends the item as interrupted, with all that was read.
-async fn interrupt(writer: Writer, stop: Stop, watch: &mut Watch) -> Result<Exit, Error> {
+pub(super) async fn interrupt(writer: Writer, stop: Stop, watch: &mut Watch) -> Result<Exit, Error> {
     let left = watch.grace_left();
     if let Ok(Err(error)) = watch.finish(writer.interrupt(left)).await {
         say(&error.to_string());
@@ -166,21 +188,27 @@ async fn interrupt(writer: Writer, stop: Stop, watch: &mut Watch) -> Result<Exit
 }
 
 /// Carries stdin to the writer.
-struct Sending {
-    writer: Writer,
+pub(super) struct Sending {
+    pub(super) writer: Writer,
     records: Records,
     stdin: StdinChunks,
     progress: Progress,
 }
 
 /// What to do next.
-enum Next {
+pub(super) enum Next {
     Chunk(Chunk),
     OpenLineIsDue,
     End,
 }
 
 impl Sending {
+    /// Each line of stdin becomes a record.
+    pub(super) fn lines(writer: Writer) -> Result<Self, Error> {
+        let stdin = open_stdin()?;
+        Ok(Self { writer, records: Records::lines(b'\n'), stdin, progress: Progress::new(false, None) })
+    }
+
     /// All of stdin, or up to a stop: then what was read until then.
     async fn all(&mut self, first: Option<Chunk>, watch: &mut Watch) -> Result<Option<Stop>, Error> {
         let mut next = first.map(Next::Chunk);
@@ -192,21 +220,29 @@ impl Sending {
                     Err(_) => break,
                 },
             };
-            match now {
-                Next::Chunk(chunk) => self.feed(chunk, watch).await?,
-                Next::OpenLineIsDue => self.close_line(watch).await?,
-                Next::End => {
-                    self.last(watch).await?;
-                    return Ok(watch.stopped());
-                }
+            if self.take(now, watch).await? {
+                return Ok(watch.stopped());
             }
         }
         self.what_was_read(next, watch).await?;
         Ok(watch.stopped())
     }
 
+    /// Sends what came. True when it was the last.
+    pub(super) async fn take(&mut self, next: Next, watch: &mut Watch) -> Result<bool, Error> {
+        match next {
+            Next::Chunk(chunk) => self.feed(chunk, watch).await?,
+            Next::OpenLineIsDue => self.close_line(watch).await?,
+            Next::End => {
+                self.last(watch).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Cancel safe: nothing that was read is lost.
-    async fn next(&mut self) -> Result<Next, Error> {
+    pub(super) async fn next(&mut self) -> Result<Next, Error> {
         let due = self.records.open_until();
         tokio::select! {
             biased;
@@ -238,7 +274,7 @@ impl Sending {
     }
 
     /// After a signal: what lies ready, and no more of stdin.
-    async fn what_was_read(&mut self, next: Option<Next>, watch: &mut Watch) -> Result<(), Error> {
+    pub(super) async fn what_was_read(&mut self, next: Option<Next>, watch: &mut Watch) -> Result<(), Error> {
         if watch.stopped() == Some(Stop::Timeout) {
             return Ok(());
         }
@@ -265,7 +301,11 @@ impl Records {
         if job.shared.item {
             return Self::Item { begun: false };
         }
-        Self::Lines { cutter: Cutter::new(delimiter(job)), open_until: None }
+        Self::lines(delimiter(job))
+    }
+
+    fn lines(delimiter: u8) -> Self {
+        Self::Lines { cutter: Cutter::new(delimiter), open_until: None }
     }
 
     /// When the line that has no end is sent without it.
@@ -327,6 +367,10 @@ async fn push(writer: &mut Writer, piece: &[u8], first: bool, last: bool) -> Res
         writer.ready().await?;
     }
     Ok(())
+}
+
+fn open_stdin() -> Result<StdinChunks, Error> {
+    StdinChunks::open().map_err(|e| Error::new(Code::Internal, "no thread").because(e))
 }
 
 fn delimiter(job: &Job) -> u8 {

@@ -146,7 +146,7 @@ fn the_longest_name_works() {
 
 #[test]
 fn words_of_later_versions_are_reserved() {
-    for word in ["bench", "chat", "jobs", "fifo"] {
+    for word in ["bench", "run", "jobs", "fifo"] {
         let home = Home::new();
         let done = home.skypipe([word]).stdin(In::Pipe(b"data\n".to_vec())).run();
         done.exits(2).gave("").fails_with("E_UNSUPPORTED");

@@ -86,6 +86,7 @@ impl DefaultPipe {
             notices.into_iter().for_each(|notice| reader.say(ReaderDown::Notice(notice)));
         }
         self.wake(session);
+        self.reader_came(session);
     }
 
     /// What a reader hears that does not get an item from its start.

@@ -609,6 +609,47 @@ fn an_abort_is_told_once_a_crash_cannot_undo_it() {
 }
 
 #[test]
+fn an_item_given_up_before_its_first_record_leaves_nothing_where_nobody_was_given_it() {
+    for crashes in [false, true] {
+        let mut rig = Rig::new();
+        rig.write(WRITER);
+        rig.pipe.abort(WRITER, Epoch(1)).unwrap();
+        rig.sync();
+        match crashes {
+            true => rig.crash(),
+            false => rig.pipe.writer_away(WRITER, Epoch(1), NOW),
+        }
+        assert_eq!(rig.pipe.counts().items, 0);
+        assert!(rig.pipe.is_gone());
+    }
+    // A reader that was given it is told that there was something.
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    rig.write(WRITER);
+    rig.pipe.abort(WRITER, Epoch(1)).unwrap();
+    rig.sync();
+    assert!(matches!(rig.next(1), Next::Message(ReaderDown::ItemEnd { kind: EndKind::Aborted, .. })));
+}
+
+#[test]
+fn a_writer_is_told_once_that_its_first_reader_is_there() {
+    let told = |rig: &mut Rig| match rig.pipe.next_for_writer(WRITER, Epoch(1)) {
+        Next::Message(message) => Some(message),
+        _ => None,
+    };
+    let mut rig = Rig::new();
+    rig.write(WRITER);
+    assert_eq!(told(&mut rig), None);
+    rig.read(1, None);
+    assert_eq!((told(&mut rig), told(&mut rig)), (Some(WriterDown::HasReader), None));
+    // Of one that was there before, the welcome tells.
+    let mut rig = Rig::new();
+    rig.read(1, None);
+    rig.write(WRITER);
+    assert_eq!(told(&mut rig), None);
+}
+
+#[test]
 fn an_abort_is_told_when_the_log_fails_before_it_has_it() {
     let mut rig = Rig::new();
     rig.read(1, None);

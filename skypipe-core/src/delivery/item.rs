@@ -106,6 +106,8 @@ pub(super) struct Item {
     pub(super) open_record: bool,
     /// The writer was told that it is not the only one.
     pub(super) second_writer_told: bool,
+    /// The writer knows that a reader is there.
+    pub(super) reader_told: bool,
     /// All of it is taken; it stands here only until its writer heard the last acknowledgement.
     pub(super) over: bool,
     /// What the writer was told last.
@@ -143,6 +145,7 @@ impl Item {
             is_forgetting: false,
             open_record: false,
             second_writer_told: false,
+            reader_told: false,
             over: false,
             told: Ack::default(),
             credit_due: 0,

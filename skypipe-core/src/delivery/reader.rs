@@ -162,6 +162,26 @@ impl Reader {
         }
     }
 
+    /// The items it was given.
+    pub(super) fn items(&self) -> impl Iterator<Item = ItemNo> {
+        let (alone, live) = match &self.holds {
+            Holds::Alone(item, _) => (Some(*item), None),
+            Holds::Live(live) => (None, Some(live.cursors.keys().copied())),
+            Holds::Waiting | Holds::Peek(_) => (None, None),
+        };
+        alone.into_iter().chain(live.into_iter().flatten())
+    }
+
+    /// Whether it gets `item`, alone or live.
+    pub(super) fn gets(&self, item: ItemNo) -> bool {
+        self.leaving.is_none()
+            && match &self.holds {
+                Holds::Alone(own, _) => *own == item,
+                Holds::Live(live) => live.cursors.contains_key(&item),
+                Holds::Waiting | Holds::Peek(_) => false,
+            }
+    }
+
     /// Whether it would take whatever is put back.
     pub(super) fn is_idle(&self) -> bool {
         self.leaving.is_none()

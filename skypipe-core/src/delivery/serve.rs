@@ -28,7 +28,7 @@ impl DefaultPipe {
     pub fn next_for_writer(&mut self, session: SessionId, epoch: Epoch) -> Next<WriterDown> {
         let durable = self.durable;
         let Some(&no) = self.writers.get(&session) else { return Next::End(self.removed.then(|| self.unknown())) };
-        let window = self.window(no);
+        let (window, is_read_first) = (self.window(no), self.is_read_first(no));
         let Some(item) = self.items.get_mut(&no) else { return Next::End(None) };
         if item.epoch != epoch {
             return Next::End(Some(fenced()));
@@ -39,6 +39,9 @@ impl DefaultPipe {
             WriterDown::Ack(ack)
         } else if let Some(credit) = item.take_credit(window) {
             WriterDown::Credit(credit)
+        } else if is_read_first {
+            item.reader_told = true;
+            WriterDown::HasReader
         } else {
             return self.writer_waits();
         };

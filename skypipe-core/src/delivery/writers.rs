@@ -7,7 +7,7 @@ use crate::error::{Code, Error};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
-use super::default::{DefaultPipe, Pending, expired, fenced};
+use super::default::{DefaultPipe, EVERYBODY, Pending, expired, fenced};
 use super::fact::Fact;
 use super::item::{End, Item, Link};
 use super::limits::{CURSORS_MAX, ITEMS_MAX, LIVE_WINDOW_BYTES};
@@ -51,12 +51,13 @@ impl DefaultPipe {
         let (durable, confirmed) = (self.durable, self.confirmed());
         let Some(&no) = self.writers.get(&session) else { return Some(Err(self.unknown())) };
         let window = self.window(no);
-        let readers = self.readers.values().filter(|reader| reader.has_live(no).is_some()).count() as u32;
+        let readers = self.readers.values().filter(|reader| reader.gets(no)).count() as u32;
         let item = self.items.get_mut(&no)?;
         if item.epoch != epoch {
             return Some(Err(fenced()));
         }
         (item.joined <= confirmed).then(|| {
+            item.reader_told = readers > 0;
             Ok(WriterWelcome {
                 next: item.accepted,
                 ack: item.welcome_ack(durable),
@@ -110,7 +111,11 @@ impl DefaultPipe {
     /// `E_FENCED`, `E_SESSION_EXPIRED`, or `E_ACCESS` when the pipe was removed.
     pub fn abort(&mut self, session: SessionId, epoch: Epoch) -> Result<(), Error> {
         let no = self.attached_item(session, epoch)?;
+        let is_nothing = self.items[&no].accepted == Seq(0) && !self.readers.values().any(|reader| reader.gets(no));
         self.abort_item(no);
+        if is_nothing {
+            self.withdraw(no);
+        }
         self.vanish_if_empty();
         Ok(())
     }
@@ -249,6 +254,20 @@ impl DefaultPipe {
         woken.into_iter().for_each(|session| self.wake(session));
     }
 
+    /// Whether the writer is still to be told that somebody reads its item.
+    pub(super) fn is_read_first(&self, no: ItemNo) -> bool {
+        let untold = self.items.get(&no).is_some_and(|item| !item.reader_told && item.end.is_none());
+        untold && self.readers.values().any(|reader| reader.gets(no))
+    }
+
+    /// A reader was given items: their writers may have waited for one.
+    pub(super) fn reader_came(&mut self, session: SessionId) {
+        let Some(reader) = self.readers.get(&session) else { return };
+        let waits = |no: &ItemNo| self.items.get(no).filter(|item| !item.reader_told && item.link == Link::Attached);
+        let waiting: Vec<SessionId> = reader.items().filter_map(|no| waits(&no)).map(|item| item.session).collect();
+        waiting.into_iter().for_each(|writer| self.wake(writer));
+    }
+
     /// The item ends as aborted where it is.
     pub(super) fn abort_item(&mut self, no: ItemNo) {
         // A reader that came in the middle before a relay crashed proves that the item went so far.
@@ -274,6 +293,15 @@ impl DefaultPipe {
         // Readers hear of it once the log has it.
         self.log_item(no);
         self.item_ended(no);
+        self.refresh(no);
+    }
+
+    /// An item that was given up before its first record, and that nobody was given, is as if it had never been.
+    fn withdraw(&mut self, no: ItemNo) {
+        let Some(end) = self.items.get(&no).and_then(|item| item.end) else { return };
+        let all = Seq(0)..end.next;
+        self.append(Fact::Took { reader: EVERYBODY, item: no, from: all.start, to: all.end });
+        self.with_item(no, |item| item.acked.insert(all));
         self.refresh(no);
     }
 

@@ -53,7 +53,7 @@ async fn bury(shared: &Arc<Shared>, burial: &Burial) -> Result<(), Error> {
 /// Writes the record to the dead letters, as a writer of its own, and waits until it is on disk.
 async fn store(shared: &Arc<Shared>, dead: &PipeRef, batch: &Batch) -> Result<(), Error> {
     let (session, epoch, now) = (shared.env.session(), Epoch(1), shared.env.now());
-    let mut copy = BatchBuilder::new(session, epoch, Seq(0));
+    let mut copy = BatchBuilder::new(session, epoch, Seq(0)).headers(batch.headers());
     for piece in batch.pieces() {
         let fits = copy.push(&piece.body, piece.first, piece.last);
         debug_assert!(fits, "what was one batch is one again");

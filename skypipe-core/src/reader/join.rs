@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::batch::Piece;
 use crate::broker::Mark;
 use crate::error::{Code, Error};
+use crate::headers::Headers;
 use crate::id::{Seq, SessionId};
 use crate::record::{Chunk, Record, Taken};
 
@@ -14,6 +15,7 @@ use crate::record::{Chunk, Record, Taken};
 pub(super) struct Join {
     record_bytes_max: usize,
     writer: SessionId,
+    headers: Headers,
     /// The run at hand.
     run: Option<Chunk>,
     /// Pieces of the run at hand; the buffer is used again for each run.
@@ -25,29 +27,38 @@ pub(super) struct Join {
 struct Open {
     writer: SessionId,
     seq: Seq,
+    headers: Headers,
     body: BytesMut,
 }
 
 impl Join {
     pub(super) fn new(record_bytes_max: usize) -> Self {
-        Self { record_bytes_max, writer: SessionId([0; 16]), run: None, pieces: VecDeque::new(), open: None }
+        Self {
+            record_bytes_max,
+            writer: SessionId([0; 16]),
+            headers: Headers::new(),
+            run: None,
+            pieces: VecDeque::new(),
+            open: None,
+        }
     }
 
     /// Takes the next run; the one before was used up.
     pub(super) fn load(&mut self, chunk: &Chunk) {
         self.writer = chunk.writer;
+        self.headers = chunk.batch.headers();
         self.pieces.extend(chunk.records());
         self.run = Some(chunk.clone());
     }
 
-    fn record(&self, writer: SessionId, seq: Seq, body: Bytes) -> Record {
+    fn record(&self, (writer, seq): (SessionId, Seq), headers: Headers, body: Bytes) -> Record {
         let run = self.run.as_ref();
         let at = run.map(|run| Mark {
             position: run.position.clone(),
             records: u32::try_from(seq.0.saturating_sub(run.batch.first().0)).unwrap_or(u32::MAX),
         });
         let attempt = run.and_then(|run| run.lease.as_ref()).map(|lease| lease.attempt);
-        Record { writer, seq, at: at.unwrap_or_default(), attempt, body }
+        Record { writer, seq, at: at.unwrap_or_default(), attempt, headers, body }
     }
 
     /// The next whole record and the number behind it, if the run at hand has one.
@@ -59,11 +70,13 @@ impl Join {
                 self.open = None;
             }
             if last && self.open.is_none() {
-                return Ok(Some((self.record(self.writer, piece.seq, piece.body), self.taken(next))));
+                let record = self.record((self.writer, piece.seq), self.headers.clone(), piece.body);
+                return Ok(Some((record, self.taken(next))));
             }
             self.append(piece.seq, &piece.body)?;
             if last && let Some(open) = self.open.take() {
-                return Ok(Some((self.record(open.writer, open.seq, open.body.freeze()), self.taken(next))));
+                let record = self.record((open.writer, open.seq), open.headers, open.body.freeze());
+                return Ok(Some((record, self.taken(next))));
             }
         }
         Ok(None)
@@ -78,8 +91,9 @@ impl Join {
     }
 
     fn append(&mut self, seq: Seq, body: &Bytes) -> Result<(), Error> {
-        let writer = self.writer;
-        let open = self.open.get_or_insert_with(|| Open { writer, seq, body: BytesMut::new() });
+        let (writer, headers) = (self.writer, &self.headers);
+        let open =
+            self.open.get_or_insert_with(|| Open { writer, seq, headers: headers.clone(), body: BytesMut::new() });
         if open.body.len() + body.len() > self.record_bytes_max {
             let text = format!("a record is longer than {} bytes", self.record_bytes_max);
             return Err(Error::new(Code::FrameSize, text));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::broker::{LeaseId, Verdict};
+use crate::headers::Headers;
 use crate::record::Chunk;
 use crate::session::ReaderSession;
 use crate::session::drive::Shared;
@@ -17,6 +18,7 @@ pub struct Lease {
     shared: Arc<Shared<ReaderSession>>,
     id: LeaseId,
     time: Duration,
+    headers: Headers,
     body: Bytes,
     is_settled: bool,
 }
@@ -24,12 +26,18 @@ pub struct Lease {
 impl Lease {
     pub(super) fn of(chunk: Chunk, shared: Arc<Shared<ReaderSession>>) -> Option<Self> {
         let (id, time) = (chunk.lease.clone()?, chunk.lease_time);
-        Some(Self { shared, id, time, body: chunk.bodies(), is_settled: false })
+        let headers = chunk.batch.headers();
+        Some(Self { shared, id, time, headers, body: chunk.bodies(), is_settled: false })
     }
 
     /// The bytes of the record.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// What its writer says about it.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
     }
 
     /// Which handing out of which record this is. Of the same record a later one has a larger attempt: a fencing token.

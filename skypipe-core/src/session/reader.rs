@@ -9,6 +9,7 @@ use crate::broker::{
 };
 use crate::error::{Code, Error};
 use crate::event::Event;
+use crate::headers::Filter;
 use crate::id::{Position, Seq, SessionId};
 use crate::record::{Chunk, Taken};
 use crate::session::connection::{Connection, Draw, Patience};
@@ -45,6 +46,8 @@ pub struct ReaderWants {
     pub window_bytes: u64,
     /// How long it tries to get a link.
     pub patience: Patience,
+    /// Which records it wants.
+    pub filter: Filter,
     /// What it wants of a queue or broadcast.
     pub tape: OnTape,
 }
@@ -58,6 +61,7 @@ impl Default for ReaderWants {
             no_wait: false,
             window_bytes: READER_WINDOW_BYTES,
             patience: Patience::default(),
+            filter: Filter::new(),
             tape: OnTape::default(),
         }
     }
@@ -196,6 +200,10 @@ impl ReaderSession {
             self.is_lost_in_hands = self.inbox_lost > 0;
             self.inbox_lost = self.inbox_lost.saturating_sub(1);
             match arrival {
+                Arrival::Chunk(chunk) if !self.wants.filter.wants(&chunk.batch) => {
+                    self.held -= chunk.batch.encoded().len() as u64;
+                    self.take(chunk.taken(chunk.next()));
+                }
                 Arrival::Chunk(chunk) => {
                     self.handed = chunk.batch.encoded().len() as u64;
                     self.outcome.records += chunk.batch.ends_from(chunk.from);
@@ -329,6 +337,11 @@ impl ReaderSession {
     /// The broker answered the attach. It hears again what was acknowledged: the last words over the old link may be lost.
     pub fn attached(&mut self, welcome: ReaderWelcome, now: Time) {
         if self.connection.is_over() {
+            return;
+        }
+        if welcome.mode == Mode::Queue && !self.wants.filter.is_empty() {
+            let text = "a queue gives each record to one reader: what a filter passes over would be lost";
+            self.fail(&Error::new(Code::Usage, text));
             return;
         }
         self.tape.attached(welcome, self.connection.epoch().0 == 1);

@@ -13,6 +13,7 @@ use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest, PIECE_BYTES_MAX};
 use crate::broker::*;
 use crate::error::{Code, Error};
 use crate::event::Event;
+use crate::headers::Headers;
 use crate::id::{Epoch, Position, Seq, SessionId};
 use crate::time::Time;
 
@@ -504,6 +505,31 @@ fn a_new_item_begins_at_the_first_unacknowledged_record() {
     let whole = |body: &[u8]| (true, true, body.to_vec());
     assert_eq!(bodies, [whole(b"c"), (true, false, b"d".to_vec()), (false, true, b"D".to_vec())]);
     assert_eq!(writer.progress(), Progress { records: 4, settled: 2, stored: 2, delivered: 0 });
+}
+
+#[test]
+fn records_with_other_headers_travel_apart_and_keep_them_in_a_new_item() {
+    let headers = |value| Headers::new().with("k", value).unwrap();
+    let mut writer = attached_writer(WriterWants::default());
+    for (value, body) in [("1", b"a"), ("1", b"b"), ("2", b"c")] {
+        writer.headers(headers(value));
+        assert!(writer.push(body, true, true));
+    }
+    let sent = |writer: &mut WriterSession| {
+        let mut batches = Vec::new();
+        while let Some(WriterUp::Batch(batch)) = writer.next_up() {
+            batches.push((batch.headers(), batch.bodies().to_vec()));
+        }
+        batches
+    };
+    let all = [(headers("1"), b"ab".to_vec()), (headers("2"), b"c".to_vec())];
+    assert_eq!(sent(&mut writer), all);
+    writer.headers(Headers::new());
+    writer.lost(Error::new(Code::SessionExpired, "gone"), Time(1), any_draw());
+    writer.begin(Time(2));
+    writer.attached(&welcome(0, 1 << 20), Time(2));
+    assert!(writer.push(b"d", true, true));
+    assert_eq!(sent(&mut writer), [all[0].clone(), all[1].clone(), (Headers::new(), b"d".to_vec())]);
 }
 
 fn batch(first: u64, bodies: &[&[u8]], digest: &mut ItemDigest, end: Option<EndKind>) -> Batch {

@@ -6,6 +6,7 @@ use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest, PIECE_BYTES_MAX};
 use crate::broker::{Ack, Mode, Notice, Settings, WriterAttach, WriterDown, WriterResume, WriterUp, WriterWelcome};
 use crate::error::{Code, Error};
 use crate::event::Event;
+use crate::headers::Headers;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::session::connection::{Connection, Draw, Patience};
 use crate::session::count::RecordCount;
@@ -107,9 +108,13 @@ pub struct WriterSession {
     is_queue: bool,
     /// When the next records may be handed out by a queue.
     not_before: Option<WallTime>,
+    /// What the next records carry beside their bytes.
+    headers: Headers,
     /// Whether all that was given to the link has left this process.
     flushed: bool,
     count: RecordCount,
+    /// Whether a reader was there.
+    has_reader: bool,
     /// What was written in items that were given up.
     before: Progress,
     abort: Abort,
@@ -136,8 +141,10 @@ impl WriterSession {
             credit: 0,
             is_queue: false,
             not_before: None,
+            headers: Headers::new(),
             flushed: true,
             count: RecordCount::default(),
+            has_reader: false,
             before: Progress::default(),
             abort: Abort::No,
             failure: None,
@@ -195,6 +202,15 @@ impl WriterSession {
         self.not_before = moment;
     }
 
+    /// What is pushed from now on carries these headers. Records with others do not share a batch with it.
+    pub fn headers(&mut self, headers: Headers) {
+        if headers != self.headers {
+            self.close_open();
+            self.headers = headers;
+            self.open = self.next_open();
+        }
+    }
+
     /// Ends the item. An unfinished record ends with it.
     pub fn end(&mut self, kind: EndKind) {
         if self.end.is_some() || self.connection.is_over() {
@@ -243,6 +259,11 @@ impl WriterSession {
         }
     }
 
+    /// Whether a reader was there that gets what is pushed, as far as is known here.
+    pub fn has_reader(&self) -> bool {
+        self.has_reader
+    }
+
     /// The error with which the session ended.
     pub fn failure(&self) -> Option<Error> {
         self.failure.as_ref().map(|(code, text)| Error::new(*code, text.clone()))
@@ -279,6 +300,7 @@ impl WriterSession {
         self.events.extend(self.connection.attached(now));
         self.take_ack(welcome.ack);
         self.is_queue = welcome.mode == Mode::Queue;
+        self.has_reader |= welcome.readers > 0;
         self.credit = i64::try_from(welcome.credit).unwrap_or(i64::MAX);
         self.sent = self.kept.partition_point(|batch| batch.next() <= welcome.next);
     }
@@ -291,6 +313,7 @@ impl WriterSession {
             WriterDown::Credit(bytes) => {
                 self.credit = self.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
             }
+            WriterDown::HasReader => self.has_reader = true,
             WriterDown::Notice(notice) => self.take_notice(notice),
         }
     }
@@ -402,9 +425,13 @@ impl WriterSession {
 
     fn swap_open(&mut self) -> BatchBuilder {
         self.open_bodies = 0;
-        let epoch = Epoch(self.connection.epoch().0.max(1));
-        let next = BatchBuilder::new(self.session, epoch, self.open.next());
+        let next = self.next_open();
         std::mem::replace(&mut self.open, next)
+    }
+
+    fn next_open(&self) -> BatchBuilder {
+        let epoch = Epoch(self.connection.epoch().0.max(1));
+        BatchBuilder::new(self.session, epoch, self.open.next()).headers(self.headers.clone())
     }
 
     fn keep(&mut self, batch: Batch) {
@@ -455,9 +482,16 @@ impl WriterSession {
         self.before = Progress { records: done.settled, ..done };
         self.forget_item();
         // The start of a record may be settled already: its rest then stands for itself.
-        for piece in kept.iter().flat_map(Batch::pieces).filter(|piece| piece.seq >= settled) {
-            self.add(&piece.body, piece.first, piece.last);
+        let (not_before, headers) = (self.not_before, self.headers.clone());
+        for batch in kept {
+            self.not_before = batch.not_before();
+            self.headers(batch.headers());
+            for piece in batch.pieces().filter(|piece| piece.seq >= settled) {
+                self.add(&piece.body, piece.first, piece.last);
+            }
         }
+        self.not_before = not_before;
+        self.headers(headers);
         if let Some(kind) = end {
             self.end(kind);
         }
@@ -469,7 +503,7 @@ impl WriterSession {
     fn forget_item(&mut self) {
         self.connection.renew();
         (self.kept_bytes, self.sent, self.open_bodies, self.end) = (0, 0, 0, None);
-        self.open = BatchBuilder::new(self.session, Epoch(1), Seq(0));
+        self.open = BatchBuilder::new(self.session, Epoch(1), Seq(0)).headers(self.headers.clone());
         (self.digest, self.ack, self.count, self.in_record) =
             (ItemDigest::default(), Ack::default(), RecordCount::default(), false);
     }

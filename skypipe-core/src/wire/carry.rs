@@ -19,7 +19,7 @@ use super::message::Message;
 use super::outbox::Outbox;
 use super::outflow::Outflow;
 use crate::error::{Code, Error};
-use crate::transport::{Duplex, LinkStream};
+use crate::transport::{ByteStream, LinkStream};
 
 /// Splits a stream of a link into a half that takes frames and one that gives them. The stream closes when both are dropped.
 pub(crate) fn carry(stream: LinkStream) -> (FrameSink, FrameSource) {
@@ -40,7 +40,7 @@ pub(crate) fn carry(stream: LinkStream) -> (FrameSink, FrameSource) {
 /// Takes frames. Several that were fed before a flush leave with one write.
 pub(crate) enum FrameSink {
     Bytes {
-        writing: WriteHalf<Box<dyn Duplex>>,
+        writing: WriteHalf<Box<dyn ByteStream>>,
         outbox: Outbox,
         /// For how long nothing may be taken; none at a client.
         outflow: Option<Box<Outflow>>,
@@ -106,7 +106,7 @@ impl Sink<Frame> for FrameSink {
 }
 
 fn poll_write(
-    writing: &mut WriteHalf<Box<dyn Duplex>>,
+    writing: &mut WriteHalf<Box<dyn ByteStream>>,
     outbox: &mut Outbox,
     outflow: &mut Option<Box<Outflow>>,
     cx: &mut Context<'_>,
@@ -143,7 +143,7 @@ pub(crate) struct FrameSource {
 }
 
 enum Carrier {
-    Bytes(ReadHalf<Box<dyn Duplex>>, Decoder),
+    Bytes(ReadHalf<Box<dyn ByteStream>>, Decoder),
     /// Holds the sending side too, so that this direction's end is not the other's.
     Frames {
         receiving: mpsc::Receiver<Frame>,
@@ -192,7 +192,7 @@ impl Stream for FrameSource {
 }
 
 fn poll_frame(
-    reading: &mut ReadHalf<Box<dyn Duplex>>,
+    reading: &mut ReadHalf<Box<dyn ByteStream>>,
     decoder: &mut Decoder,
     intake: &mut Option<Intake>,
     cx: &mut Context<'_>,

@@ -166,6 +166,8 @@ pub mod kind {
     pub const WRITER_CREDIT: u8 = 0x41;
     /// Writer down: something for a person.
     pub const WRITER_NOTICE: u8 = 0x42;
+    /// Writer down: the first reader is there.
+    pub const WRITER_HAS_READER: u8 = 0x43;
 
     /// Reader up: more may be sent.
     pub const READER_CREDIT: u8 = 0x50;

@@ -210,6 +210,7 @@ fn writers() {
     frozen(WriterUp::Batch(batch()), &format!("43000000 30 00 0000 {encoded}"));
     frozen(WriterUp::Abort, "00000000 31 00 0000");
     frozen(WriterDown::Ack(ack()), "18000000 40 00 0000 0300000000000000 0200000000000000 0100000000000000");
+    frozen(WriterDown::HasReader, "00000000 43 01 0000");
     frozen(WriterDown::Credit(256), "08000000 41 00 0000 0001000000000000");
     let waits = Notice::WaitsForRoom { code: Code::NoSpace, text: "disk".into() };
     frozen(WriterDown::Notice(waits), "09000000 42 01 0000 02 0400 6469736b 5100");

@@ -42,6 +42,7 @@ impl Message for WriterDown {
         match self {
             Self::Ack(ack) => Frame::new(kind::WRITER_ACK, payload(|out| put_ack(out, &ack))),
             Self::Credit(bytes) => Frame::new(kind::WRITER_CREDIT, payload(|out| out.put_u64_le(bytes))),
+            Self::HasReader => Frame::skippable(kind::WRITER_HAS_READER, Bytes::new()),
             Self::Notice(notice) => notice_frame(kind::WRITER_NOTICE, &notice),
         }
     }
@@ -50,6 +51,7 @@ impl Message for WriterDown {
         match frame.kind {
             kind::WRITER_ACK => ack(&mut frame.open().0).map(Self::Ack).map(Some),
             kind::WRITER_CREDIT => frame.open().0.u64().map(Self::Credit).map(Some),
+            kind::WRITER_HAS_READER => Ok(Some(Self::HasReader)),
             kind::WRITER_NOTICE => notice(&mut frame.open().0).map(Self::Notice).map(Some),
             kind::ERROR => Err(carried_error(frame)),
             _ => frame.unknown(),

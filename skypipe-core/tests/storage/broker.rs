@@ -204,7 +204,7 @@ impl Client {
                 self.note_settled(item, &writer);
             }
             match dice.below(5) {
-                0 => writer.abort(),
+                0 => writer.abort().await,
                 _ => {
                     let settled = writer.end(Until::Stored).await?.progress.settled;
                     let at = self.disk.len();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use skypipe_core::{Duplex, Link, LinkStream, Listener, Peer};
+use skypipe_core::{ByteStream, Link, LinkStream, Listener, Peer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -25,7 +25,7 @@ struct Wire {
     _folder: tempfile::TempDir,
 }
 
-type Stream = Box<dyn Duplex>;
+type Stream = Box<dyn ByteStream>;
 
 impl Wire {
     /// None where streams are no bytes.

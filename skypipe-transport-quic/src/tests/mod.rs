@@ -8,7 +8,7 @@ mod streams;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use skypipe_core::{Duplex, KeyPair, Link, LinkStream, Listener, Transport};
+use skypipe_core::{ByteStream, KeyPair, Link, LinkStream, Listener, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::Times;
@@ -52,7 +52,7 @@ async fn meet(transport: &QuicTransport, listener: &QuicListener, url: &str) -> 
     (near.unwrap(), far.unwrap())
 }
 
-fn bytes(stream: LinkStream) -> Box<dyn Duplex> {
+fn bytes(stream: LinkStream) -> Box<dyn ByteStream> {
     match stream {
         LinkStream::Bytes(duplex) => duplex,
         _ => panic!("a stream of another kind"),
@@ -60,7 +60,7 @@ fn bytes(stream: LinkStream) -> Box<dyn Duplex> {
 }
 
 /// A stream opened at `near`, with its first byte on it.
-async fn stream(near: &dyn Link, far: &dyn Link) -> (Box<dyn Duplex>, Box<dyn Duplex>) {
+async fn stream(near: &dyn Link, far: &dyn Link) -> (Box<dyn ByteStream>, Box<dyn ByteStream>) {
     let mut here = bytes(near.open().await.unwrap());
     here.write_all(b"!").await.unwrap();
     here.flush().await.unwrap();

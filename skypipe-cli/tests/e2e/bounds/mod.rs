@@ -60,27 +60,30 @@ const STALLED_GROWTH_MAX: u64 = 64 * MB;
 /// What part of its rate a healthy reader keeps.
 const RATE_KEPT_MIN: f64 = 0.9;
 
+/// Rounds with one stalled reader and with all of them, in turns: how fast the disk takes what is written changes from one second to the next.
+const ROUNDS: usize = 3;
+
 #[test]
 fn proof_p5b_stalled_readers() {
     let readers = if Length::asked() == Length::Quick { 50 } else { 1_000 };
-    let seconds = cases(1, 10, 60);
+    let seconds = cases(1, 5, 20);
     let proof = Proof::begin("P5b", "stalled readers");
     let world = World::new(&[]);
-    // One stalled reader is enough to have all of it written to disk: with that the others are compared.
     let beside = |readers, credit, seconds| {
         let beside = runtime().block_on(beside_stalled(&world, (readers, credit), Duration::from_secs(seconds)));
         world.home.skypipe(["rm", "stalled"]).ok();
         beside
     };
-    let (alone, frozen) = (beside(1, 0, seconds.min(5)), beside(100, 1 << 40, seconds.min(3)));
-    let beside = beside(readers, 0, seconds);
-    let (growth, kept) = (beside.growth, beside.rate / alone.rate);
-    println!(
-        "P5b: {readers} stalled readers: the relay grew by {} KB; the healthy one has {:.0} MB/s of {:.0} beside one",
-        growth / 1000,
-        beside.rate / 1e6,
-        alone.rate / 1e6
-    );
+    let frozen = beside(100, 1 << 40, seconds.min(3));
+    // One stalled reader is enough to have all of it written to disk: with that the others are compared.
+    let rounds: Vec<(Beside, Beside)> =
+        (0..ROUNDS).map(|_| (beside(1, 0, seconds), beside(readers, 0, seconds))).collect();
+    let growth = rounds.iter().map(|(_, many)| many.growth).max().unwrap_or_default();
+    let kept = median(rounds.iter().map(|(one, many)| many.rate / one.rate));
+    println!("P5b: {readers} stalled readers: the relay grew by {} KB; a healthy one keeps {kept:.2}", growth / 1000);
+    for (one, many) in &rounds {
+        println!("P5b: {:.0} MB/s of {:.0} beside one", many.rate / 1e6, one.rate / 1e6);
+    }
     println!("P5b: beside 100 that say they would take all, and do not: {:.0} MB/s", frozen.rate / 1e6);
     let mut failures = Vec::new();
     if frozen.rate == 0.0 {
@@ -94,6 +97,12 @@ fn proof_p5b_stalled_readers() {
         failures.push(format!("a healthy reader keeps {:.0} % of its rate", kept * 100.0));
     }
     proof.end(readers, &failures);
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 struct Beside {

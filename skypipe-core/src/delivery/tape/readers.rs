@@ -19,7 +19,9 @@ impl TapePipe {
             let mode = self.mode().word();
             return Err(Error::new(Code::Unsupported, format!("in a {mode} there are no items to take or to look at")));
         }
-        side!(self, |side, tape| side.attach(tape, attach, holder, now))
+        side!(self, |side, tape| side.attach(tape, attach, holder, now))?;
+        self.tape.reader_came();
+        Ok(())
     }
 
     /// The welcome of an attached reader, once its joining is durable: where it begins.

@@ -39,6 +39,8 @@ pub(super) struct Writer {
     credit_due: u64,
     credit: i64,
     notices: VecDeque<Notice>,
+    /// It knows that a reader is there.
+    pub(super) reader_told: bool,
 }
 
 impl Writer {
@@ -59,6 +61,7 @@ impl Writer {
             credit_due: 0,
             credit: WRITER_CREDIT_BYTES as i64,
             notices: VecDeque::new(),
+            reader_told: false,
         }
     }
 

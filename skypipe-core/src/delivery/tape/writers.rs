@@ -45,6 +45,7 @@ impl TapePipe {
             return Some(Err(fenced()));
         }
         (writer.joined <= upto).then(|| {
+            writer.reader_told = readers > 0;
             let (ack, credit) = (writer.welcome_ack(confirmed), writer.welcome_credit(window));
             Ok(WriterWelcome { next: writer.accepted, ack, credit, readers, mode })
         })
@@ -118,6 +119,8 @@ impl TapePipe {
 
     /// The next message down to a writer.
     pub fn next_for_writer(&mut self, session: SessionId, epoch: Epoch) -> Next<WriterDown> {
+        let is_untold = self.tape.writers.get(&session).is_some_and(|writer| !writer.reader_told);
+        let is_read_first = is_untold && self.counts().readers > 0;
         let tape = &mut self.tape;
         let (confirmed, window) = (tape.confirmed, tape.window());
         let Some(writer) = tape.writers.get_mut(&session) else {
@@ -132,6 +135,9 @@ impl TapePipe {
             WriterDown::Ack(ack)
         } else if let Some(credit) = writer.take_credit(window) {
             WriterDown::Credit(credit)
+        } else if is_read_first {
+            writer.reader_told = true;
+            WriterDown::HasReader
         } else {
             return tape.read_only_error().map_or(Next::Wait, |error| Next::End(Some(error)));
         };
@@ -189,6 +195,14 @@ impl Tape {
             writer.end = Some((kind, next, append));
             writer.accepted = next;
         }
+    }
+
+    /// A reader is there: writers may have waited for one.
+    pub(super) fn reader_came(&mut self) {
+        let waits = |writer: &Writer| !writer.reader_told && writer.link == Link::Attached;
+        let waiting = self.writers.iter().filter(|(_, writer)| waits(writer)).map(|(session, _)| *session);
+        let waiting: Vec<SessionId> = waiting.collect();
+        waiting.into_iter().for_each(|session| self.wake(session));
     }
 
     fn refund(&mut self, session: SessionId, bytes: usize) {
