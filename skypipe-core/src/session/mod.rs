@@ -14,6 +14,8 @@ mod driver_tests;
 mod reader;
 mod tape;
 #[cfg(test)]
+mod tape_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod toy;

@@ -238,6 +238,11 @@ impl ReaderSession {
 
     /// The application says what became of a record of a queue. False when that is not this reader's any more, or was said already.
     pub fn settle(&mut self, lease: LeaseId, verdict: Verdict) -> bool {
+        if !self.tape.holds(&lease) && verdict == Verdict::Done {
+            // The session that had it was given up: nobody is there to refuse it.
+            self.events.push(Event::LeaseLost { lease });
+            return false;
+        }
         self.tape.settle(lease, verdict)
     }
 
@@ -370,7 +375,10 @@ impl ReaderSession {
             }
             ReaderDown::Missing { from, to, records } => {
                 self.tape.received(Mark { position: to.clone(), records: 0 });
-                self.inbox.push_back(Arrival::Missing { from, to, records });
+                // Nobody takes it from a reader that leaves, which would wait for that.
+                if self.leave.is_none() {
+                    self.inbox.push_back(Arrival::Missing { from, to, records });
+                }
                 Ok(())
             }
             ReaderDown::ItemEnd { writer, kind, next, alone } => self.take_end(writer, kind, next, alone),
@@ -386,8 +394,7 @@ impl ReaderSession {
                 Ok(())
             }
             ReaderDown::Finished => {
-                self.finished = true;
-                self.connection.close();
+                self.finish();
                 Ok(())
             }
         };
@@ -671,16 +678,24 @@ impl ReaderSession {
     /// A broadcast goes on where it was. What was in hand of a queue is for others; who has said something of it hears that it is lost.
     fn start_tape_over(&mut self) {
         if self.leave.is_some() {
-            self.finished = true;
-            self.connection.close();
-            return;
+            return if self.tape.is_unknown(&self.wants.tape) { self.fail(&unknown()) } else { self.finish() };
         }
         if self.tape.mode() == Mode::Queue {
             self.inbox.clear();
             self.held = self.handed;
         }
-        self.tape.start_over(&mut self.wants.tape);
+        let unheard = self.tape.start_over(&mut self.wants.tape);
+        self.events.extend(unheard.into_iter().map(|lease| Event::LeaseLost { lease }));
         self.events.push(Event::NewReader);
+    }
+
+    /// The broker says that all is over. A relay that finds the session gone, which had left, does not know any more what it answered.
+    fn finish(&mut self) {
+        if self.tape.is_unanswered() {
+            return self.fail(&unknown());
+        }
+        self.finished = true;
+        self.connection.close();
     }
 
     fn pass_end(&mut self, writer: SessionId, kind: EndKind, next: Seq, alone: bool) {
@@ -713,4 +728,8 @@ impl ReaderSession {
         self.failure.get_or_insert_with(|| (error.code(), error.text().to_owned()));
         self.connection.close();
     }
+}
+
+fn unknown() -> Error {
+    Error::new(Code::Unknown, "whether the relay knows what this reader was done with is unknown")
 }
