@@ -410,6 +410,8 @@ pub enum ReaderUp {
         /// What became of it.
         verdict: Verdict,
     },
+    /// Of a queue it takes so many records at a time from now on; with 0 it stays and takes no more.
+    Prefetch(u32),
     /// The reader leaves. With `part` it keeps what it acknowledged of an item taken alone (`-n`); without, such an item
     /// goes back whole. Answered by [`ReaderDown::Finished`].
     Leave {

@@ -7,6 +7,7 @@ use crate::caller::Caller;
 use crate::error::{Code, Error};
 use crate::pipe::BrokerPipe;
 use crate::registry;
+use crate::shutdown::Shutdown;
 use crate::target::Target;
 use crate::transport::Transport;
 
@@ -50,6 +51,7 @@ pub async fn connect(name: &str) -> Result<BrokerPipe, Error> {
 pub struct Client {
     broker: Arc<dyn Broker>,
     caller: Caller,
+    shutdown: Option<Shutdown>,
 }
 
 impl Client {
@@ -68,7 +70,14 @@ impl Client {
 
     /// A broker in this process.
     pub fn over(broker: Arc<dyn Broker>) -> Self {
-        Self { broker, caller: Caller::in_process() }
+        Self { broker, caller: Caller::in_process(), shutdown: None }
+    }
+
+    /// The same, whose pipes' writers and readers end with `shutdown`.
+    #[must_use]
+    pub fn with_shutdown(mut self, shutdown: &Shutdown) -> Self {
+        self.shutdown = Some(shutdown.clone());
+        self
     }
 
     /// The default broker; see [`connect`].
@@ -96,7 +105,11 @@ impl Client {
     /// `E_NAME`.
     pub fn pipe(&self, name: &str) -> Result<BrokerPipe, Error> {
         let Target { owner, name } = Target::for_readers(name)?;
-        Ok(BrokerPipe::new(self.broker.clone(), self.caller.clone(), name).owned_by(owner))
+        let pipe = BrokerPipe::new(self.broker.clone(), self.caller.clone(), name).owned_by(owner);
+        Ok(match &self.shutdown {
+            Some(shutdown) => pipe.with_shutdown(shutdown),
+            None => pipe,
+        })
     }
 
     /// The broker itself.

@@ -148,6 +148,8 @@ codes! {
     Pin = 51, "E_PIN", exit 6;
     /// The same number was sent twice with different bytes.
     Conflict = 52, "E_CONFLICT", exit 6;
+    /// A record is no value of the type that its reader expects.
+    Value = 53, "E_VALUE", exit 6;
     /// The relay could not be reached in time.
     Unreachable = 60, "E_UNREACHABLE", exit 7;
     /// The link broke; the session may go on over another.

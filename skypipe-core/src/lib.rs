@@ -96,7 +96,7 @@
 //! | what travels | [`Batch`] and its [`Piece`]s; their [`Headers`]; [`Record`] and [`Chunk`] as applications get them |
 //! | the three traits | [`Pipe`], [`Broker`], [`Transport`] with [`Listener`] and [`Link`] |
 //! | proof of keys between machines | [`proof`] |
-//! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Duplex`], [`Event`] |
+//! | for applications | [`connect`], [`Client`], [`Writer`], [`Reader`], [`Duplex`], [`Requester`], [`Replier`], [`Event`], [`Shutdown`]; [`blocking`] for those that do not await |
 //! | the session that survives a broken link | [`session`]: plain state machines |
 //! | the semantics | [`delivery`]: plain state machines |
 //! | what waits on disk | [`log`] |
@@ -109,6 +109,8 @@
 //!
 //! `host`, on by default, is everything that needs sockets, tasks, a clock or files. Without it the state machines and the codec
 //! remain, and tokio is not needed.
+//!
+//! `typed` is records that are values, by serde, in JSON or postcard: `Pipe::typed`.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
@@ -203,6 +205,24 @@ pub use reader::*;
 mod duplex;
 #[cfg(feature = "host")]
 pub use duplex::*;
+
+#[cfg(feature = "host")]
+pub mod blocking;
+
+#[cfg(feature = "host")]
+mod shutdown;
+#[cfg(feature = "host")]
+pub use shutdown::*;
+
+#[cfg(feature = "host")]
+mod request;
+#[cfg(feature = "host")]
+pub use request::*;
+
+#[cfg(feature = "typed")]
+mod typed;
+#[cfg(feature = "typed")]
+pub use typed::*;
 
 mod event;
 pub use event::*;

@@ -9,13 +9,18 @@ use crate::broker::{Broker, Mode, OnTape, Settings, Start, Take};
 use crate::caller::Caller;
 use crate::duplex::{Duplex, DuplexOptions};
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::event::{Event, Events};
 use crate::headers::{Filter, Headers};
 use crate::name::{Owner, PipeName, PipeRef};
 use crate::reader::Reader;
+use crate::record::Record;
+use crate::request::{Replier, ReplierOptions, Requester};
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
+use crate::shutdown::Shutdown;
 use crate::stat::PipeStat;
+#[cfg(feature = "typed")]
+use crate::typed::{Json, Typed};
 use crate::writer::Writer;
 
 /// One pipe. Cheap to hold: it exists at the broker only while somebody is attached or something is stored.
@@ -104,6 +109,15 @@ pub trait Pipe: Send + Sync {
     /// A dropped call leaves at most a broadcast with nothing in it.
     async fn duplex_with(&self, options: DuplexOptions) -> Result<Duplex, Error> {
         Duplex::attach(self, options).await
+    }
+
+    /// The pipe with records that are values of type `T`, a line of JSON each; [`Typed::postcard`] encodes them otherwise.
+    #[cfg(feature = "typed")]
+    fn typed<T>(self) -> Typed<T, Json, Self>
+    where
+        Self: Sized,
+    {
+        Typed::over(self)
     }
 
     /// What there is to know of the pipe. Asks once: a broken link is an error here, not something that is mended.
@@ -278,41 +292,113 @@ impl ReaderOptions {
 /// A pipe at a broker.
 #[derive(Clone)]
 pub struct BrokerPipe {
-    broker: Arc<dyn Broker>,
-    caller: Caller,
     name: PipeName,
-    pipe: PipeRef,
-    env: Env,
+    endpoint: Endpoint,
+}
+
+/// Where a session attaches, and as whom.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) caller: Caller,
+    pub(crate) pipe: PipeRef,
+    pub(crate) env: Env,
+    pub(crate) shutdown: Option<Shutdown>,
 }
 
 impl BrokerPipe {
     /// The pipe `name` at `broker`, as `caller` sees it. Nothing is asked of the broker yet.
     pub fn new(broker: Arc<dyn Broker>, caller: Caller, name: PipeName) -> Self {
-        Self { broker, caller, pipe: PipeRef::from(&name), name, env: Env::system() }
+        let (pipe, env) = (PipeRef::from(&name), Env::system());
+        Self { name, endpoint: Endpoint { broker, caller, pipe, env, shutdown: None } }
     }
 
     /// The pipe of this name that `owner` has.
     #[must_use]
     pub fn owned_by(mut self, owner: Owner) -> Self {
-        self.pipe.owner = owner;
+        self.endpoint.pipe.owner = owner;
         self
     }
 
     /// The same with other clocks and randomness.
     #[must_use]
     pub fn with_env(mut self, env: Env) -> Self {
-        self.env = env;
+        self.endpoint.env = env;
+        self
+    }
+
+    /// The same, whose writers and readers end with `shutdown`.
+    #[must_use]
+    pub fn with_shutdown(mut self, shutdown: &Shutdown) -> Self {
+        self.endpoint.shutdown = Some(shutdown.clone());
         self
     }
 
     /// The broker that holds the pipe.
     pub fn broker(&self) -> &Arc<dyn Broker> {
-        &self.broker
+        &self.endpoint.broker
+    }
+
+    /// Attaches whoever asks: what it sends waits in this queue, and the replies come over the broadcast `NAME/reply`.
+    ///
+    /// # Errors
+    /// As [`Pipe::writer_with`]; `E_MODE` when the pipe is no queue.
+    ///
+    /// # Cancel safety
+    /// As [`Pipe::writer_with`].
+    pub async fn requester(&self) -> Result<Requester, Error> {
+        Requester::attach(self).await
+    }
+
+    /// Asks once; who asks more often keeps a [`Requester`].
+    ///
+    /// # Errors
+    /// As [`BrokerPipe::requester`] and [`Requester::request`].
+    ///
+    /// # Cancel safety
+    /// As [`Requester::request`].
+    pub async fn request(&self, body: &[u8], within: Duration) -> Result<Record, Error> {
+        let late = |_| Err(Error::new(Code::Timeout, "no reply came in time"));
+        let asked = async { self.requester().await?.request(body, within).await };
+        tokio::time::timeout(within, asked).await.unwrap_or_else(late)
+    }
+
+    /// Attaches whoever replies: [`BrokerPipe::replier_with`] with the default options.
+    ///
+    /// # Errors
+    /// As [`BrokerPipe::requester`].
+    ///
+    /// # Cancel safety
+    /// As [`BrokerPipe::requester`].
+    pub async fn replier(&self) -> Result<Replier, Error> {
+        self.replier_with(ReplierOptions::default()).await
+    }
+
+    /// Attaches whoever replies.
+    ///
+    /// # Errors
+    /// As [`BrokerPipe::requester`].
+    ///
+    /// # Cancel safety
+    /// As [`BrokerPipe::requester`].
+    pub async fn replier_with(&self, options: ReplierOptions) -> Result<Replier, Error> {
+        Replier::attach(self, options).await
+    }
+
+    /// The pipe `segment` below this one.
+    pub(crate) fn below(&self, segment: &str) -> Result<Self, Error> {
+        let name = PipeName::new(&format!("{}/{segment}", self.name))?;
+        let pipe = PipeRef { owner: self.endpoint.pipe.owner, path: name.path() };
+        Ok(Self { name, endpoint: Endpoint { pipe, ..self.endpoint.clone() } })
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.endpoint.env
     }
 
     /// The pipe as the broker names it.
     pub fn pipe_ref(&self) -> &PipeRef {
-        &self.pipe
+        &self.endpoint.pipe
     }
 }
 
@@ -323,25 +409,23 @@ impl Pipe for BrokerPipe {
     }
 
     async fn writer_with(&self, options: WriterOptions) -> Result<Writer, Error> {
-        let (broker, caller, pipe) = (self.broker.clone(), self.caller.clone(), self.pipe.clone());
-        let mut writer =
-            Writer::attach(broker, caller, pipe, options.wants(), options.events, self.env.clone()).await?;
+        let mut writer = Writer::attach(self.endpoint.clone(), options.wants(), options.events).await?;
         writer.delay(options.delay);
         writer.headers(options.headers);
         Ok(writer)
     }
 
     async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error> {
-        let (broker, caller, pipe) = (self.broker.clone(), self.caller.clone(), self.pipe.clone());
-        let (wants, record_bytes_max) = (options.wants(), options.record_bytes_max);
-        Reader::attach(broker, caller, pipe, wants, record_bytes_max, options.events, self.env.clone()).await
+        Reader::attach(self.endpoint.clone(), options.wants(), options.record_bytes_max, options.events).await
     }
 
     async fn stat(&self) -> Result<PipeStat, Error> {
-        self.broker.stat(&self.caller, &self.pipe).await
+        let Endpoint { broker, caller, pipe, .. } = &self.endpoint;
+        broker.stat(caller, pipe).await
     }
 
     async fn remove(&self) -> Result<(), Error> {
-        self.broker.remove(&self.caller, &self.pipe).await
+        let Endpoint { broker, caller, pipe, .. } = &self.endpoint;
+        broker.remove(caller, pipe).await
     }
 }

@@ -13,13 +13,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Mode, ReaderAttach};
-use crate::caller::Caller;
-use crate::env::Env;
+use crate::broker::{Mode, ReaderAttach};
 use crate::error::{Code, Error};
 use crate::event::Events;
 use crate::id::Seq;
-use crate::name::PipeRef;
+use crate::pipe::Endpoint;
 use crate::record::{Chunk, Record, Taken};
 use crate::session::drive::{self, Halves, Shared, Side};
 use crate::session::{Outcome, ReaderSession, ReaderWants};
@@ -53,16 +51,18 @@ const TELL_EVERY: Duration = Duration::from_millis(1);
 
 impl Reader {
     pub(crate) async fn attach(
-        broker: Arc<dyn Broker>,
-        caller: Caller,
-        pipe: PipeRef,
+        endpoint: Endpoint,
         wants: ReaderWants,
         record_bytes_max: usize,
         events: Option<Events>,
-        env: Env,
     ) -> Result<Self, Error> {
+        let env = &endpoint.env;
         let machine = ReaderSession::new(env.session(), wants, env.now());
-        let shared = Shared::new(machine, events, env);
+        let shared = Shared::new(machine, events, env.clone());
+        if let Some(shutdown) = &endpoint.shutdown {
+            shared.ends_with(shutdown);
+            shutdown.tell(&shared);
+        }
         let reader = Self {
             shared,
             handed: None,
@@ -72,7 +72,7 @@ impl Reader {
             told: None,
             has_failed: false,
         };
-        tokio::spawn(drive::run(reader.shared.clone(), ReaderSide { broker, caller, pipe }));
+        tokio::spawn(drive::run(reader.shared.clone(), ReaderSide { endpoint }));
         poll_fn(|cx| reader.shared.poll(cx, poll_attached)).await?;
         Ok(reader)
     }
@@ -130,7 +130,7 @@ impl Reader {
         if mode != Mode::Queue {
             return Err(Error::new(Code::Mode, format!("records of a {} pipe are not leased", mode.word())));
         }
-        let chunk = poll_fn(|cx| self.poll_unacknowledged(cx)).await?;
+        let chunk = poll_fn(|cx| self.poll_leased(cx)).await?;
         Ok(chunk.and_then(|chunk| Lease::of(chunk, self.shared.clone())))
     }
 
@@ -186,18 +186,23 @@ impl Reader {
     /// The next run, leaving acknowledgements to the caller.
     fn poll_unacknowledged(&self, cx: &Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
         self.shared.poll(cx, |machine| {
-            if let Some(chunk) = machine.next_chunk() {
-                return Poll::Ready(Ok(Some(chunk)));
+            if machine.is_stopping() {
+                return poll_stopped(machine).map_ok(|()| None);
             }
-            if machine.is_finished() {
-                return Poll::Ready(Ok(None));
-            }
-            machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+            poll_next(machine)
         })
+    }
+
+    /// The same of a queue, where a reader that wants no more stays until its leases are settled.
+    fn poll_leased(&self, cx: &Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
+        self.shared.poll(cx, |machine| if machine.is_stopping() { Poll::Ready(Ok(None)) } else { poll_next(machine) })
     }
 
     fn poll_record(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Record>, Error>> {
         loop {
+            if self.shared.is_stopping() {
+                self.join.clear();
+            }
             if let Some((record, taken)) = self.join.next()? {
                 self.ack_record();
                 self.handed = Some(taken);
@@ -243,6 +248,25 @@ fn poll_attached(machine: &mut ReaderSession) -> Poll<Result<(), Error>> {
     machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
 }
 
+fn poll_next(machine: &mut ReaderSession) -> Poll<Result<Option<Chunk>, Error>> {
+    if let Some(chunk) = machine.next_chunk() {
+        return Poll::Ready(Ok(Some(chunk)));
+    }
+    if machine.is_finished() {
+        return Poll::Ready(Ok(None));
+    }
+    machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+}
+
+/// Leaves once the broker knows what became of the records that it gave.
+fn poll_stopped(machine: &mut ReaderSession) -> Poll<Result<(), Error>> {
+    if machine.is_settled() {
+        machine.leave(false);
+        return poll_left(machine).map_ok(drop);
+    }
+    machine.failure().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+}
+
 fn poll_left(machine: &mut ReaderSession) -> Poll<Result<Outcome, Error>> {
     if machine.is_finished() {
         return Poll::Ready(Ok(machine.outcome()));
@@ -252,9 +276,7 @@ fn poll_left(machine: &mut ReaderSession) -> Poll<Result<Outcome, Error>> {
 
 /// How a reader's session gets a link.
 struct ReaderSide {
-    broker: Arc<dyn Broker>,
-    caller: Caller,
-    pipe: PipeRef,
+    endpoint: Endpoint,
 }
 
 #[async_trait]
@@ -262,7 +284,8 @@ impl Side for ReaderSide {
     type Machine = ReaderSession;
 
     async fn attach(&self, attach: ReaderAttach) -> Result<Halves<ReaderSession>, Error> {
-        let halves = self.broker.attach_reader(&self.caller, &self.pipe, attach).await?;
+        let Endpoint { broker, caller, pipe, .. } = &self.endpoint;
+        let halves = broker.attach_reader(caller, pipe, attach).await?;
         Ok(Halves { welcome: halves.welcome, up: halves.up, down: halves.down })
     }
 }

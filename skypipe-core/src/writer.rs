@@ -10,14 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::batch::{EndKind, PIECE_BYTES_MAX};
-use crate::broker::{Broker, WriterAttach};
-use crate::caller::Caller;
+use crate::broker::WriterAttach;
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::event::Events;
 use crate::headers::Headers;
 use crate::id::SessionId;
-use crate::name::PipeRef;
+use crate::pipe::Endpoint;
 use crate::session::drive::{self, Halves, Shared, Side};
 use crate::session::{Progress, Until, WriterSession, WriterWants};
 use crate::time::WallTime;
@@ -45,17 +44,14 @@ pub struct Receipt {
 }
 
 impl Writer {
-    pub(crate) async fn attach(
-        broker: Arc<dyn Broker>,
-        caller: Caller,
-        pipe: PipeRef,
-        wants: WriterWants,
-        events: Option<Events>,
-        env: Env,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn attach(endpoint: Endpoint, wants: WriterWants, events: Option<Events>) -> Result<Self, Error> {
+        let env = endpoint.env.clone();
         let machine = WriterSession::new(env.session(), wants, env.now());
         let mut writer = Self { shared: Shared::new(machine, events, env.clone()), env, delay: None };
-        tokio::spawn(drive::run(writer.shared.clone(), WriterSide { broker, caller, pipe }));
+        if let Some(shutdown) = &endpoint.shutdown {
+            writer.shared.ends_with(shutdown);
+        }
+        tokio::spawn(drive::run(writer.shared.clone(), WriterSide { endpoint }));
         writer.wait(|machine| machine.connection().was_attached()).await?;
         Ok(writer)
     }
@@ -173,6 +169,17 @@ impl Writer {
     /// Nothing is lost.
     pub async fn settled(&mut self) -> Result<(), Error> {
         self.reach(Until::Stored).await
+    }
+
+    /// Waits until so many records are stored, or delivered already, of all that this writer sent.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn settled_to(&mut self, records: u64) -> Result<(), Error> {
+        self.wait(|machine| machine.progress().settled >= records).await
     }
 
     /// Waits until all records so far were acknowledged by every reader they were owed to.
@@ -300,9 +307,7 @@ impl Drop for Writer {
 
 /// How a writer's session gets a link.
 struct WriterSide {
-    broker: Arc<dyn Broker>,
-    caller: Caller,
-    pipe: PipeRef,
+    endpoint: Endpoint,
 }
 
 #[async_trait]
@@ -310,7 +315,8 @@ impl Side for WriterSide {
     type Machine = WriterSession;
 
     async fn attach(&self, attach: WriterAttach) -> Result<Halves<WriterSession>, Error> {
-        let halves = self.broker.attach_writer(&self.caller, &self.pipe, attach).await?;
+        let Endpoint { broker, caller, pipe, .. } = &self.endpoint;
+        let halves = broker.attach_writer(caller, pipe, attach).await?;
         Ok(Halves { welcome: halves.welcome, up: halves.up, down: halves.down })
     }
 }

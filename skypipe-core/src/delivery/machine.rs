@@ -188,7 +188,7 @@ impl Machine {
             ReaderUp::Credit(bytes) => pipe.credit(session, epoch, bytes),
             ReaderUp::Ack(cursor) => pipe.acknowledge(session, epoch, cursor, now),
             ReaderUp::Leave { part } => pipe.leave(session, epoch, part),
-            ReaderUp::AckTo(_) | ReaderUp::Settle { .. } => {
+            ReaderUp::AckTo(_) | ReaderUp::Settle { .. } | ReaderUp::Prefetch(_) => {
                 Err(Error::new(Code::Protocol, "an acknowledgement of another kind of pipe"))
             }
         }

@@ -43,6 +43,12 @@ impl Join {
         }
     }
 
+    /// Forgets what was not handed over.
+    pub(super) fn clear(&mut self) {
+        self.pieces.clear();
+        self.open = None;
+    }
+
     /// Takes the next run; the one before was used up.
     pub(super) fn load(&mut self, chunk: &Chunk) {
         self.writer = chunk.writer;

@@ -1,6 +1,7 @@
 //! Drives a session's state machine: one task, one link at a time.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::event::{Event, Events};
 use crate::session::{Connection, Draw, ReaderSession, WriterSession};
+use crate::shutdown::{Open, Shutdown, Stop};
 use crate::time::Time;
 
 /// How long the last words of a session that is over may take to leave this process: moments, unless the relay takes nothing any more.
@@ -62,6 +64,10 @@ pub(crate) struct Shared<M> {
     app: AtomicWaker,
     events: Option<Events>,
     env: Env,
+    /// Until the session is over, and its last words have left.
+    open: Mutex<Option<Open>>,
+    /// The application wants no more: to be looked at for each record.
+    is_stopping: AtomicBool,
 }
 
 struct State<M> {
@@ -73,7 +79,17 @@ struct State<M> {
 impl<M: Machine> Shared<M> {
     pub(crate) fn new(machine: M, events: Option<Events>, env: Env) -> Arc<Self> {
         let state = Mutex::new(State { machine, is_idle: false });
-        Arc::new(Self { state, task: AtomicWaker::new(), app: AtomicWaker::new(), events, env })
+        let (task, app, open) = (AtomicWaker::new(), AtomicWaker::new(), Mutex::default());
+        Arc::new(Self { state, task, app, events, env, open, is_stopping: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// A shutdown waits for the session.
+    pub(crate) fn ends_with(&self, shutdown: &Shutdown) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(shutdown.open());
     }
 
     /// The application does something; wakes the task where that gives it work.
@@ -156,6 +172,14 @@ impl<M: Machine> Shared<M> {
     }
 }
 
+impl Stop for Shared<ReaderSession> {
+    fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.with(ReaderSession::stop);
+        self.app.wake();
+    }
+}
+
 /// Attaches, drives the link, and attaches again, until the session is over.
 pub(crate) async fn run<S: Side>(shared: Arc<Shared<S::Machine>>, side: S) {
     while !shared.is_over() {
@@ -168,6 +192,7 @@ pub(crate) async fn run<S: Side>(shared: Arc<Shared<S::Machine>>, side: S) {
         }
     }
     shared.app.wake();
+    shared.open.lock().unwrap_or_else(PoisonError::into_inner).take();
 }
 
 /// One attach, and the life of the link if it succeeds.

@@ -139,6 +139,8 @@ pub struct ReaderSession {
     /// Nothing more is wanted once the last acknowledgements have left.
     closing: bool,
     finished: bool,
+    /// The application wants no more than what it has in its hands.
+    stopping: bool,
     /// Whether the broker gave this session up once.
     was_lost: bool,
     /// What it had of an item then was counted as taken before the item came to its end here.
@@ -178,6 +180,7 @@ impl ReaderSession {
             leave: None,
             closing: false,
             finished: false,
+            stopping: false,
             was_lost: false,
             was_torn: false,
             has_item: false,
@@ -282,6 +285,30 @@ impl ReaderSession {
         self.leave = (!self.finished).then_some(Leave { part, sent: false });
         self.inbox.clear();
         (self.held, self.handed, self.inbox_lost) = (0, 0, 0);
+    }
+
+    /// Nothing more is handed over. Records of a queue that wait here go to somebody else at once.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.tape.take_no_more();
+        let leases = self.inbox.iter().filter_map(|arrival| match arrival {
+            Arrival::Chunk(chunk) => chunk.lease.clone(),
+            _ => None,
+        });
+        let leases: Vec<LeaseId> = leases.collect();
+        if leases.is_empty() {
+            return;
+        }
+        self.inbox.retain(|arrival| !matches!(arrival, Arrival::Chunk(_)));
+        (self.held, self.inbox_lost) = (self.handed, 0);
+        for lease in leases {
+            self.tape.settle(lease, Verdict::Refused { delay: Duration::ZERO });
+        }
+    }
+
+    /// Whether the application wants no more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Nothing more is wanted of the session. The last acknowledgements still go out over the link there is; then, to the broker,
@@ -513,6 +540,10 @@ impl ReaderSession {
             return Ok(());
         }
         self.tape.leased(lease.clone());
+        if self.stopping {
+            self.tape.settle(lease, Verdict::Refused { delay: Duration::ZERO });
+            return Ok(());
+        }
         let (writer, from, position) = (batch.session(), batch.first(), lease.position.clone());
         self.arrive(Chunk { writer, from, batch, position, lease: Some(lease), lease_time, is_on_tape: true });
         Ok(())

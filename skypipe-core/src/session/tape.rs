@@ -21,6 +21,9 @@ pub(super) struct TapeSide {
     said: BTreeMap<LeaseId, Verdict>,
     /// What is to be said over this link.
     to_say: VecDeque<(LeaseId, Verdict)>,
+    /// It takes no more records of a queue, and whether that is to be said over this link.
+    is_full: bool,
+    is_full_due: bool,
 }
 
 impl TapeSide {
@@ -40,6 +43,7 @@ impl TapeSide {
         }
         self.to_say = self.said.iter().map(|(lease, verdict)| (lease.clone(), *verdict)).collect();
         self.is_ack_due = self.mode == Mode::Broadcast && self.acked != Mark::default();
+        self.is_full_due = self.is_full;
     }
 
     /// Where a returning reader goes on.
@@ -108,18 +112,28 @@ impl TapeSide {
         !self.held.remove(lease) || error.is_none()
     }
 
+    /// No more records of a queue are wanted.
+    pub(super) fn take_no_more(&mut self) {
+        self.is_full_due = self.mode == Mode::Queue && !self.is_full;
+        self.is_full = self.mode == Mode::Queue;
+    }
+
     /// Whether the broker knows all that was said.
     pub(super) fn is_settled(&self) -> bool {
         self.said.is_empty()
     }
 
     pub(super) fn can_send(&self) -> bool {
-        self.is_ack_due || !self.to_say.is_empty()
+        self.is_ack_due || self.is_full_due || !self.to_say.is_empty()
     }
 
     pub(super) fn next_up(&mut self) -> Option<ReaderUp> {
         if std::mem::take(&mut self.is_ack_due) {
             return Some(ReaderUp::AckTo(self.acked.clone()));
+        }
+        // Before anything is refused: else that came back at once.
+        if std::mem::take(&mut self.is_full_due) {
+            return Some(ReaderUp::Prefetch(0));
         }
         self.to_say.pop_front().map(|(lease, verdict)| ReaderUp::Settle { lease, verdict })
     }

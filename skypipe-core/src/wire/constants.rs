@@ -179,6 +179,8 @@ pub mod kind {
     pub const READER_ACK_TO: u8 = 0x53;
     /// Reader up: what became of a record of a queue.
     pub const READER_SETTLE: u8 = 0x54;
+    /// Reader up: takes so many records of a queue at a time.
+    pub const READER_PREFETCH: u8 = 0x55;
 
     /// Reader down: records.
     pub const READER_BATCH: u8 = 0x60;

@@ -32,6 +32,7 @@ impl Message for ReaderUp {
                 });
                 Frame::new(kind::READER_SETTLE, fields)
             }
+            Self::Prefetch(records) => Frame::new(kind::READER_PREFETCH, payload(|out| out.put_u32_le(records))),
             Self::Leave { part } => Frame::new(kind::READER_LEAVE, payload(|out| out.put_u8(u8::from(part)))),
         }
     }
@@ -42,6 +43,7 @@ impl Message for ReaderUp {
             kind::READER_ACK => cursor(&mut frame.open().0).map(Self::Ack).map(Some),
             kind::READER_ACK_TO => mark(&mut frame.open().0).map(Self::AckTo).map(Some),
             kind::READER_SETTLE => settle(frame).map(Some),
+            kind::READER_PREFETCH => frame.open().0.u32().map(Self::Prefetch).map(Some),
             kind::READER_LEAVE => frame.open().0.u8().map(|part| Some(Self::Leave { part: part != 0 })),
             kind::ERROR => Err(carried_error(frame)),
             _ => frame.unknown(),

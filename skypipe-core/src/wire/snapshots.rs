@@ -230,6 +230,7 @@ fn readers() {
         ReaderUp::Ack(ReaderCursor { writer: WRITER, next: Seq(2) }),
         &format!("18000000 51 00 0000 {session} 0200000000000000"),
     );
+    frozen(ReaderUp::Prefetch(3), "04000000 55 00 0000 03000000");
     frozen(ReaderUp::Leave { part: true }, "01000000 52 00 0000 01");
     frozen(
         ReaderDown::ItemEnd { writer: WRITER, kind: EndKind::Aborted, alone: true, next: Seq(3) },

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_hole_takes_all_and_a_bit_flips() {
-        assert_eq!(arrive(1, WayFaults { black_hole: true, ..WayFaults::default() }), []);
+        assert_eq!(arrive(1, WayFaults { black_hole: true, ..WayFaults::default() }), Vec::<u16>::new());
         let flipped = WayFaults { flip_at: Some(2), ..WayFaults::default() };
         assert_eq!(arrive(1, flipped)[..4], [0, 1, 256 + 2, 3]);
     }

@@ -223,7 +223,7 @@ impl Broadcast {
                 self.acknowledged(tape, session, upto);
             }
             ReaderUp::Leave { .. } => reader.leaving = true,
-            ReaderUp::Ack(_) | ReaderUp::Settle { .. } => {
+            ReaderUp::Ack(_) | ReaderUp::Settle { .. } | ReaderUp::Prefetch(_) => {
                 return Err(Error::new(Code::Protocol, "an acknowledgement of another kind of pipe"));
             }
         }

@@ -174,6 +174,10 @@ impl Queue {
                 reader.credit = reader.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
                 self.queue_up(session);
             }
+            ReaderUp::Prefetch(records) => {
+                reader.prefetch = records.min(PREFETCH_MAX);
+                self.queue_up(session);
+            }
             ReaderUp::Settle { lease, verdict } => self.judge(tape, session, lease, verdict, now),
             ReaderUp::Leave { .. } => {
                 reader.leaving = true;
