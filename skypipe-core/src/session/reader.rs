@@ -376,7 +376,7 @@ impl ReaderSession {
             self.fail(&Error::new(Code::Usage, text));
             return;
         }
-        self.tape.attached(welcome, self.connection.epoch().0 == 1);
+        self.tape.attached(welcome);
         self.events.extend(self.connection.attached(now));
         let writers: Vec<SessionId> = self.cursors.iter().filter(|(_, c)| c.acked > Seq(0)).map(|(&w, _)| w).collect();
         writers.into_iter().for_each(|writer| self.mark_dirty(writer));

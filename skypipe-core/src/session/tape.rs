@@ -36,9 +36,10 @@ impl TapeSide {
     }
 
     /// The broker answered: what was said and not confirmed is said again.
-    pub(super) fn attached(&mut self, welcome: ReaderWelcome, is_first: bool) {
+    pub(super) fn attached(&mut self, welcome: ReaderWelcome) {
         self.mode = welcome.mode;
-        if is_first && self.mode == Mode::Broadcast {
+        // The answer to its first attach may never have come.
+        if self.received == Mark::default() && self.mode == Mode::Broadcast {
             self.received = Mark { position: welcome.position, records: 0 };
         }
         self.to_say = self.said.iter().map(|(lease, verdict)| (lease.clone(), *verdict)).collect();

@@ -182,7 +182,7 @@ impl Broadcast {
         if let Some(cursor) = attach.tape.cursor.as_ref().and_then(|name| self.cursors.get_mut(name)) {
             cursor.reader = Some(attach.session);
         }
-        // The reader knows best what it has: that something is gone counts as acknowledged here once it was sent, and may never have come.
+        // The reader knows best what it has. One that knows nothing never heard that it was welcome.
         let has = attach.tape.resume_at.as_ref().and_then(place_behind).unwrap_or(reader.acked);
         reader.sent = has.min(tape.next.max(low));
         Ok(())
@@ -276,7 +276,8 @@ impl Broadcast {
             self.readers.values().filter(|reader| reader.cursor.is_none()).map(|reader| (reader.acked, reader.since));
         let named = self.cursors.values().map(|cursor| (cursor.at, cursor.since));
         let all: Vec<(Seq, Seq)> = ours.chain(named).collect();
-        let by_all = all.iter().map(|(acked, since)| *acked.max(since)).min();
+        // What is gone nobody waits for.
+        let by_all = all.iter().map(|(acked, since)| (*acked.max(since)).max(tape.low)).min();
         let by_somebody = all.iter().map(|(acked, _)| *acked).max();
         if let (Some(by_all), Some(by_somebody)) = (by_all, by_somebody) {
             tape.delivered(by_all.min(by_somebody));
@@ -346,12 +347,13 @@ impl Broadcast {
         if let Some(notice) = reader.notices.pop_front() {
             return Next::Message(ReaderDown::Notice(notice));
         }
-        if reader.leaving || reader.until.is_some_and(|until| reader.acked >= until) {
+        // What is gone, and was told to be, is not waited for.
+        let has = reader.acked.max(low.min(reader.sent));
+        if reader.leaving || reader.until.is_some_and(|until| has >= until) {
             return self.finish(tape, session);
         }
         if reader.sent < low {
             let from = std::mem::replace(&mut reader.sent, low);
-            reader.acked = reader.acked.max(low);
             return Next::Message(ReaderDown::Missing { from: from.into(), to: low.into(), records: low.0 - from.0 });
         }
         let end = reader.until.unwrap_or(durable).min(durable);
@@ -509,7 +511,9 @@ impl Broadcast {
             Link::Away(since) => Some(since.plus(AWAY_LOST)),
             Link::Attached => None,
         });
-        let age_ms = tape.settings.retain.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        // A log that failed lets go of nothing.
+        let age = tape.settings.retain.age.filter(|_| tape.read_only.is_none());
+        let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let old = age_ms.and_then(|age_ms| tape.marks.next_older(age_ms)).map(|wall| tape.time(wall));
         lost.chain(old).min()
     }

@@ -308,6 +308,21 @@ fn proof_broadcast_against_its_model() {
 }
 
 #[test]
+fn nothing_is_too_old_in_a_log_that_failed() {
+    let mut run = Run::new(None);
+    let retain = Retain { age: Some(Duration::from_secs(60)), ..Retain::default() };
+    run.world.set(Settings { retain, ..Settings::default() });
+    for _ in 0..3 {
+        run.write(0, 1);
+        run.world.sync();
+        run.world.pass(Duration::from_secs(10));
+    }
+    assert!(run.world.pipe.next_tick().is_some());
+    run.world.pipe.turn_read_only(&crate::error::Error::new(crate::error::Code::Storage, "it failed"));
+    assert_eq!(run.world.pipe.next_tick(), None);
+}
+
+#[test]
 fn the_figures_tell_who_is_behind() {
     let mut run = Run::new(Some(8));
     run.write(0, 5);
