@@ -2,17 +2,20 @@
 //!
 //! Sessions run on one thread of their own, which the first call starts and all share.
 //!
-//! ```no_run
-//! use skypipe_core::{Until, blocking};
+//! ```
+//! use skypipe_core::{Client, Env, LocalBroker, Until, blocking};
 //!
 //! fn main() -> Result<(), skypipe_core::Error> {
-//!     let logs = blocking::connect("logs")?;
+//!     // `blocking::connect("logs")?` in life.
+//!     let broker = blocking::block_on(async { LocalBroker::in_memory(Env::system()) })??;
+//!     let logs = blocking::Pipe::from(Client::over(broker).pipe("logs")?);
+//!
 //!     let mut writer = logs.writer()?;
 //!     writer.send(b"one line\n")?;
 //!     writer.end(Until::Stored)?;
 //!
 //!     for record in logs.reader()? {
-//!         print!("{}", String::from_utf8_lossy(&record?));
+//!         assert_eq!(&record?[..], b"one line\n");
 //!     }
 //!     Ok(())
 //! }

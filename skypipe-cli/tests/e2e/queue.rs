@@ -34,10 +34,21 @@ fn each_record_goes_to_one_reader_and_is_gone_when_it_was_read() {
 }
 
 #[test]
-fn a_look_into_a_queue_is_refused_and_takes_nothing() {
+fn a_look_into_a_queue_shows_what_waits_and_takes_nothing() {
     let home = Home::new();
+    write_jobs(&home, 3);
+    home.skypipe(["peek", "jobs"]).ok().gave("job 1\njob 2\njob 3\n");
+    home.skypipe(["read", "jobs", "-n", "2"]).ok().gave("job 1\njob 2\n");
+    let worker = worker(&home, "sleep 1000", &[]);
+    home.until_stat("jobs", |stat| stat.readers == 1);
+    home.kill_relay();
+    home.skypipe(["peek", "jobs"]).ok().gave("job 3\n");
+    assert_eq!(home.skypipe(["peek", "jobs", "--json"]).ok().json()["text"], "job 3\n");
+    worker.send(Signal::TERM);
+    worker.wait().exits(143);
+    home.skypipe(["read", "jobs", "-n", "1"]).ok().gave("job 3\n");
+    home.skypipe(["peek", "jobs"]).run().exits(3).fails_with("E_EMPTY");
     write_jobs(&home, 1);
-    home.skypipe(["peek", "jobs"]).run().exits(2).fails_with("E_UNSUPPORTED");
     home.skypipe(["read", "--item", "jobs"]).run().exits(2).fails_with("E_UNSUPPORTED");
     home.skypipe(["read", "jobs", "--json", "-n", "1"]).ok().json();
     assert_eq!(home.stat("jobs").items, 0);

@@ -35,7 +35,7 @@ fn a_queue_tells_what_waits_who_has_it_and_what_lost_readers_had() {
     write(&home, "-q", "jobs", 3);
     let waits = ["read", "-q", "jobs", "-j", "2", "--exec", "while [ ! -e go ]; do sleep 0.01; done"];
     let worker = home.skypipe(waits).start();
-    // A record is a reader's before it is on its way there.
+    // They count as handed out once they were sent.
     let held = until_look(&home, "jobs", |stat| stat["leased"] == 2 && stat["records_out"] == 2);
     assert_eq!((&held["ready"], &held["delayed"], &held["released"]), (&1.into(), &0.into(), &0.into()));
     let reader = &held["reader_list"][0];

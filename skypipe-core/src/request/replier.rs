@@ -187,6 +187,7 @@ impl Replies {
     async fn step(&mut self, replies: &mut mpsc::Receiver<Reply>) -> Result<bool, Error> {
         let oldest = self.under_way.front().map(|(number, _)| *number);
         let came = tokio::select! {
+            biased;
             stored = self.writer.settled_to(oldest.unwrap_or(0)), if oldest.is_some() => stored.map(|()| None)?,
             reply = replies.recv() => reply,
         };

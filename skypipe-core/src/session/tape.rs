@@ -57,7 +57,8 @@ impl TapeSide {
     /// The broker gave the session up. A broadcast goes on where it was, a durable cursor or not, and says again what it acknowledged; what
     /// was in hand of a queue is somebody else's. Gives what was said to be done and the broker may never have heard.
     pub(super) fn start_over(&mut self, on_tape: &mut OnTape) -> Vec<LeaseId> {
-        if self.mode == Mode::Broadcast {
+        // Who only looks into a queue goes on where it was, too.
+        if self.mode == Mode::Broadcast || self.received != Mark::default() {
             on_tape.start = Start::At(self.received.clone());
             on_tape.resume_at = Some(self.received.clone());
         }

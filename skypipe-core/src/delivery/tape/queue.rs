@@ -14,6 +14,7 @@
 //! before, and what bears an older one is refused.
 
 mod hand_out;
+mod look;
 mod reader;
 mod recover;
 mod verdicts;
@@ -22,13 +23,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::broker::{LeaseId, ReaderAttach, ReaderUp};
+use crate::broker::{LeaseId, ReaderAttach, ReaderUp, Take};
 use crate::caller::{Holder, ProcessId};
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
 use crate::stat::ReaderStat;
 use crate::time::{Time, WallTime};
 
+use self::look::Look;
 use self::reader::Lease;
 pub(super) use self::reader::{Reader, Waiting};
 use super::super::default::{Counts, Effect, expired, fenced};
@@ -65,6 +67,7 @@ pub(super) struct Queue {
     dying: BTreeSet<Seq>,
     /// Records that lost readers had in their hands, so far.
     released: u64,
+    looks: BTreeMap<SessionId, Look>,
 }
 
 impl Queue {
@@ -79,6 +82,9 @@ impl Queue {
         holder: Holder,
         now: Time,
     ) -> Result<(), Error> {
+        if attach.take == Take::Peek {
+            return self.look(tape, attach);
+        }
         if self.readers.contains_key(&attach.session) {
             self.come_back(tape, attach, holder)?;
         } else if attach.resume.is_some() {
@@ -150,6 +156,9 @@ impl Queue {
 
     /// Whether the reader is there, once its joining is durable.
     pub(super) fn welcome(&mut self, tape: &Tape, session: SessionId, epoch: Epoch) -> Option<Result<Position, Error>> {
+        if self.looks.contains_key(&session) {
+            return Some(Ok(Position::default()));
+        }
         match self.attached(tape, session, epoch) {
             Ok(reader) => (reader.joined <= tape.joined_upto()).then(|| Ok(Position::default())),
             Err(error) => Some(Err(error)),
@@ -168,6 +177,10 @@ impl Queue {
         message: ReaderUp,
         now: Time,
     ) -> Result<(), Error> {
+        if self.looks.contains_key(&session) {
+            self.look_up(tape, session, &message);
+            return Ok(());
+        }
         let reader = self.attached(tape, session, epoch)?;
         match message {
             ReaderUp::Credit(bytes) => {
@@ -216,6 +229,7 @@ impl Queue {
 
     /// A reader's link broke: it has its leases until they lapse, or it is given up.
     pub(super) fn reader_away(&mut self, tape: &mut Tape, session: SessionId, epoch: Epoch, now: Time) {
+        self.looks.remove(&session);
         let Ok(reader) = self.attached(tape, session, epoch) else { return };
         reader.link = Link::Away(now);
         if reader.leaving {
@@ -225,6 +239,7 @@ impl Queue {
 
     /// A session is given up: others get what it had, at once.
     pub(super) fn lost(&mut self, tape: &mut Tape, session: SessionId, now: Time) {
+        self.looks.remove(&session);
         if let Some(reader) = self.readers.get(&session) {
             self.released += reader.holds();
             self.give_back_all(tape, session, now);
@@ -267,7 +282,7 @@ impl Queue {
     }
 
     pub(super) fn parties(&self) -> usize {
-        self.readers.len() + (self.waiting.len() + self.leases.len()) / 8
+        self.readers.len() + self.looks.len() + (self.waiting.len() + self.leases.len()) / 8
     }
 
     pub(super) fn away(&self) -> impl Iterator<Item = (SessionId, Option<ProcessId>)> + '_ {
@@ -276,16 +291,17 @@ impl Queue {
     }
 
     pub(super) fn link(&self, session: SessionId) -> Option<Link> {
-        self.readers.get(&session).map(|reader| reader.link)
+        let looks = self.looks.get(&session).map(|_| Link::Attached);
+        self.readers.get(&session).map(|reader| reader.link).or(looks)
     }
 
     pub(super) fn wake_all(&mut self, tape: &mut Tape) {
-        self.readers.keys().for_each(|session| tape.wake(*session));
+        self.readers.keys().chain(self.looks.keys()).for_each(|session| tape.wake(*session));
     }
 
     pub(super) fn clear(&mut self) -> Vec<SessionId> {
-        let readers = std::mem::take(self).readers;
-        readers.into_keys().collect()
+        let Self { readers, looks, .. } = std::mem::take(self);
+        readers.into_keys().chain(looks.into_keys()).collect()
     }
 
     pub(super) fn next_tick(&self, tape: &Tape) -> Option<Time> {

@@ -14,10 +14,9 @@ impl TapePipe {
     /// # Errors
     /// `E_FENCED`, `E_SESSION_EXPIRED`, `E_BUSY`, `E_EMPTY`; `E_UNSUPPORTED` for items, `E_USAGE` for a position of another pipe.
     pub fn attach_reader(&mut self, attach: &ReaderAttach, holder: Holder, now: Time) -> Result<(), Error> {
-        let is_queue = matches!(self.side, Side::Queue(_));
-        if attach.take == Take::Item || (is_queue && attach.take == Take::Peek) {
+        if attach.take == Take::Item {
             let mode = self.mode().word();
-            return Err(Error::new(Code::Unsupported, format!("in a {mode} there are no items to take or to look at")));
+            return Err(Error::new(Code::Unsupported, format!("in a {mode} there are no items to take")));
         }
         side!(self, |side, tape| side.attach(tape, attach, holder, now))?;
         self.tape.reader_came();

@@ -77,6 +77,9 @@ impl Queue {
 
     /// The next message down to a reader.
     pub(in super::super) fn next(&mut self, tape: &mut Tape, session: SessionId, epoch: Epoch) -> Next<ReaderDown> {
+        if let Some(next) = self.next_of_look(tape, session, epoch) {
+            return next;
+        }
         let upto = tape.joined_upto();
         let reader = match self.attached(tape, session, epoch) {
             Ok(reader) => reader,
@@ -128,6 +131,9 @@ impl Queue {
         batch: &Batch,
         now: Time,
     ) -> Option<ReaderDown> {
+        if self.looks.contains_key(&session) {
+            return self.show(session, place, batch);
+        }
         let reader = self.attached(tape, session, epoch).ok()?;
         if !reader.unsent.contains(&place) {
             return None;
@@ -153,6 +159,10 @@ impl Queue {
         from: Seq,
         to: Seq,
     ) -> Option<ReaderDown> {
+        if self.looks.contains_key(&session) {
+            self.pass_over(session, to);
+            return None;
+        }
         self.attached(tape, session, epoch).ok()?;
         let leased: Vec<Seq> = self.leases.range(from..to).map(|(place, _)| *place).collect();
         leased.into_iter().for_each(|place| self.release(place));
