@@ -321,7 +321,7 @@ pub struct OnTape {
     pub start: Start,
     /// The durable cursor of a broadcast that it reads with: where that stopped it goes on.
     pub cursor: Option<String>,
-    /// What a returning reader of a broadcast has.
+    /// What a returning reader of a broadcast has, and one that was given up and begins anew.
     pub resume_at: Option<Mark>,
     /// Records of a queue that it takes at a time; 0 is 1.
     pub prefetch: u32,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::{BufMut, Bytes};
-use skypipe_core::delivery::{Closed, Fact, Held, Place};
+use skypipe_core::delivery::{Closed, Fact, Held, Place, TapeMark};
 use skypipe_core::proof::{ClientProof, RelayProof};
 use skypipe_core::wire::{Admitted, Answer, Hello, Invited, Message, Outbox, Prove, Request, SoftwareVersion};
 use skypipe_core::*;
@@ -138,6 +138,7 @@ fn messages() {
         Answer::Invited(invited),
         Answer::Keys(vec!["ssh-ed25519 AAAA me".to_owned(), "another".to_owned()]),
         Answer::Count(7),
+        Answer::Stat(figures()),
     ];
     for (at, answer) in answers.into_iter().enumerate() {
         put("answers", &format!("answer-{at}"), &message_of(answer));
@@ -185,6 +186,19 @@ fn messages() {
         bytes[1] |= 2;
         put("attached", &format!("message-{at:02}"), &bytes);
     }
+}
+
+/// A stat with all its numbered figures.
+fn figures() -> PipeStat {
+    let mut stat = PipeStat::empty(pipe().path, Mode::Queue);
+    (stat.leased, stat.ready, stat.delayed, stat.released) = (1, 2, 3, 4);
+    stat.lag = Lag { records: 5, bytes: None };
+    stat.traffic.since = WallTime(1_700_000_000_000);
+    stat.traffic.written = Amount { records: 6, bytes: 7 };
+    let mut cursor = ReaderStat::new(None, Presence::Nobody);
+    cursor.cursor = Some("nightly".to_owned());
+    (stat.reader_list, stat.readers_more) = (vec![ReaderStat::new(Some(8), Presence::Away), cursor], 9);
+    stat
 }
 
 fn handshake() {
@@ -265,9 +279,51 @@ fn facts() {
     };
     put("facts", "a-life", &entries(&facts));
     put("facts", "snapshot", &entries(&[Fact::Snapshot(facts[..3].to_vec())]));
+    tape_facts(entries);
     put("facts", "removed", &entries(&[facts[0].clone(), Fact::Removed]));
     let closed = Closed { session, next: Seq(5), ended: true, delivered: true, at: WallTime(6) };
     put("facts", "closed", &entries(&[Fact::Closed(closed)]));
+}
+
+/// A queue's life and a broadcast's.
+fn tape_facts(entries: impl Fn(&[Fact]) -> Vec<u8>) {
+    let (writer, reader, epoch, item) = (SessionId([3; 16]), SessionId([5; 16]), Epoch(1), ItemNo(0));
+    let (holder, take) = (Holder::Unknown, Take::Any);
+    let joined =
+        |holds| Fact::ReaderJoined { session: reader, epoch, take, keep: false, no_wait: false, holder, holds };
+    let mark = TapeMark { place: Seq(4), bytes: 400, at: WallTime(1_000_100) };
+    let begins = |mode| {
+        vec![
+            Fact::Opened { pipe: pipe(), mode },
+            Fact::Settings(Settings { max_deliveries: Some(3), ..Settings::default() }),
+            Fact::WriterJoined { session: writer, epoch, item, holder },
+            Fact::Progress { next: Seq(7), writers: vec![(item, Seq(7))], mark: Some(mark) },
+            Fact::Cut { below: Seq(1) },
+        ]
+    };
+    let queue = vec![
+        joined(Held::Waiting),
+        Fact::Leased { reader, leases: vec![(Seq(1), 1), (Seq(2), 1), (Seq(3), 2)] },
+        Fact::Waits { place: Seq(2), attempts: 1, due: WallTime(1_000_500) },
+        Fact::Done { places: vec![Seq(1)..Seq(2), Seq(4)..Seq(6)] },
+        Fact::Returned { session: reader, epoch: Epoch(2) },
+        Fact::Ended { item, kind: EndKind::Finished, next: Seq(8) },
+    ];
+    let broadcast = vec![
+        joined(Held::Live(vec![Place { item: delivery::limits::TAPE, from: Seq(2), wants_start: false }])),
+        Fact::Cursor { name: "nightly".to_owned(), at: Seq(5) },
+        Fact::ReaderLeft { session: reader },
+        Fact::Ended { item, kind: EndKind::Aborted, next: Seq(7) },
+    ];
+    // The first byte says which mode, and what of the tape is on disk.
+    for (name, mode, first, more) in [("queue", Mode::Queue, 2, queue), ("broadcast", Mode::Broadcast, 3, broadcast)] {
+        let life = [begins(mode), more].concat();
+        for (kind, facts) in [("life", life.clone()), ("snapshot", vec![Fact::Snapshot(life[..4].to_vec())])] {
+            let mut bytes = entries(&facts);
+            bytes[0] = first;
+            put("tape_facts", &format!("{name}-{kind}"), &bytes);
+        }
+    }
 }
 
 fn texts() {

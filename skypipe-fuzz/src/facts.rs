@@ -32,7 +32,7 @@ fn pipe() -> DefaultPipe {
     DefaultPipe::new(PipeRef::from(&PipeName::default()))
 }
 
-fn decoded(entry: &[u8]) -> Option<Fact> {
+pub(crate) fn decoded(entry: &[u8]) -> Option<Fact> {
     let bytes = Bytes::copy_from_slice(entry);
     let fact = within(BYTES_AT_LEAST + BYTES_FOR_EACH * entry.len(), || Fact::decode(bytes)).ok()?;
     assert_eq!(Fact::decode(fact.encode()).as_ref(), Ok(&fact), "a fact survives its encoding");

@@ -20,10 +20,12 @@ mod proof;
 // The state machines.
 mod delivery;
 mod session;
+mod tape;
 
 // The disk.
 mod facts;
 mod log;
+mod tape_facts;
 
 // What people type and copy.
 mod keys;
@@ -48,7 +50,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "writer_session", run: session::writer },
     Target { name: "reader_session", run: session::reader },
     Target { name: "delivery", run: delivery::run },
+    Target { name: "tape", run: tape::run },
     Target { name: "facts", run: facts::run },
+    Target { name: "tape_facts", run: tape_facts::run },
     Target { name: "log", run: log::run },
     Target { name: "names", run: names::run },
     Target { name: "tickets", run: keys::tickets },

@@ -22,9 +22,11 @@ pub mod dice;
 pub mod disk;
 pub mod history;
 pub mod net;
+pub mod news;
 pub mod relay;
 pub mod scenes;
 pub mod trace;
+pub mod workers;
 pub mod world;
 
 pub use trace::Keep;

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use skypipe_sim::checker::Broken;
+use skypipe_sim::news::{Delivered, Paper, publish};
 use skypipe_sim::scenes::{come_back, crowd, long_absence};
+use skypipe_sim::workers::{Shop, Worked, work};
 use skypipe_sim::{Fault, Keep, Plan, Report, run};
 use skypipe_test::proof::{Proof, cases, seed};
 
@@ -123,6 +125,71 @@ fn proof_a_hundred_readers_get_the_same() {
         },
     );
     println!("{} deaths of the relay", deaths.into_inner());
+    proof.end(count, &failures);
+}
+
+/// Workers of a queue crash, are late, refuse and extend, while the relay dies and links break: no record is lost, none is in two hands, what came too
+/// late is refused, and how often a record was handed out is known.
+#[test]
+fn proof_a_queue_over_relay_deaths() {
+    let proof = Proof::begin("P7", "queue workers, relay deaths");
+    let count = cases(6, 200, 20_000);
+    let sum = Mutex::new(Worked::default());
+    let failures = play(
+        |at| at >= count,
+        |seed| {
+            // One in four has no faults but the workers' own, and one of those not even crashes: there the count has nothing to hide behind.
+            let mut shop = Shop::default();
+            if seed % 4 == 0 {
+                (shop.faults, shop.crashes) = (Vec::new(), seed % 8 == 0);
+            }
+            let worked = work(seed, &shop);
+            let mut sum = sum.lock().unwrap();
+            sum.deaths += worked.deaths;
+            sum.records += worked.records;
+            sum.handed += worked.handed;
+            sum.unseen += worked.unseen;
+            sum.stale += worked.stale;
+            sum.dead += worked.dead;
+            worked.broken
+        },
+    );
+    let sum = sum.into_inner().unwrap();
+    println!(
+        "{} records, {} handings out, {} of them counted and never seen, {} stale acknowledgements refused, {} dead letters, {} deaths of the relay",
+        sum.records, sum.handed, sum.unseen, sum.stale, sum.dead, sum.deaths
+    );
+    assert!(sum.stale > 0 && sum.deaths > 0, "hardly anything happened");
+    proof.end(count, &failures);
+}
+
+/// Readers of a broadcast come, crash and go on, with durable cursors and without, while the relay dies: all get the same in the same order, and nobody
+/// misses anything that it is not told.
+#[test]
+fn proof_a_broadcast_over_relay_deaths() {
+    let proof = Proof::begin("P8", "broadcast readers, relay deaths");
+    let count = cases(6, 200, 20_000);
+    let sum = Mutex::new(Delivered::default());
+    let failures = play(
+        |at| at >= count,
+        |seed| {
+            let many = Paper { named: 10, others: 90, records: 20, ..Paper::default() };
+            let seen = publish(seed, &if seed % 50 == 0 { many } else { Paper::default() });
+            let mut sum = sum.lock().unwrap();
+            sum.deaths += seen.deaths;
+            sum.records += seen.records;
+            sum.got += seen.got;
+            sum.missing += seen.missing;
+            sum.returns += seen.returns;
+            seen.broken
+        },
+    );
+    let sum = sum.into_inner().unwrap();
+    println!(
+        "{} records, got {} times; {} told to be gone; {} returns with a cursor; {} deaths of the relay",
+        sum.records, sum.got, sum.missing, sum.returns, sum.deaths
+    );
+    assert!(sum.returns > 0 && sum.deaths > 0, "hardly anything happened");
     proof.end(count, &failures);
 }
 

@@ -40,7 +40,7 @@ fn a_queue_tells_what_waits_who_has_it_and_what_lost_readers_had() {
     assert_eq!((&held["ready"], &held["delayed"], &held["released"]), (&1.into(), &0.into(), &0.into()));
     let reader = &held["reader_list"][0];
     assert_eq!((&reader["holds"], &reader["presence"]), (&2.into(), &"attached".into()));
-    assert_eq!((&held["records_in"], &held["records_out"]), (&3.into(), &2.into()));
+    assert_eq!(held["records_in"], 3);
     worker.kill();
     let after = until_look(&home, "jobs", |stat| stat["released"] == 2);
     assert_eq!((&after["ready"], &after["leased"], &after["readers"]), (&3.into(), &0.into(), &0.into()));

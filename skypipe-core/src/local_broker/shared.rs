@@ -135,8 +135,12 @@ impl Shared {
         Arc::new(Cell::new(id, machine, account, &self.memory, Meter::new(&self.env)))
     }
 
-    /// Remembers the last number of a session, in the log as well.
+    /// Remembers the last number of a session, in the log as well. A pipe made ready from the log says it once more of who was given up.
     pub(super) fn close_session(&self, closed: Closed) {
+        let known = self.closed().get(closed.session);
+        if known.is_some_and(|known| Closed { at: closed.at, ..known } == closed) {
+            return;
+        }
         self.closed().insert(closed);
         self.log.append(Entry::Fact { pipe: BROKER, body: Fact::Closed(closed).encode() });
     }

@@ -143,7 +143,8 @@ impl Index {
     /// Segment `segment` reaches up to `end`.
     pub(super) fn grow(&mut self, segment: u64, end: u64) {
         let entry = self.segments.entry(segment).or_default();
-        self.bytes += end.saturating_sub(entry.bytes);
+        // What a damaged segment says of itself may be anything.
+        self.bytes = self.bytes.saturating_add(end.saturating_sub(entry.bytes));
         entry.bytes = entry.bytes.max(end);
     }
 

@@ -15,6 +15,8 @@ mod pipes;
 mod reader;
 mod tape;
 #[cfg(test)]
+mod tape_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod toy;

@@ -94,11 +94,11 @@ impl Pipes {
     }
 
     /// The broker answered.
-    pub(super) fn attached(&mut self, welcome: ReaderWelcome, is_first: bool) {
+    pub(super) fn attached(&mut self, welcome: ReaderWelcome) {
         self.due.clear();
         self.sides.values_mut().for_each(|side| (side.is_due, side.no) = (false, None));
         if !self.are_many {
-            self.sides.values_mut().for_each(|side| side.tape.attached(welcome.clone(), is_first));
+            self.sides.values_mut().for_each(|side| side.tape.attached(welcome.clone()));
             self.sides.keys().cloned().collect::<Vec<_>>().iter().for_each(|pipe| self.mark_due(pipe));
             return;
         }
@@ -112,14 +112,14 @@ impl Pipes {
         }
     }
 
-    /// A pipe joins, for the first time or over a new link.
+    /// A pipe joins, for the first time or over a new link. Gives what was said to be done and the broker may never have heard.
     pub(super) fn joins(
         &mut self,
         no: PipeNo,
         pipe: PipePath,
         welcome: ReaderWelcome,
         is_new: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<LeaseId>, Error> {
         if !self.are_many || welcome.mode == Mode::Default {
             return Err(out_of_place());
         }
@@ -130,16 +130,17 @@ impl Pipes {
         // One that has joined already was removed, and this is another of its name.
         let is_same = |side: &Side| side.no.is_none() && side.tape.mode() == welcome.mode;
         let is_known = self.sides.get(&pipe).is_some_and(is_same);
-        self.change(&pipe, |side| {
+        Ok(self.change(&pipe, |side| {
+            let mut unheard = Vec::new();
             if !is_known {
                 side.tape = TapeSide::default();
             } else if is_new {
-                side.tape.start_over(&mut OnTape::default());
+                unheard = side.tape.start_over(&mut OnTape::default());
             }
-            side.tape.attached(welcome, is_new || !is_known);
+            side.tape.attached(welcome);
             side.no = Some(no);
-        });
-        Ok(())
+            unheard
+        }))
     }
 
     /// All joined that there are. What did not is not there any more.
@@ -220,13 +221,26 @@ impl Pipes {
         self.unsettled == 0
     }
 
-    /// The broker gave the session up.
-    pub(super) fn start_over(&mut self, on_tape: &mut OnTape) {
+    /// The broker gave the session up. Gives what was said to be done and it may never have heard.
+    pub(super) fn start_over(&mut self, on_tape: &mut OnTape) -> Vec<(PipePath, LeaseId)> {
         let mut unused = OnTape::default();
         let on_tape = if self.are_many { &mut unused } else { on_tape };
+        let mut unheard = Vec::new();
         for pipe in self.sides.keys().cloned().collect::<Vec<_>>() {
-            self.change(&pipe, |side| side.tape.start_over(on_tape));
+            let of_pipe = self.change(&pipe, |side| side.tape.start_over(on_tape));
+            unheard.extend(of_pipe.into_iter().map(|lease| (pipe.clone(), lease)));
         }
+        unheard
+    }
+
+    /// Whether a record was said to be done and the broker did not answer.
+    pub(super) fn are_unanswered(&self) -> bool {
+        self.sides.values().any(|side| side.tape.is_unanswered())
+    }
+
+    /// The same, or something of a broadcast may not be known: there only a durable cursor outlives the reader.
+    pub(super) fn are_unknown(&self, on_tape: &OnTape) -> bool {
+        self.sides.values().any(|side| side.tape.is_unknown(on_tape))
     }
 
     pub(super) fn can_send(&self) -> bool {
@@ -327,7 +341,7 @@ mod tests {
     /// A reader of the broadcast `b` and the queue `q`, over its first link.
     fn two() -> Pipes {
         let mut pipes = Pipes::new(None);
-        pipes.attached(ReaderWelcome::default(), true);
+        pipes.attached(ReaderWelcome::default());
         pipes.joins(PipeNo(0), path("b"), welcome(Mode::Broadcast), false).unwrap();
         pipes.joins(PipeNo(1), path("q"), welcome(Mode::Queue), false).unwrap();
         pipes.all_joined().unwrap();
@@ -366,7 +380,7 @@ mod tests {
         pipes.settle(&path("q"), lease(4), Verdict::Done);
         said(&mut pipes);
         assert!(pipes.are_known());
-        pipes.attached(ReaderWelcome::default(), false);
+        pipes.attached(ReaderWelcome::default());
         let had = |name, at, leases| ReaderUp::Had(Had { pipe: path(name), at, leases });
         let wanted = [had("b", Some(mark(7)), Vec::new()), had("q", None, vec![lease(4)]), ReaderUp::HadAll];
         assert_eq!(said(&mut pipes), wanted);
@@ -382,9 +396,9 @@ mod tests {
     #[test]
     fn what_was_not_told_at_first_begins_again() {
         let mut pipes = Pipes::new(None);
-        pipes.attached(ReaderWelcome::default(), true);
+        pipes.attached(ReaderWelcome::default());
         pipes.joins(PipeNo(0), path("b"), welcome(Mode::Broadcast), false).unwrap();
-        pipes.attached(ReaderWelcome::default(), false);
+        pipes.attached(ReaderWelcome::default());
         assert!(!pipes.are_known() && !pipes.can_send());
     }
 

@@ -190,6 +190,11 @@ impl ReaderSession {
 
     /// The application says what became of a record of a queue. False when that is not this reader's any more, or was said already.
     pub fn settle(&mut self, pipe: &PipePath, lease: LeaseId, verdict: Verdict) -> bool {
+        if !self.pipes.holds(pipe, &lease) && verdict == Verdict::Done {
+            // The session that had it was given up: nobody is there to refuse it.
+            self.events.push(Event::LeaseLost { pipe: pipe.clone(), lease });
+            return false;
+        }
         self.pipes.settle(pipe, lease, verdict)
     }
 
@@ -311,7 +316,7 @@ impl ReaderSession {
         if !self.may_filter(welcome.mode) {
             return;
         }
-        self.pipes.attached(welcome, self.connection.epoch().0 == 1);
+        self.pipes.attached(welcome);
         self.events.extend(self.connection.attached(now));
         let writers: Vec<SessionId> = self.cursors.iter().filter(|(_, c)| c.acked > Seq(0)).map(|(&w, _)| w).collect();
         writers.into_iter().for_each(|writer| self.mark_dirty(writer));
@@ -348,8 +353,7 @@ impl ReaderSession {
                 Ok(())
             }
             ReaderDown::Finished => {
-                self.finished = true;
-                self.connection.close();
+                self.finish();
                 Ok(())
             }
         };

@@ -37,9 +37,10 @@ impl TapeSide {
     }
 
     /// The broker answered: what was said and not confirmed is said again.
-    pub(super) fn attached(&mut self, welcome: ReaderWelcome, is_first: bool) {
+    pub(super) fn attached(&mut self, welcome: ReaderWelcome) {
         self.mode = welcome.mode;
-        if is_first && self.mode == Mode::Broadcast {
+        // The answer to its first attach may never have come.
+        if self.received == Mark::default() && self.mode == Mode::Broadcast {
             self.received = Mark { position: welcome.position, records: 0 };
         }
         self.to_say = self.said.iter().map(|(lease, verdict)| (lease.clone(), *verdict)).collect();
@@ -60,16 +61,28 @@ impl TapeSide {
         Had { pipe, at, leases: self.held.iter().cloned().collect() }
     }
 
-    /// The broker gave the session up. A broadcast goes on where it was; what was in hand of a queue is somebody else's.
-    pub(super) fn start_over(&mut self, on_tape: &mut OnTape) {
+    /// The broker gave the session up. A broadcast goes on where it was, a durable cursor or not, and says again what it acknowledged; what
+    /// was in hand of a queue is somebody else's. Gives what was said to be done and the broker may never have heard.
+    pub(super) fn start_over(&mut self, on_tape: &mut OnTape) -> Vec<LeaseId> {
         // Who only looks into a queue goes on where it was, too.
         if self.mode == Mode::Broadcast || self.received != Mark::default() {
             on_tape.start = Start::At(self.received.clone());
+            on_tape.resume_at = Some(self.received.clone());
         }
-        let lost = std::mem::take(&mut self.held);
-        self.said.retain(|lease, _| !lost.contains(lease));
+        self.held.clear();
         self.to_say.clear();
-        self.acked = Mark::default();
+        let said = std::mem::take(&mut self.said).into_iter();
+        said.filter(|(_, verdict)| *verdict == Verdict::Done).map(|(lease, _)| lease).collect()
+    }
+
+    /// Whether a record was said to be done and the broker did not answer.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.said.values().any(|verdict| *verdict == Verdict::Done)
+    }
+
+    /// The same, or something of a broadcast may not be known: there only a durable cursor outlives the reader.
+    pub(super) fn is_unknown(&self, on_tape: &OnTape) -> bool {
+        self.is_unanswered() || (on_tape.cursor.is_some() && self.acked != Mark::default())
     }
 
     pub(super) fn received(&mut self, mark: Mark) {
@@ -94,7 +107,7 @@ impl TapeSide {
         self.acked = mark;
     }
 
-    /// The application says what became of a record; false when it is not this reader's any more.
+    /// The application says what became of a record; false when it is not this reader's any more, or was said already.
     pub(super) fn settle(&mut self, lease: LeaseId, verdict: Verdict) -> bool {
         if !self.held.contains(&lease) || self.said.contains_key(&lease) {
             return false;

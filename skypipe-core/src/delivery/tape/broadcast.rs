@@ -127,7 +127,9 @@ impl Broadcast {
         });
         tape.when_durable(joined, super::Pending::Wake(attach.session));
         let mut reader = Reader::new(attach.epoch, holder, joined, from);
-        reader.since = tape.next;
+        // One that goes on after it was given up has more than its cursor tells; what it acknowledged of that it will say.
+        let has = attach.tape.resume_at.as_ref().and_then(place_behind).unwrap_or_default();
+        (reader.sent, reader.since) = (from.max(has.min(tape.next)), tape.next);
         reader.until = (attach.no_wait || is_look).then_some(tape.durable);
         reader.credit = i64::try_from(attach.credit).unwrap_or(i64::MAX);
         reader.cursor.clone_from(&attach.tape.cursor);
@@ -180,9 +182,9 @@ impl Broadcast {
         if let Some(cursor) = attach.tape.cursor.as_ref().and_then(|name| self.cursors.get_mut(name)) {
             cursor.reader = Some(attach.session);
         }
-        // The reader knows best what it has, and a relay that crashed what it acknowledged at least.
+        // The reader knows best what it has. One that knows nothing never heard that it was welcome.
         let has = attach.tape.resume_at.as_ref().and_then(place_behind).unwrap_or(reader.acked);
-        reader.sent = has.max(reader.acked).min(tape.next.max(low));
+        reader.sent = has.min(tape.next.max(low));
         Ok(())
     }
 
@@ -218,7 +220,7 @@ impl Broadcast {
                 let upto =
                     upto.ok_or_else(|| Error::new(Code::Protocol, "an acknowledgement of what was never sent"))?;
                 reader.acked = reader.acked.max(upto);
-                self.acknowledged(tape, session);
+                self.acknowledged(tape, session, upto);
             }
             ReaderUp::Leave { .. } => reader.leaving = true,
             _ => {
@@ -229,11 +231,12 @@ impl Broadcast {
         Ok(())
     }
 
-    fn acknowledged(&mut self, tape: &mut Tape, session: SessionId) {
+    fn acknowledged(&mut self, tape: &mut Tape, session: SessionId, upto: Seq) {
         let Some(reader) = self.readers.get(&session) else { return };
         if let Some(name) = reader.cursor.clone() {
             if let Some(cursor) = self.cursors.get_mut(&name) {
-                cursor.at = cursor.at.max(reader.acked);
+                // Not by what is gone: whoever comes next is told, unless this one says that it knows.
+                cursor.at = cursor.at.max(upto);
             }
             self.save_cursor(tape, &name);
         }
@@ -244,10 +247,15 @@ impl Broadcast {
     fn save_cursor(&mut self, tape: &mut Tape, name: &str) {
         let Some(cursor) = self.cursors.get_mut(name).filter(|cursor| !cursor.is_saving) else { return };
         if cursor.at > cursor.saved || cursor.saved == Seq(0) {
-            cursor.is_saving = tape.read_only.is_none();
-            let (name, at) = (name.to_owned(), cursor.at);
-            tape.save(Fact::Cursor { name: name.clone(), at }, Saved::Cursor(name, at));
+            self.append_cursor(tape, name);
         }
+    }
+
+    fn append_cursor(&mut self, tape: &mut Tape, name: &str) {
+        let Some(cursor) = self.cursors.get_mut(name) else { return };
+        cursor.is_saving = tape.read_only.is_none();
+        let (name, at) = (name.to_owned(), cursor.at);
+        tape.save(Fact::Cursor { name: name.clone(), at }, Saved::Cursor(name, at));
     }
 
     /// Something of it is durable.
@@ -268,7 +276,8 @@ impl Broadcast {
             self.readers.values().filter(|reader| reader.cursor.is_none()).map(|reader| (reader.acked, reader.since));
         let named = self.cursors.values().map(|cursor| (cursor.at, cursor.since));
         let all: Vec<(Seq, Seq)> = ours.chain(named).collect();
-        let by_all = all.iter().map(|(acked, since)| *acked.max(since)).min();
+        // What is gone nobody waits for.
+        let by_all = all.iter().map(|(acked, since)| (*acked.max(since)).max(tape.low)).min();
         let by_somebody = all.iter().map(|(acked, _)| *acked).max();
         if let (Some(by_all), Some(by_somebody)) = (by_all, by_somebody) {
             tape.delivered(by_all.min(by_somebody));
@@ -338,12 +347,13 @@ impl Broadcast {
         if let Some(notice) = reader.notices.pop_front() {
             return Next::Message(ReaderDown::Notice(notice));
         }
-        if reader.leaving || reader.until.is_some_and(|until| reader.acked >= until) {
+        // What is gone, and was told to be, is not waited for.
+        let has = reader.acked.max(low.min(reader.sent));
+        if reader.leaving || reader.until.is_some_and(|until| has >= until) {
             return self.finish(tape, session);
         }
         if reader.sent < low {
             let from = std::mem::replace(&mut reader.sent, low);
-            reader.acked = reader.acked.max(low);
             return Next::Message(ReaderDown::Missing { from: from.into(), to: low.into(), records: low.0 - from.0 });
         }
         let end = reader.until.unwrap_or(durable).min(durable);
@@ -421,6 +431,10 @@ impl Broadcast {
         let Ok(reader) = self.attached(tape, session, epoch) else { return };
         reader.link = Link::Away(now);
         if reader.leaving {
+            // Should it ask, it hears that it is over: by then its cursor must be on disk.
+            if let Some(name) = reader.cursor.clone() {
+                self.append_cursor(tape, &name);
+            }
             self.remove(tape, session);
         }
     }
@@ -504,7 +518,9 @@ impl Broadcast {
             Link::Away(since) => Some(since.plus(AWAY_LOST)),
             Link::Attached => None,
         });
-        let age_ms = tape.settings.retain.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        // A log that failed lets go of nothing.
+        let age = tape.settings.retain.age.filter(|_| tape.read_only.is_none());
+        let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let old = age_ms.and_then(|age_ms| tape.marks.next_older(age_ms)).map(|wall| tape.time(wall));
         lost.chain(old).min()
     }

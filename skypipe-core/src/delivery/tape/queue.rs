@@ -310,7 +310,8 @@ impl Queue {
             Link::Attached => None,
         });
         let lapse = self.lapsing.first().map(|(at, _)| *at);
-        let due = self.due.first().map(|(wall, _)| tape.time(*wall));
+        // Of a log that failed nothing is handed out any more.
+        let due = self.due.first().filter(|_| tape.read_only.is_none()).map(|(wall, _)| tape.time(*wall));
         lost.chain(lapse).chain(due).min()
     }
 

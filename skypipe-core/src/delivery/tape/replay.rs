@@ -130,6 +130,7 @@ impl TapePipe {
         // The log does not remember what it was told to forget, and may only forget what its own facts tell.
         tape.effects.push(super::Effect::Forget(super::TAPE, tape.forgotten));
         tape.writers.values_mut().for_each(|writer| writer.recover(now));
+        tape.drop_those_given_up();
         match &mut self.side {
             Side::Queue(queue) => {
                 queue.readers.values_mut().for_each(|reader| reader.link = Link::Away(now));
@@ -201,11 +202,11 @@ impl Tape {
         let Some(session) = self.writers.iter().find(|(_, writer)| writer.no == no).map(|(session, _)| *session) else {
             return;
         };
-        if kind == EndKind::Aborted {
-            self.writers.remove(&session);
-        } else if let Some(writer) = self.writers.get_mut(&session) {
+        if let Some(writer) = self.writers.get_mut(&session) {
             writer.end = Some((kind, next, 0));
             writer.accepted = next;
+            // The relay before may have been killed before the log knew what it was to say of it.
+            writer.gone_at = (kind == EndKind::Aborted).then_some(0);
         }
     }
 

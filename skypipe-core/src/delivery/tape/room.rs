@@ -72,6 +72,7 @@ impl TapePipe {
         self.tape.read_only = Some(ReadOnly::because(cause));
         self.tape.full = None;
         self.tape.pending.clear();
+        self.tape.drop_those_given_up();
         self.tape.wake_writers();
         side!(self, |side, tape| side.wake_all(tape));
     }

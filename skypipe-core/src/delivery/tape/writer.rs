@@ -28,6 +28,8 @@ pub(super) struct Writer {
     pub(super) accepted: Seq,
     /// How it ended: how, the number behind the end mark, and which append says so.
     pub(super) end: Option<(EndKind, Seq, u64)>,
+    /// It was given up, and goes once the log has all up to this append: only then may anybody be told how much of it there is.
+    pub(super) gone_at: Option<u64>,
     /// All below is on disk.
     stored: Seq,
     delivered: Seq,
@@ -53,6 +55,7 @@ impl Writer {
             joined,
             accepted: Seq(0),
             end: None,
+            gone_at: None,
             stored: Seq(0),
             delivered: Seq(0),
             under_way: VecDeque::new(),
@@ -142,6 +145,11 @@ impl Writer {
         self.end.is_some_and(|(_, next, _)| self.told.delivered >= next)
     }
 
+    /// All below is on disk.
+    pub(super) fn stored(&self) -> Seq {
+        self.stored
+    }
+
     /// Whether its end is durable.
     pub(super) fn is_over(&self, confirmed: u64) -> bool {
         self.end.is_some_and(|(_, _, append)| append <= confirmed)
@@ -149,8 +157,10 @@ impl Writer {
 
     /// When it is given up, if it stays away.
     pub(super) fn lost_at(&self) -> Option<Time> {
-        let Link::Away(since) = self.link else { return None };
-        Some(since.plus(AWAY_LOST))
+        match self.link {
+            Link::Away(since) if self.gone_at.is_none() => Some(since.plus(AWAY_LOST)),
+            _ => None,
+        }
     }
 
     /// Credit for a new link: what is accepted and not on disk is under way still, and gives its part back later.

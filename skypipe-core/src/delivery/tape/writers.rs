@@ -30,6 +30,9 @@ impl TapePipe {
         let tape = &mut self.tape;
         match (tape.writers.get(&session), resume) {
             (Some(writer), _) if !writer.holder.admits(holder) => Err(expired()),
+            (Some(writer), _) if writer.gone_at.is_some() => {
+                Err(Error::new(Code::Busy, "the session is being given up; what there is of it is known soon"))
+            }
             (Some(_), resume) => tape.return_writer(session, epoch, resume.unwrap_or_default()),
             (None, Some(_)) => Err(expired()),
             (None, None) => tape.join_writer(session, epoch, holder),
@@ -229,29 +232,53 @@ impl Tape {
         self.drop_if_heard(session);
     }
 
-    /// A writer goes once it heard all there is to hear, or is away after its end.
+    /// A writer goes once it heard all there is to hear, or was given up and the log has all of it.
     fn drop_if_heard(&mut self, session: SessionId) {
+        let gone_at = self.writers.get(&session).and_then(|writer| writer.gone_at);
+        if gone_at.is_some_and(|append| append <= self.confirmed) {
+            return self.drop_writer(session);
+        }
         let Some(writer) = self.writers.get(&session).filter(|writer| writer.is_over(self.confirmed)) else { return };
         if writer.heard_all() {
             self.drop_writer(session);
         }
     }
 
-    /// The writer is given up. Returns whether it had not ended.
+    /// The writer is given up. Returns whether it had not ended. Whoever returns is told how much of it is stored, and keeps no more than
+    /// the rest: so it goes only when that much is on disk.
     pub(super) fn writer_lost(&mut self, session: SessionId) -> bool {
-        let Some(writer) = self.writers.get(&session) else { return false };
+        let Some(writer) = self.writers.get(&session).filter(|writer| writer.gone_at.is_none()) else { return false };
         let (no, next, open) = (writer.no, writer.accepted, writer.end.is_none());
         if open {
-            self.append(Fact::Ended { item: no, kind: EndKind::Aborted, next });
+            let append = self.append(Fact::Ended { item: no, kind: EndKind::Aborted, next });
+            if let Some(writer) = self.writers.get_mut(&session) {
+                writer.end = Some((EndKind::Aborted, next, append));
+            }
         }
-        self.drop_writer(session);
+        if self.appended <= self.confirmed || self.read_only.is_some() {
+            self.drop_writer(session);
+            return open;
+        }
+        let append = self.appended;
+        if let Some(writer) = self.writers.get_mut(&session) {
+            writer.gone_at = Some(append);
+        }
+        self.when_durable(append, Pending::Writer(session));
         open
+    }
+
+    /// The log failed: what is not on disk never will be.
+    pub(super) fn drop_those_given_up(&mut self) {
+        let given_up = self.writers.iter().filter(|(_, writer)| writer.gone_at.is_some());
+        let given_up: Vec<SessionId> = given_up.map(|(session, _)| *session).collect();
+        given_up.into_iter().for_each(|session| self.drop_writer(session));
     }
 
     fn drop_writer(&mut self, session: SessionId) {
         let Some(writer) = self.writers.remove(&session) else { return };
-        let (ended, delivered) = (writer.end.is_some(), writer.heard_all());
-        self.effects.push(Effect::Closed { session, next: writer.accepted, ended, delivered });
+        let ended = writer.end.is_some_and(|(kind, ..)| kind != EndKind::Aborted);
+        let next = if self.read_only.is_some() { writer.stored() } else { writer.accepted };
+        self.effects.push(Effect::Closed { session, next, ended, delivered: writer.heard_all() });
         self.wake(session);
     }
 }

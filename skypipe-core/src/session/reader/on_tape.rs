@@ -69,7 +69,10 @@ impl ReaderSession {
     /// Records are gone that were owed to this reader.
     pub(super) fn take_missing(&mut self, from: Position, to: Position, records: u64) -> Result<(), Error> {
         self.pipes.received(Mark { position: to.clone(), records: 0 })?;
-        self.inbox.push_back(Arrival::Missing { pipe: self.pipes.here(), from, to, records });
+        // Nobody takes it from a reader that leaves, which would wait for that.
+        if self.leave.is_none() {
+            self.inbox.push_back(Arrival::Missing { pipe: self.pipes.here(), from, to, records });
+        }
         Ok(())
     }
 
@@ -89,7 +92,9 @@ impl ReaderSession {
             self.drop_leased(Some(&pipe));
             self.events.push(Event::NewReader);
         }
-        self.pipes.joins(no, pipe, welcome, is_new)
+        let unheard = self.pipes.joins(no, pipe.clone(), welcome, is_new)?;
+        self.events.extend(unheard.into_iter().map(|lease| Event::LeaseLost { pipe: pipe.clone(), lease }));
+        Ok(())
     }
 
     /// Whether what is wanted goes with the mode. A queue gives each record to one reader, so that it must want all.
@@ -105,13 +110,21 @@ impl ReaderSession {
     /// A broadcast goes on where it was. What was in hand of a queue is for others; who has said something of it hears that it is lost.
     pub(super) fn start_tape_over(&mut self) {
         if self.leave.is_some() {
-            self.finished = true;
-            self.connection.close();
-            return;
+            return if self.pipes.are_unknown(&self.wants.tape) { self.fail(&unknown()) } else { self.finish() };
         }
         self.drop_leased(None);
-        self.pipes.start_over(&mut self.wants.tape);
+        let unheard = self.pipes.start_over(&mut self.wants.tape);
+        self.events.extend(unheard.into_iter().map(|(pipe, lease)| Event::LeaseLost { pipe, lease }));
         self.events.push(Event::NewReader);
+    }
+
+    /// The broker says that all is over. A relay that finds the session gone, which had left, does not know any more what it answered.
+    pub(super) fn finish(&mut self) {
+        if self.pipes.are_unanswered() {
+            return self.fail(&unknown());
+        }
+        self.finished = true;
+        self.connection.close();
     }
 
     /// Records of queues that wait here, of this one or of all, are somebody else's.
@@ -136,4 +149,8 @@ impl ReaderSession {
             self.pipes.settle(&chunk.pipe, lease, Verdict::Refused { delay: Duration::ZERO });
         }
     }
+}
+
+fn unknown() -> Error {
+    Error::new(Code::Unknown, "whether the relay knows what this reader was done with is unknown")
 }

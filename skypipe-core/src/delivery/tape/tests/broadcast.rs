@@ -308,6 +308,21 @@ fn proof_broadcast_against_its_model() {
 }
 
 #[test]
+fn nothing_is_too_old_in_a_log_that_failed() {
+    let mut run = Run::new(None);
+    let retain = Retain { age: Some(Duration::from_secs(60)), ..Retain::default() };
+    run.world.set(Settings { retain, ..Settings::default() });
+    for _ in 0..3 {
+        run.write(0, 1);
+        run.world.sync();
+        run.world.pass(Duration::from_secs(10));
+    }
+    assert!(run.world.pipe.next_tick().is_some());
+    run.world.pipe.turn_read_only(&crate::error::Error::new(crate::error::Code::Storage, "it failed"));
+    assert_eq!(run.world.pipe.next_tick(), None);
+}
+
+#[test]
 fn the_figures_tell_who_is_behind() {
     let mut run = Run::new(Some(8));
     run.write(0, 5);
@@ -327,6 +342,69 @@ fn the_figures_tell_who_is_behind() {
     run.write(1, 4);
     run.world.sync();
     assert_eq!(lags(&run), [(None, 8), named("one", 4), named("two", 8)]);
+}
+
+/// What a reader is told to be gone next.
+fn told_missing(world: &mut World, reader: &Reader) -> Option<(u64, u64)> {
+    match world.next(reader.session, reader.epoch) {
+        Some(ReaderDown::Missing { from, to, .. }) => {
+            Some((Seq::try_from(&from).unwrap().0, Seq::try_from(&to).unwrap().0))
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_gap_whose_telling_was_lost_with_its_link_is_told_again() {
+    let mut run = Run::new(Some(3));
+    run.write(0, 2);
+    run.world.sync();
+    run.read(0);
+    run.write(0, 6);
+    run.world.sync();
+    assert_eq!(told_missing(&mut run.world, &run.readers[0]), Some((2, 5)));
+    // The link broke before that arrived: it comes back with what it has.
+    let (session, epoch) = (run.readers[0].session, run.readers[0].epoch);
+    run.world.pipe.reader_away(session, epoch, run.world.now);
+    run.readers[0].epoch = Epoch(2);
+    run.world.attach(&attach(&run.readers[0], true)).unwrap();
+    run.world.sync();
+    assert_eq!(told_missing(&mut run.world, &run.readers[0]), Some((2, 5)));
+}
+
+#[test]
+fn a_cursor_moves_by_what_was_acknowledged_alone() {
+    let mut run = Run::new(Some(3));
+    run.write(0, 2);
+    run.world.sync();
+    run.read(0);
+    // Given up, it begins anew behind what it has, and its cursor stays where it was.
+    let lost = run.readers[0].session;
+    run.world.pipe.lost(lost, run.world.now);
+    let mut again = reader(&mut run.world, Some("one".to_owned()));
+    again.has = run.readers[0].has.clone();
+    let mut begins = attach(&again, false);
+    begins.tape.resume_at = Some(again.has.clone());
+    run.world.attach(&begins).unwrap();
+    run.world.sync();
+    let welcome = run.world.pipe.reader_welcome(again.session, again.epoch).unwrap().unwrap();
+    assert_eq!(Seq::try_from(&welcome).unwrap(), Seq(2), "it is sent nothing twice");
+    let ack = |run: &mut Run, again: &Reader, records| {
+        let mark = Mark { position: Seq(0).into(), records };
+        run.world.pipe.reader_up(again.session, again.epoch, ReaderUp::AckTo(mark), run.world.now).unwrap();
+        run.world.effects();
+    };
+    ack(&mut run, &again, 1);
+    // What is gone was sent to it, and nobody knows whether it came.
+    run.write(0, 6);
+    run.world.sync();
+    assert_eq!(told_missing(&mut run.world, &again), Some((2, 5)));
+    ack(&mut run, &again, 2);
+    run.world.pipe.lost(again.session, run.world.now);
+    let next = reader(&mut run.world, Some("one".to_owned()));
+    run.world.attach(&attach(&next, false)).unwrap();
+    run.world.sync();
+    assert_eq!(told_missing(&mut run.world, &next), Some((2, 5)));
 }
 
 #[test]

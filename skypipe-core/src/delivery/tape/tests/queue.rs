@@ -8,7 +8,8 @@ use skypipe_test::proof::{Proof, cases};
 use skypipe_test::property;
 
 use super::world::{World, body};
-use crate::broker::{LeaseId, Mode, OnTape, ReaderAttach, ReaderDown, ReaderUp, Settings, Take, Verdict};
+use crate::broker::{LeaseId, Mode, OnTape, ReaderAttach, ReaderDown, ReaderUp, Settings, Take, Verdict, WriterResume};
+use crate::caller::Holder;
 use crate::error::Code;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::time::WallTime;
@@ -396,6 +397,42 @@ fn attach(consumer: &Consumer, returns: bool) -> ReaderAttach {
         resume: returns.then(Vec::new),
         tape: OnTape { prefetch: 4, has: consumer.has.keys().cloned().collect(), ..OnTape::default() },
     }
+}
+
+#[test]
+fn how_much_of_a_lost_writer_is_stored_is_told_once_it_is() {
+    let mut world = World::new(Mode::Queue);
+    let writer = world.writer();
+    world.sync();
+    world.write(writer, &["kept".to_owned()], None);
+    world.pipe.lost(writer, world.now);
+    world.effects();
+    // Told now, and the relay killed then, its writer would keep nothing of what is not on disk.
+    let resume = Some(WriterResume::default());
+    let code = |world: &mut World| {
+        let attached = world.pipe.attach_writer(writer, Epoch(2), resume, Holder::Unknown);
+        attached.map_err(|error| error.code())
+    };
+    assert_eq!((code(&mut world), world.closed_at(writer)), (Err(Code::Busy), None));
+    world.sync();
+    assert_eq!((code(&mut world), world.closed_at(writer)), (Err(Code::SessionExpired), Some(Seq(1))));
+    assert_eq!(world.pipe.next_tick(), None, "nothing more is due");
+}
+
+#[test]
+fn nothing_is_due_in_a_log_that_failed() {
+    let mut run = Run::new(20);
+    run.write(0, 1, 0);
+    run.world.sync();
+    (0..CONSUMERS).for_each(|index| run.take(index));
+    let holds = |consumer: &Consumer| !consumer.has.is_empty();
+    let holder = run.consumers.iter().position(holds).unwrap();
+    run.say(holder, 0, Verdict::Refused { delay: Duration::from_secs(5) });
+    run.world.sync();
+    assert!(run.world.pipe.next_tick().is_some());
+    run.world.pipe.turn_read_only(&crate::error::Error::new(Code::Storage, "it failed"));
+    // What is due and cannot be done would be due for ever.
+    assert_eq!(run.world.pipe.next_tick(), None);
 }
 
 #[test]

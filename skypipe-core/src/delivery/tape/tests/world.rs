@@ -7,7 +7,7 @@ use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
 use crate::broker::{Mode, ReaderAttach, ReaderDown, Settings, WriterResume};
 use crate::caller::Holder;
 use crate::delivery::{Counts, Effect, Fact, Next, TapePipe};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::id::{Epoch, Seq, SessionId};
 use crate::name::{PipeName, PipeRef};
 use crate::stat::{Presence, ReaderStat};
@@ -241,8 +241,15 @@ impl World {
         let writer = self.writers.get_mut(&session).unwrap();
         writer.epoch += 1;
         let (epoch, resume) = (Epoch(writer.epoch), WriterResume { settled: writer.stored, stored: writer.stored });
-        if self.pipe.attach_writer(session, epoch, Some(resume), Holder::Unknown).is_err() {
-            return self.start_over(session);
+        let attached = self.pipe.attach_writer(session, epoch, Some(resume), Holder::Unknown);
+        match attached.map_err(|error| error.code()) {
+            Ok(()) => {}
+            // How much of it is stored is not known yet.
+            Err(Code::Busy) => {
+                self.sync();
+                return self.come_back(session);
+            }
+            Err(_) => return self.start_over(session),
         }
         self.effects();
         self.sync();
@@ -268,6 +275,11 @@ impl World {
             self.write(session, &bodies, batch.not_before());
         }
         session
+    }
+
+    /// What whoever returns with this session is told to be stored, if it is over.
+    pub(super) fn closed_at(&self, session: SessionId) -> Option<Seq> {
+        self.closed.get(&session).copied()
     }
 
     pub(super) fn writers(&self) -> Vec<SessionId> {

@@ -1,0 +1,3 @@
+#![no_main]
+
+skypipe_fuzz_programs::program!("tape");

@@ -1,0 +1,144 @@
+//! Readers of queues and broadcasts that were given up, or hear no answer: what they then know and say.
+
+use std::time::Duration;
+
+use super::*;
+use crate::batch::{Batch, BatchBuilder};
+use crate::broker::*;
+use crate::error::{Code, Error};
+use crate::event::Event;
+use crate::id::{Epoch, Position, Seq, SessionId};
+use crate::name::PipePath;
+use crate::record::Taken;
+use crate::time::Time;
+
+const WRITER: SessionId = SessionId([7; 16]);
+
+fn draw() -> Draw {
+    Draw { session: SessionId([9; 16]), jitter: 0 }
+}
+
+fn batch(first: u64) -> Batch {
+    let mut builder = BatchBuilder::new(WRITER, Epoch(1), Seq(first));
+    assert!(builder.push(b"a record", true, true));
+    builder.build(None)
+}
+
+fn mark(place: u64, records: u32) -> Mark {
+    Mark { position: Position::from(Seq(place)), records }
+}
+
+fn lease(place: u64) -> LeaseId {
+    LeaseId { position: Position::from(Seq(place)), attempt: 1 }
+}
+
+fn attached(mode: Mode, cursor: Option<&str>) -> ReaderSession {
+    let tape = OnTape { cursor: cursor.map(str::to_owned), ..OnTape::default() };
+    let mut reader = ReaderSession::new(SessionId([2; 16]), ReaderWants { tape, ..ReaderWants::default() }, Time(0));
+    reader.begin(Time(0));
+    reader.attached(ReaderWelcome { mode, position: Position::from(Seq(0)) }, Time(0));
+    reader
+}
+
+/// A reader of a queue with two records in its hands.
+fn worker() -> ReaderSession {
+    let mut reader = attached(Mode::Queue, None);
+    for place in 0..2 {
+        let time = Duration::from_secs(30);
+        reader.down(ReaderDown::Leased { lease: lease(place), time, batch: batch(place) });
+        assert!(reader.next_chunk().is_some());
+    }
+    reader
+}
+
+/// A reader of a broadcast that has the records at 0 and 1.
+fn subscriber(cursor: Option<&str>) -> ReaderSession {
+    let mut reader = attached(Mode::Broadcast, cursor);
+    for place in 0..2 {
+        let position = Position::from(Seq(place));
+        reader.down(ReaderDown::Batch { from: Seq(place), position, batch: batch(place) });
+        assert!(reader.next_chunk().is_some());
+    }
+    reader
+}
+
+fn given_up(reader: &mut ReaderSession) {
+    reader.lost(Error::new(Code::SessionExpired, "gone"), Time(1), draw());
+}
+
+fn lost_leases(reader: &mut ReaderSession) -> Vec<LeaseId> {
+    let events = reader.take_events().into_iter();
+    events.filter_map(|event| if let Event::LeaseLost { lease, .. } = event { Some(lease) } else { None }).collect()
+}
+
+#[test]
+fn what_was_done_and_not_heard_is_told_to_be_lost() {
+    let mut reader = worker();
+    assert!(reader.settle(&PipePath::default(), lease(0), Verdict::Done));
+    given_up(&mut reader);
+    assert!(reader.is_settled(), "nothing is waited for");
+    assert_eq!(lost_leases(&mut reader), [lease(0)]);
+    // What was in hand all the while is nobody's to be done with any more.
+    assert!(!reader.settle(&PipePath::default(), lease(1), Verdict::Done));
+    assert_eq!(lost_leases(&mut reader), [lease(1)]);
+    // That it is not wanted is all the same to whoever has it.
+    assert!(!reader.settle(&PipePath::default(), lease(1), Verdict::Refused { delay: Duration::ZERO }));
+    assert_eq!(lost_leases(&mut reader), []);
+}
+
+#[test]
+fn who_leaves_without_an_answer_does_not_know() {
+    for is_expired in [true, false] {
+        let mut reader = worker();
+        assert!(reader.settle(&PipePath::default(), lease(0), Verdict::Done));
+        reader.leave(false);
+        // The link breaks, and the relay let it go at once: it answers the next one that all is over.
+        if is_expired {
+            given_up(&mut reader)
+        } else {
+            reader.down(ReaderDown::Finished)
+        };
+        assert!(!reader.is_finished());
+        assert_eq!(reader.failure().map(|error| error.code()), Some(Code::Unknown));
+    }
+    let mut reader = worker();
+    assert!(reader.settle(&PipePath::default(), lease(0), Verdict::Done));
+    reader.leave(false);
+    reader.down(ReaderDown::Settled { lease: lease(0), error: None });
+    reader.down(ReaderDown::Finished);
+    assert!(reader.is_finished());
+}
+
+#[test]
+fn a_reader_of_news_that_was_given_up_says_what_it_has_and_what_it_acknowledged() {
+    let mut reader = subscriber(Some("me"));
+    reader.take(Taken::Place(PipePath::default(), mark(0, 1)));
+    given_up(&mut reader);
+    let attach = reader.begin(Time(2));
+    assert_eq!((attach.resume, attach.tape.resume_at), (None, Some(mark(1, 1))), "its cursor may stand before that");
+    reader.attached(ReaderWelcome { mode: Mode::Broadcast, position: Position::from(Seq(2)) }, Time(2));
+    assert_eq!(reader.next_up(), Some(ReaderUp::AckTo(mark(0, 1))));
+}
+
+#[test]
+fn a_cursor_that_may_stand_elsewhere_is_unknown_to_who_leaves() {
+    let left = |cursor| {
+        let mut reader = subscriber(cursor);
+        reader.take(Taken::Place(PipePath::default(), mark(0, 1)));
+        reader.leave(false);
+        given_up(&mut reader);
+        (reader.is_finished(), reader.failure().map(|error| error.code()))
+    };
+    assert_eq!(left(Some("me")), (false, Some(Code::Unknown)));
+    assert_eq!(left(None), (true, None), "nothing is left of a reader without one");
+}
+
+#[test]
+fn a_gap_does_not_hold_up_who_leaves() {
+    let mut reader = subscriber(None);
+    reader.leave(false);
+    let (from, to) = (Position::from(Seq(2)), Position::from(Seq(5)));
+    reader.down(ReaderDown::Missing { from, to, records: 3 });
+    reader.down(ReaderDown::Finished);
+    assert!(reader.is_finished(), "nobody takes what came");
+}
