@@ -174,7 +174,10 @@ pub(crate) struct ReadOnlyArgs {
     /// Only records that carry this header; given more than once, all of them. Others count as read
     #[arg(long, value_name = "KEY[=VALUE]", conflicts_with = "exec")]
     pub(crate) filter: Vec<String>,
-    /// Print each record as a JSON object with its position
+    /// Print each record behind the name of its pipe, as in `logs/web: …`
+    #[arg(long, conflicts_with_all = ["exec", "json"])]
+    pub(crate) tag: bool,
+    /// Print each record as a JSON object with its pipe and position
     #[arg(long, conflicts_with = "exec")]
     pub(crate) json: bool,
 }
@@ -250,7 +253,7 @@ pub(crate) struct WriteArgs {
 /// `skypipe read`
 #[derive(Args, Debug)]
 pub(crate) struct ReadArgs {
-    /// The pipe
+    /// The pipe; or all queues and broadcasts that match a pattern: `*` is any one level, `**` any number of them
     #[arg(value_name = "NAME")]
     pub(crate) name: OsString,
     #[command(flatten)]
@@ -473,7 +476,7 @@ impl ReadOnlyArgs {
     /// Whether any of them was given.
     pub(crate) fn is_used(&self) -> bool {
         let of_mode = self.from.is_some() || self.cursor.is_some() || self.exec.is_some();
-        self.keep || self.count.is_some() || self.json || !self.filter.is_empty() || of_mode
+        self.keep || self.count.is_some() || self.json || self.tag || !self.filter.is_empty() || of_mode
     }
 
     /// Which records are wanted, by their headers.

@@ -2,13 +2,15 @@
 
 use std::env::VarError;
 use std::ffi::OsStr;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use skypipe_core::host::{LOCAL_URL, LocalFolder, LocalTransport};
 use skypipe_core::{
-    BrokerPipe, Caller, Code, Error, PublicKey, RACE_SEPARATOR, RELAY_VARIABLE, RemoteBroker, Signer, Target,
-    Transport, registry,
+    BrokerPipe, Caller, Code, Error, Owner, OwnerPrefix, Pattern, Pipe as _, PipePath, PipePattern, PublicKey,
+    RACE_SEPARATOR, RELAY_VARIABLE, Reader, ReaderOptions, RemoteBroker, Signer, Target, TargetPattern, Transport,
+    registry,
 };
 
 use crate::config::{self, Config};
@@ -57,6 +59,17 @@ impl Relay {
         let identity = identity()?;
         let key = Some(identity.key());
         Ok(Self { broker: Arc::new(relay.with_signer(identity).with_ticket(token)), key })
+    }
+
+    /// A reader there.
+    pub(crate) async fn reader(&self, source: &Source, options: ReaderOptions) -> Result<Reader, Error> {
+        match source {
+            Source::Pipe(target) => self.pipe(target).reader_with(options).await,
+            Source::Pattern(wanted, _) => {
+                let pattern = PipePattern::new(self.broker.clone(), Caller::in_process(), wanted.clone());
+                pattern.reader_with(options).await
+            }
+        }
     }
 
     /// A pipe there.
@@ -120,6 +133,49 @@ pub(crate) fn to_write(text: &OsStr) -> Result<Target, Error> {
 /// A pipe to read from.
 pub(crate) fn to_read(text: &OsStr) -> Result<Target, Error> {
     Target::for_readers(utf8(text)?).inspect(tell_what_does_not_show)
+}
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// One pipe.
+    Pipe(Target),
+    /// All queues and broadcasts that match, as they were named.
+    Pattern(TargetPattern, String),
+}
+
+impl Source {
+    /// Whose pipes.
+    pub(crate) fn owner(&self) -> Owner {
+        match self {
+            Self::Pipe(target) => target.owner,
+            Self::Pattern(wanted, _) => wanted.owner,
+        }
+    }
+
+    /// A pipe of it as a person names it.
+    pub(crate) fn name_of(&self, pipe: &PipePath) -> String {
+        format!("{}{}", OwnerPrefix(&self.owner()), pipe.display())
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pipe(target) => target.fmt(f),
+            // A shell would look for files of that name.
+            Self::Pattern(_, text) => write!(f, "'{text}'"),
+        }
+    }
+}
+
+/// What to read: a pipe, or a pattern.
+pub(crate) fn to_read_many(text: &OsStr) -> Result<Source, Error> {
+    let name = utf8(text)?;
+    if Pattern::is_meant(name) {
+        return Ok(Source::Pattern(name.parse()?, name.to_owned()));
+    }
+    to_read(text).map(Source::Pipe)
 }
 
 /// A name that looks like another one is still a name; but who copied it should know.

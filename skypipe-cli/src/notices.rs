@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use skypipe_core::{Code, EndKind, Event, Events, Notice};
+use skypipe_core::{Code, EndKind, Event, Events, Notice, PipePath};
 
+use crate::escape;
 use crate::exit::say;
 use crate::status::{self, Slot};
 
@@ -100,6 +101,11 @@ fn away_line(away: Duration, reason: &str) -> String {
     format!("not connected for {} s, still trying: {reason}", away.as_secs())
 }
 
+/// A pipe in a line for people.
+fn name(pipe: &PipePath) -> String {
+    escape::line(&pipe.display())
+}
+
 /// Where nobody watches.
 struct Lines {
     /// Whether a line said that the connection is lost: only then its return is told.
@@ -120,9 +126,11 @@ impl Lines {
             Event::Gap { from, to, .. } => {
                 format!("{} records of one writer are gone, numbers {} to {}", to.0 - from.0, from.0, to.0 - 1)
             }
-            Event::Missing { records: 1, .. } => "1 record is gone that was owed to this reader (E_GAP)".into(),
-            Event::Missing { records, .. } => {
-                format!("{records} records are gone that were owed to this reader (E_GAP)")
+            Event::Missing { pipe, records: 1, .. } => {
+                format!("1 record is gone that was owed to this reader of {} (E_GAP)", name(pipe))
+            }
+            Event::Missing { pipe, records, .. } => {
+                format!("{records} records are gone that were owed to this reader of {} (E_GAP)", name(pipe))
             }
             Event::LeaseLost { .. } => {
                 "a record was another reader's by the time it was done with (E_LEASE_LOST)".into()

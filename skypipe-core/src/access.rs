@@ -8,7 +8,7 @@ use crate::broker::{Broker, Features, ListPage, ListQuery, ReaderAttach, ReaderH
 use crate::caller::{Caller, Rights};
 use crate::error::{Code, Error};
 use crate::gatekeeper::Gatekeeper;
-use crate::name::{Owner, PipeRef};
+use crate::name::{Owner, Pattern, PatternRef, PipeRef};
 use crate::stat::PipeStat;
 
 /// Lets each caller do what its grants allow, and nothing else, and says what the owner of the pipe may have. It resolves whose pipe is meant: a name without owner is one of
@@ -49,6 +49,15 @@ impl Access {
         Ok((Caller { rights, limits, ..caller.clone() }, pipe))
     }
 
+    /// What of the owner's pipes the caller may read; none says all.
+    fn readable(caller: &Caller, owner: Owner) -> Option<Vec<Pattern>> {
+        let Some(grants) = &caller.grants else {
+            return (owner != caller.namespace).then(Vec::new);
+        };
+        let granted = grants.iter().filter(|grant| grant.owner == owner && grant.rights.read);
+        Some(granted.map(|grant| grant.pattern.clone()).collect())
+    }
+
     /// What the caller may see of a page.
     fn seen(caller: &Caller, owner: Owner, mut page: ListPage) -> ListPage {
         page.pipes.retain(|pipe| caller.rights_to(&PipeRef { owner, path: pipe.path.clone() }).read);
@@ -80,6 +89,20 @@ impl Broker for Access {
     ) -> Result<ReaderHalves, Error> {
         let (caller, pipe) = self.admit(caller, pipe, |rights| rights.read)?;
         self.broker.attach_reader(&caller, &pipe, attach).await
+    }
+
+    /// Pipes that are forbidden are as if they were not there, now and when they begin.
+    async fn attach_pattern_reader(
+        &self,
+        caller: &Caller,
+        pattern: &PatternRef,
+        attach: ReaderAttach,
+    ) -> Result<ReaderHalves, Error> {
+        let owner = self.owner(caller, pattern.owner);
+        let mut pattern = PatternRef { owner, ..pattern.clone() };
+        pattern.within.extend(Self::readable(caller, owner));
+        let (rights, limits) = (Rights { read: true, ..Rights::NONE }, Some(self.gatekeeper.limits(owner)));
+        self.broker.attach_pattern_reader(&Caller { rights, limits, ..caller.clone() }, &pattern, attach).await
     }
 
     /// A page may be shorter than what the broker below gave; one that is empty is followed by the next.

@@ -19,8 +19,8 @@ use futures::{Sink, Stream};
 use crate::batch::{Batch, EndKind};
 use crate::caller::Caller;
 use crate::error::{Code, Error};
-use crate::id::{Epoch, Position, Seq, SessionId};
-use crate::name::{Owner, Pattern, PipePath, PipeRef};
+use crate::id::{Epoch, PipeNo, Position, Seq, SessionId};
+use crate::name::{Owner, Pattern, PatternRef, PipePath, PipeRef};
 use crate::stat::PipeStat;
 use crate::time::WallTime;
 
@@ -55,6 +55,28 @@ pub trait Broker: Send + Sync {
     /// As [`Broker::attach_writer`].
     async fn attach_reader(&self, caller: &Caller, pipe: &PipeRef, attach: ReaderAttach)
     -> Result<ReaderHalves, Error>;
+
+    /// Attaches or resumes one reader of all queues and broadcasts that match, those too that begin later. It begins none. When this
+    /// returns, its joining is on disk in all that there are; a returning one first says what it has, [`ReaderUp::Had`].
+    ///
+    /// What comes down is of the pipe that [`ReaderDown::From`] named last, what goes up of the one that [`ReaderUp::Of`] did. Pipes
+    /// have numbers, which [`ReaderDown::Joins`] gives them, for as long as the link lasts.
+    ///
+    /// # Errors
+    /// As [`Broker::attach_reader`]; `E_UNSUPPORTED` from a broker that cannot, `E_USAGE` for what only one pipe can be asked,
+    /// `E_QUOTA` when more pipes match than one reader may read.
+    ///
+    /// # Cancel safety
+    /// As [`Broker::attach_writer`].
+    async fn attach_pattern_reader(
+        &self,
+        caller: &Caller,
+        pattern: &PatternRef,
+        attach: ReaderAttach,
+    ) -> Result<ReaderHalves, Error> {
+        let _ = (caller, pattern, attach);
+        Err(no_patterns())
+    }
 
     /// One page of the caller's pipes, in order of their paths.
     ///
@@ -105,6 +127,16 @@ pub struct Features {
     pub delivered: bool,
     /// Nothing can be stored or taken any more until the broker is opened anew: its disk failed. What is there can be read.
     pub read_only: bool,
+    /// Readers of patterns.
+    pub patterns: bool,
+}
+
+/// Most pipes that one reader of a pattern reads: some 10 MB of a relay's memory. Past it the pattern is to be divided among several.
+pub const PATTERN_PIPES_MAX: usize = 16_384;
+
+/// What a broker says that reads one pipe at a time.
+pub(crate) fn no_patterns() -> Error {
+    Error::new(Code::Unsupported, "this relay does not read patterns; a newer one does")
 }
 
 /// How a pipe hands out its records.
@@ -418,6 +450,23 @@ pub enum ReaderUp {
         /// Whether the acknowledged part of an item taken alone is taken for good.
         part: bool,
     },
+    /// What follows is of this pipe, until the next of these. Of a reader of many.
+    Of(PipeNo),
+    /// A returning reader of many says what it has of one pipe: behind the answer to its attach, before anything else.
+    Had(Had),
+    /// It has nothing else.
+    HadAll,
+}
+
+/// What a returning reader of many has of one pipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Had {
+    /// Which pipe.
+    pub pipe: PipePath,
+    /// As [`OnTape::resume_at`].
+    pub at: Option<Mark>,
+    /// As [`OnTape::has`].
+    pub leases: Vec<LeaseId>,
 }
 
 /// Messages down to a reader.
@@ -487,6 +536,23 @@ pub enum ReaderDown {
     Notice(Notice),
     /// The reader is done, and what it took is durably taken. Nothing follows.
     Finished,
+    /// A pipe that matches joins what a reader of many reads.
+    Joins {
+        /// How it is called on this link.
+        no: PipeNo,
+        /// Which pipe.
+        pipe: PipePath,
+        /// What a reader of this pipe alone is answered.
+        welcome: ReaderWelcome,
+        /// The reader is a new one there: what it had in its hands is somebody else's.
+        is_new: bool,
+    },
+    /// All pipes joined that were there when the reader attached. One that it had and that has not joined again is gone.
+    AllJoined,
+    /// What follows is of this pipe, until the next of these.
+    From(PipeNo),
+    /// A pipe was removed, or this reader is done with it.
+    Gone(PipeNo),
 }
 
 /// Things a person wants to know; said once on stderr.

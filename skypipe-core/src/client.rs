@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::error::{Code, Error};
+use crate::pattern::PipePattern;
 use crate::pipe::BrokerPipe;
 use crate::registry;
 use crate::shutdown::Shutdown;
@@ -109,6 +110,18 @@ impl Client {
         Ok(match &self.shutdown {
             Some(shutdown) => pipe.with_shutdown(shutdown),
             None => pipe,
+        })
+    }
+
+    /// All queues and broadcasts whose names match, such as `logs/*` or `@KEY/**`: for one reader. Nothing is asked of the broker yet.
+    ///
+    /// # Errors
+    /// `E_NAME`.
+    pub fn pattern(&self, pattern: &str) -> Result<PipePattern, Error> {
+        let pattern = PipePattern::new(self.broker.clone(), self.caller.clone(), pattern.parse()?);
+        Ok(match &self.shutdown {
+            Some(shutdown) => pattern.with_shutdown(shutdown),
+            None => pattern,
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::batch::EndKind;
 use crate::broker::{LeaseId, Notice};
 use crate::id::{Position, Seq, SessionId};
+use crate::name::PipePath;
 
 /// Something that happened to a writer or reader. The session goes on by itself; people may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Event {
     },
     /// Records of a queue or broadcast are gone. Told before the next record is handed over.
     Missing {
+        /// Of which pipe.
+        pipe: PipePath,
         /// Where the first one stood.
         from: Position,
         /// Where the next one stands that is not gone.
@@ -40,6 +43,8 @@ pub enum Event {
     },
     /// What this reader said of a record of a queue came too late: its lease had lapsed, and somebody else has it or had it.
     LeaseLost {
+        /// Of which pipe.
+        pipe: PipePath,
         /// Which handing out.
         lease: LeaseId,
     },

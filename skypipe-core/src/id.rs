@@ -70,6 +70,10 @@ impl TryFrom<&Position> for Seq {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PipeId(pub u64);
 
+/// Stands for a pipe in what is said over one link of a reader of many. Given by the broker, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct PipeNo(pub u32);
+
 /// The number of an item within its pipe, in the order in which the items began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ItemNo(pub u64);

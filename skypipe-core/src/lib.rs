@@ -166,6 +166,11 @@ mod pipe;
 #[cfg(feature = "host")]
 pub use pipe::*;
 
+#[cfg(feature = "host")]
+mod pattern;
+#[cfg(feature = "host")]
+pub use pattern::*;
+
 mod broker;
 pub use broker::*;
 

@@ -235,6 +235,25 @@ impl From<&PipeName> for PipeRef {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Pattern(pub Vec<PatternSegment>);
 
+/// The pipes of one owner that a reader of many reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternRef {
+    /// Whose pipes.
+    pub owner: Owner,
+    /// Which of them.
+    pub pattern: Pattern,
+    /// And of those only what each of these lists has a match for: what the access checks on the way allow.
+    pub within: Vec<Vec<Pattern>>,
+}
+
+impl PatternRef {
+    /// Whether the pipe is one of them.
+    pub fn covers(&self, pipe: &PipeRef) -> bool {
+        let allows = |allowed: &Vec<Pattern>| allowed.iter().any(|pattern| pattern.matches(&pipe.path));
+        self.owner == pipe.owner && self.pattern.reads(&pipe.path) && self.within.iter().all(allows)
+    }
+}
+
 /// One segment of a [`Pattern`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -268,6 +287,27 @@ impl Pattern {
             .map_err(|_| PipeName::for_readers(text).err().unwrap_or_else(|| bad(text, "not a pattern")))?;
         let normal: String = text.nfc().collect();
         Ok(Self(normal.split('/').map(PatternSegment::parse).collect()))
+    }
+
+    /// Whether text that names a pipe is a pattern: one of its segments is a star, or two.
+    pub fn is_meant(text: &str) -> bool {
+        text.split('/').any(|segment| matches!(segment, "*" | "**"))
+    }
+
+    /// Whether a reader of this pattern reads `path`: if it matches, and is no pipe of dead letters, or one that is asked for by name. Who
+    /// reads `jobs/**` would else take back what was put aside.
+    pub fn reads(&self, path: &PipePath) -> bool {
+        let asks = matches!(self.0.last(), Some(PatternSegment::Literal(last)) if &last[..] == DEAD_LETTERS);
+        (asks || path.segments().last() != Some(DEAD_LETTERS)) && self.matches(path)
+    }
+
+    /// The segments before the first star: what matches lies below them.
+    pub fn literal_prefix(&self) -> PipePath {
+        let literals = self.0.iter().map_while(|segment| match segment {
+            PatternSegment::Literal(bytes) => Some(&bytes[..]),
+            _ => None,
+        });
+        PipePath::from_segments(literals)
     }
 
     /// Whether `path` matches.
@@ -361,5 +401,29 @@ mod tests {
         assert!(matches("a/**", "a") && matches("a/**", "a/b/c") && matches("**/c", "a/b/c") && matches("**", "x"));
         assert!(!matches("a/**/d", "a/b/c") && matches("a/**/c", "a/c"));
         assert!(Pattern::parse("a**").is_err() && Pattern::parse("").is_err());
+    }
+
+    #[test]
+    fn dead_letters_are_read_only_by_who_names_them() {
+        let reads = |pattern: &str, name: &str| {
+            Pattern::parse(pattern).unwrap().reads(&PipeName::for_readers(name).unwrap().path())
+        };
+        assert!(reads("jobs/**", "jobs/a") && reads("jobs/**", "jobs/dead/a"));
+        assert!(!reads("jobs/**", "jobs/a/dead") && !reads("jobs/*", "jobs/dead") && !reads("**", "dead"));
+        assert!(reads("jobs/**/dead", "jobs/a/dead") && reads("*/dead", "jobs/dead"));
+    }
+
+    #[test]
+    fn a_pattern_within_others_reads_what_both_match() {
+        let pattern = |text| Pattern::parse(text).unwrap();
+        let pipe = |name: &str| PipeRef::from(&PipeName::new(name).unwrap());
+        let mut wanted = PatternRef { owner: Owner::SELF, pattern: pattern("logs/**"), within: Vec::new() };
+        assert!(wanted.covers(&pipe("logs/a")) && !wanted.covers(&pipe("a")));
+        wanted.within = vec![vec![pattern("*/web"), pattern("x")]];
+        assert!(wanted.covers(&pipe("logs/web")) && !wanted.covers(&pipe("logs/a")) && !wanted.covers(&pipe("x")));
+        wanted.within.push(Vec::new());
+        assert!(!wanted.covers(&pipe("logs/web")));
+        let theirs = PipeRef { owner: Owner(Some([1; 32])), ..pipe("logs/web") };
+        assert!(!PatternRef { within: Vec::new(), ..wanted }.covers(&theirs));
     }
 }

@@ -12,8 +12,8 @@ use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::event::{Event, Events};
 use crate::headers::{Filter, Headers};
-use crate::name::{Owner, PipeName, PipeRef};
-use crate::reader::Reader;
+use crate::name::{Owner, PipeName, PipePath, PipeRef};
+use crate::reader::{Reader, ReaderSide, Source};
 use crate::record::Record;
 use crate::request::{Replier, ReplierOptions, Requester};
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
@@ -269,8 +269,10 @@ impl ReaderOptions {
         self
     }
 
-    fn wants(&self) -> ReaderWants {
+    /// What a reader with these options wants: of one pipe, or of all that match.
+    pub(crate) fn wants(&self, pipe: Option<PipePath>) -> ReaderWants {
         ReaderWants {
+            pipe,
             mode: self.mode,
             take: self.take,
             keep: self.keep,
@@ -416,7 +418,8 @@ impl Pipe for BrokerPipe {
     }
 
     async fn reader_with(&self, options: ReaderOptions) -> Result<Reader, Error> {
-        Reader::attach(self.endpoint.clone(), options.wants(), options.record_bytes_max, options.events).await
+        let Endpoint { broker, caller, pipe, env, shutdown } = self.endpoint.clone();
+        Reader::attach(ReaderSide { broker, caller, env, shutdown, source: Source::Pipe(pipe) }, options).await
     }
 
     async fn stat(&self) -> Result<PipeStat, Error> {

@@ -13,14 +13,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::broker::{Mode, ReaderAttach};
+use crate::broker::{Broker, Mode, ReaderAttach};
+use crate::caller::Caller;
+use crate::env::Env;
 use crate::error::{Code, Error};
-use crate::event::Events;
 use crate::id::Seq;
-use crate::pipe::Endpoint;
+use crate::name::{PatternRef, PipePath, PipeRef};
+use crate::pipe::ReaderOptions;
 use crate::record::{Chunk, Record, Taken};
 use crate::session::drive::{self, Halves, Shared, Side};
-use crate::session::{Outcome, ReaderSession, ReaderWants};
+use crate::session::{Outcome, ReaderSession};
+use crate::shutdown::Shutdown;
 
 use join::Join;
 pub use lease::Lease;
@@ -50,16 +53,12 @@ pub struct Reader {
 const TELL_EVERY: Duration = Duration::from_millis(1);
 
 impl Reader {
-    pub(crate) async fn attach(
-        endpoint: Endpoint,
-        wants: ReaderWants,
-        record_bytes_max: usize,
-        events: Option<Events>,
-    ) -> Result<Self, Error> {
-        let env = &endpoint.env;
-        let machine = ReaderSession::new(env.session(), wants, env.now());
-        let shared = Shared::new(machine, events, env.clone());
-        if let Some(shutdown) = &endpoint.shutdown {
+    pub(crate) async fn attach(side: ReaderSide, options: ReaderOptions) -> Result<Self, Error> {
+        let (pipe, env) = (side.source.pipe(), &side.env);
+        let record_bytes_max = options.record_bytes_max;
+        let machine = ReaderSession::new(env.session(), options.wants(pipe), env.now());
+        let shared = Shared::new(machine, options.events, env.clone());
+        if let Some(shutdown) = &side.shutdown {
             shared.ends_with(shutdown);
             shutdown.tell(&shared);
         }
@@ -72,7 +71,7 @@ impl Reader {
             told: None,
             has_failed: false,
         };
-        tokio::spawn(drive::run(reader.shared.clone(), ReaderSide { endpoint }));
+        tokio::spawn(drive::run(reader.shared.clone(), side));
         poll_fn(|cx| reader.shared.poll(cx, poll_attached)).await?;
         Ok(reader)
     }
@@ -275,8 +274,27 @@ fn poll_left(machine: &mut ReaderSession) -> Poll<Result<Outcome, Error>> {
 }
 
 /// How a reader's session gets a link.
-struct ReaderSide {
-    endpoint: Endpoint,
+pub(crate) struct ReaderSide {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) caller: Caller,
+    pub(crate) env: Env,
+    pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) source: Source,
+}
+
+/// What is read.
+pub(crate) enum Source {
+    Pipe(PipeRef),
+    Pattern(PatternRef),
+}
+
+impl Source {
+    fn pipe(&self) -> Option<PipePath> {
+        match self {
+            Self::Pipe(pipe) => Some(pipe.path.clone()),
+            Self::Pattern(_) => None,
+        }
+    }
 }
 
 #[async_trait]
@@ -284,8 +302,10 @@ impl Side for ReaderSide {
     type Machine = ReaderSession;
 
     async fn attach(&self, attach: ReaderAttach) -> Result<Halves<ReaderSession>, Error> {
-        let Endpoint { broker, caller, pipe, .. } = &self.endpoint;
-        let halves = broker.attach_reader(caller, pipe, attach).await?;
+        let halves = match &self.source {
+            Source::Pipe(pipe) => self.broker.attach_reader(&self.caller, pipe, attach).await?,
+            Source::Pattern(pattern) => self.broker.attach_pattern_reader(&self.caller, pattern, attach).await?,
+        };
         Ok(Halves { welcome: halves.welcome, up: halves.up, down: halves.down })
     }
 }

@@ -9,10 +9,13 @@ use crate::batch::{Batch, Piece};
 use crate::broker::{LeaseId, Mark};
 use crate::headers::Headers;
 use crate::id::{Position, Seq, SessionId};
+use crate::name::PipePath;
 
 /// One record: the bytes of one `send`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    /// The pipe it came from.
+    pub pipe: PipePath,
     /// The session of the writer, one for each item.
     pub writer: SessionId,
     /// Its number within the session; the first one, if it took several.
@@ -44,6 +47,8 @@ impl AsRef<[u8]> for Record {
 /// A run of records of one writer, as they travelled together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
+    /// The pipe they came from.
+    pub pipe: PipePath,
     /// The session of the writer.
     pub writer: SessionId,
     /// The first number that is new to this reader; what stands before it in the batch is skipped.
@@ -67,9 +72,9 @@ pub enum Taken {
     /// All of a writer below this number.
     Numbers(SessionId, Seq),
     /// All of a broadcast up to here.
-    Place(Mark),
+    Place(PipePath, Mark),
     /// One record of a queue.
-    Lease(LeaseId),
+    Lease(PipePath, LeaseId),
 }
 
 impl Chunk {
@@ -92,12 +97,12 @@ impl Chunk {
     /// What it is to be done with all below `next`.
     pub fn taken(&self, next: Seq) -> Taken {
         if let Some(lease) = &self.lease {
-            return Taken::Lease(lease.clone());
+            return Taken::Lease(self.pipe.clone(), lease.clone());
         }
         if self.is_on_tape {
             let records = next.0.saturating_sub(self.batch.first().0);
             let mark = Mark { position: self.position.clone(), records: u32::try_from(records).unwrap_or(u32::MAX) };
-            return Taken::Place(mark);
+            return Taken::Place(self.pipe.clone(), mark);
         }
         Taken::Numbers(self.writer, next)
     }

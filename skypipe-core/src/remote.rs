@@ -12,13 +12,15 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Features, ListPage, ListQuery, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves};
+use crate::broker::{
+    Broker, Features, ListPage, ListQuery, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves, no_patterns,
+};
 use crate::caller::{Caller, Peer};
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::gatekeeper::Invite;
 use crate::identity::Signer;
-use crate::name::PipeRef;
+use crate::name::{PatternRef, PipeRef};
 use crate::proof::{CHALLENGE_BYTES, ClientProof};
 use crate::registry;
 use crate::stat::PipeStat;
@@ -334,6 +336,19 @@ struct Exchange {
     source: FrameSource,
 }
 
+impl Exchange {
+    fn into_reader(self) -> Result<ReaderHalves, Error> {
+        match self.answer {
+            Answer::ReaderWelcome(welcome) => Ok(ReaderHalves {
+                welcome,
+                up: Box::pin(MessageSink::new(self.sink)),
+                down: Box::pin(MessageStream::new(self.source)),
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
 #[async_trait]
 impl Broker for RemoteBroker {
     /// As the relay's last hello said; nothing before the first one.
@@ -354,15 +369,22 @@ impl Broker for RemoteBroker {
     }
 
     async fn attach_reader(&self, _: &Caller, pipe: &PipeRef, attach: ReaderAttach) -> Result<ReaderHalves, Error> {
-        let Exchange { answer, sink, source, .. } = self.ask(Request::AttachReader(pipe.clone(), attach)).await?;
-        match answer {
-            Answer::ReaderWelcome(welcome) => Ok(ReaderHalves {
-                welcome,
-                up: Box::pin(MessageSink::new(sink)),
-                down: Box::pin(MessageStream::new(source)),
-            }),
-            other => Err(unexpected(&other)),
-        }
+        self.ask(Request::AttachReader(pipe.clone(), attach)).await?.into_reader()
+    }
+
+    async fn attach_pattern_reader(
+        &self,
+        _: &Caller,
+        pattern: &PatternRef,
+        attach: ReaderAttach,
+    ) -> Result<ReaderHalves, Error> {
+        let asked = self.ask(Request::AttachPatternReader(pattern.clone(), attach)).await;
+        // An older relay does not know the request, and says so in its own way.
+        let asked = asked.map_err(|error| match error.code() {
+            Code::Protocol if !self.features().patterns => no_patterns().because(error),
+            _ => error,
+        });
+        asked?.into_reader()
     }
 
     async fn list(&self, _: &Caller, query: ListQuery) -> Result<ListPage, Error> {
@@ -388,7 +410,8 @@ impl Broker for RemoteBroker {
 }
 
 fn answer_within(link: &dyn Link, request: &Request) -> Duration {
-    let attaches = matches!(request, Request::AttachWriter(..) | Request::AttachReader(..));
+    let attaches =
+        matches!(request, Request::AttachWriter(..) | Request::AttachReader(..) | Request::AttachPatternReader(..));
     if attaches && matches!(link.peer(), Peer::Network(_)) { ANSWER_WITHIN } else { Duration::MAX }
 }
 

@@ -76,6 +76,7 @@ impl PipeStat {
     }
 
     /// Takes in what its readers are at: the worst lag, and with `list` who they are.
+    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "for the drivers"))]
     pub(crate) fn tell_readers(&mut self, mut readers: Vec<ReaderStat>, list: bool) {
         self.lag = readers.iter().map(|reader| reader.lag).max().unwrap_or_default();
         if list {

@@ -87,10 +87,19 @@ fn requests() -> Vec<Request> {
         Request::Remove(pipe()),
         Request::Ping(Bytes::from_static(b"are you there")),
         Request::StepDown,
-        Request::Invite(Invite { pipes: vec![pattern], rights, expires: std::time::Duration::from_secs(60), uses: 2 }),
+        Request::Invite(Invite {
+            pipes: vec![pattern.clone()],
+            rights,
+            expires: std::time::Duration::from_secs(60),
+            uses: 2,
+        }),
         Request::Keys,
         Request::AddKey("ssh-ed25519 AAAA me".to_owned()),
         Request::RevokeKey("me".to_owned()),
+        Request::AttachPatternReader(
+            PatternRef { owner: Owner::SELF, pattern: pattern.clone(), within: vec![vec![pattern]] },
+            reader(Take::Any, Some(Vec::new())),
+        ),
     ]
 }
 
@@ -161,6 +170,17 @@ fn messages() {
     ];
     attached.extend(notices.iter().map(|notice| message_of(ReaderDown::Notice(notice.clone()))));
     attached.extend(notices.iter().map(|notice| message_of(WriterDown::Notice(notice.clone()))));
+    let welcome = ReaderWelcome { mode: Mode::Broadcast, position: Seq(4).into() };
+    let lease = LeaseId { position: Seq(4).into(), attempt: 2 };
+    attached.extend([
+        message_of(ReaderUp::Of(PipeNo(1))),
+        message_of(ReaderUp::Had(Had { pipe: pipe().path, at: Some(Mark::default()), leases: vec![lease] })),
+        message_of(ReaderUp::HadAll),
+        message_of(ReaderDown::Joins { no: PipeNo(1), pipe: pipe().path, welcome, is_new: true }),
+        message_of(ReaderDown::AllJoined),
+        message_of(ReaderDown::From(PipeNo(1))),
+        message_of(ReaderDown::Gone(PipeNo(1))),
+    ]);
     for (at, mut bytes) in attached.into_iter().enumerate() {
         // Checksums are made good after a change.
         bytes[1] |= 2;

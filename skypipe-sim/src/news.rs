@@ -301,7 +301,7 @@ impl Subscriber {
         };
         let told = gaps.clone();
         let options = options.on_event(move |event| {
-            if let Told::Missing { from, to, records } = event
+            if let Told::Missing { from, to, records, .. } = event
                 && let (Ok(from), Ok(to)) = (Seq::try_from(&from), Seq::try_from(&to))
             {
                 told.lock().unwrap_or_else(PoisonError::into_inner).push((from, to, records));

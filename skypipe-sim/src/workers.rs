@@ -408,7 +408,7 @@ impl Worker {
         let lost = Arc::new(Mutex::new(BTreeSet::new()));
         let of_reader = lost.clone();
         let options = options.on_event(move |told| {
-            if let Told::LeaseLost { lease } = told {
+            if let Told::LeaseLost { lease, .. } = told {
                 of_reader.lock().unwrap_or_else(PoisonError::into_inner).insert(lease);
             }
         });

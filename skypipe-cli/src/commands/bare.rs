@@ -1,12 +1,13 @@
 //! `skypipe [NAME]`: reads or writes, as stdin says.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 
 use skypipe_core::{Code, Error, Target};
 
 use super::{on_this_thread, read, write};
 use crate::args::BareArgs;
-use crate::broker::{Relay, to_read, to_write};
+use crate::broker::{Relay, Source, to_read_many, to_write};
 use crate::direction::{Direction, Stdin};
 use crate::exit::Exit;
 use crate::notices;
@@ -16,17 +17,17 @@ pub(crate) fn run(relay: Option<&str>, args: BareArgs) -> Result<Exit, Error> {
     let stdin = Stdin::look();
     let name = args.name.as_deref();
     match stdin.direction() {
-        Direction::Read => read_bare(relay, stdin, parsed(name, to_read)?, args),
-        Direction::Write => write_bare(relay, stdin, parsed(name, to_write)?, args),
+        Direction::Read => read_bare(relay, stdin, read_from(name)?, args),
+        Direction::Write => write_bare(relay, stdin, write_to(name)?, args),
     }
 }
 
-fn read_bare(relay: Option<&str>, stdin: Stdin, pipe: Target, args: BareArgs) -> Result<Exit, Error> {
+fn read_bare(relay: Option<&str>, stdin: Stdin, source: Source, args: BareArgs) -> Result<Exit, Error> {
     if args.write.is_used() {
-        return Err(wrong_way("--until and --null are for writing", stdin, "reads", "write", &pipe));
+        return Err(wrong_way("--until and --null are for writing", stdin, "reads", "write", &source));
     }
     let relay = Relay::find(relay)?;
-    on_this_thread(read::read(relay, read::Job { pipe, shared: args.shared, only: args.read }))
+    on_this_thread(read::read(relay, read::Job { source, shared: args.shared, only: args.read }))
 }
 
 fn write_bare(relay: Option<&str>, stdin: Stdin, pipe: Target, args: BareArgs) -> Result<Exit, Error> {
@@ -41,14 +42,21 @@ fn write_bare(relay: Option<&str>, stdin: Stdin, pipe: Target, args: BareArgs) -
     ))
 }
 
-fn parsed(name: Option<&OsStr>, parse: impl Fn(&OsStr) -> Result<Target, Error>) -> Result<Target, Error> {
-    let Some(text) = name else { return Ok(Target::default()) };
-    // Words that are verbs never get here: clap took them.
-    debug_assert!(!LATER.iter().any(|w| text == *w));
-    parse(text)
+fn read_from(name: Option<&OsStr>) -> Result<Source, Error> {
+    name.map_or(Ok(Source::Pipe(Target::default())), |text| to_read_many(no_verb(text)))
 }
 
-fn wrong_way(what: &str, stdin: Stdin, does: &str, verb: &str, pipe: &Target) -> Error {
+fn write_to(name: Option<&OsStr>) -> Result<Target, Error> {
+    name.map_or(Ok(Target::default()), |text| to_write(no_verb(text)))
+}
+
+fn no_verb(text: &OsStr) -> &OsStr {
+    // Words that are verbs never get here: clap took them.
+    debug_assert!(!LATER.iter().any(|w| text == *w));
+    text
+}
+
+fn wrong_way(what: &str, stdin: Stdin, does: &str, verb: &str, pipe: &impl Display) -> Error {
     let text = format!("{what}; stdin is {}, so this {does}: use `skypipe {verb} {pipe}`", stdin.word());
     Error::new(Code::Usage, text)
 }

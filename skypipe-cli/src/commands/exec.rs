@@ -6,11 +6,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use skypipe_core::{Error, Lease, Mark, Reader, Target};
+use skypipe_core::{Error, Lease, Mark, Reader};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
+use crate::broker::Source;
 use crate::exit::{Exit, say};
 use crate::signals::{Stop, Watch};
 use crate::start;
@@ -25,7 +26,7 @@ const EXTENDS: u32 = 3;
 /// What to run, and how.
 pub(crate) struct Runs<'a> {
     pub(crate) command: &'a OsStr,
-    pub(crate) pipe: &'a Target,
+    pub(crate) source: &'a Source,
     /// So many at a time.
     pub(crate) jobs: usize,
     /// So many in all.
@@ -110,8 +111,8 @@ fn start(runs: &Runs<'_>, lease: Lease) -> Result<impl Future<Output = ()> + use
     let record = Mark { position: lease.id().position.clone(), records: 0 };
     let mut command = std::process::Command::new("/bin/sh");
     command.arg("-c").arg(runs.command);
-    command.env("SKYPIPE_PIPE", runs.pipe.to_string()).env("SKYPIPE_ATTEMPT", lease.attempt().to_string());
-    command.env("SKYPIPE_RECORD", start::shown(&record));
+    command.env("SKYPIPE_PIPE", runs.source.name_of(lease.pipe()));
+    command.env("SKYPIPE_ATTEMPT", lease.attempt().to_string()).env("SKYPIPE_RECORD", start::shown(&record));
     command.envs(lease.headers().iter().map(|(key, value)| (variable(key), value)));
     // A group of its own: a terminal's Ctrl-C reaches it through us alone, and what it starts with it.
     command.stdin(Stdio::piped()).process_group(0);

@@ -16,6 +16,7 @@ mod read;
 mod redrive;
 mod relay;
 mod rm;
+mod show;
 mod stat;
 mod top;
 mod up;

@@ -40,6 +40,9 @@ pub(crate) fn run(relay: Option<&str>, args: NameArgs) -> Result<Exit, Error> {
 /// A record as programs see it. The names of the fields are a promise.
 #[derive(Serialize)]
 pub(super) struct RecordLine<'a> {
+    /// The pipe it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipe: Option<&'a str>,
     /// Where it stands: `--from` begins there. Of queues and broadcasts.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<String>,
@@ -80,12 +83,26 @@ impl<'a> RecordLine<'a> {
         Self { position, attempt, ..Self::new(writer, piece.seq, headers, &piece.body) }
     }
 
+    /// The same with the name of its pipe.
+    pub(super) fn of_pipe(self, name: &'a str) -> Self {
+        Self { pipe: Some(name), ..self }
+    }
+
     fn new(writer: SessionId, number: Seq, headers: &'a Headers, body: &'a [u8]) -> Self {
         let text = std::str::from_utf8(body).ok();
         let hex = || body.iter().map(|b| format!("{b:02x}")).collect();
         let hex = if text.is_none() { Some(hex()) } else { None };
         let headers = headers.iter().collect();
-        Self { position: None, attempt: None, item: writer.to_string(), number: number.0, headers, hex, text }
+        Self {
+            pipe: None,
+            position: None,
+            attempt: None,
+            item: writer.to_string(),
+            number: number.0,
+            headers,
+            hex,
+            text,
+        }
     }
 }
 
@@ -118,6 +135,7 @@ mod tests {
     fn records_are_text_or_digits() {
         let line = |body: &'static [u8]| {
             let record = Record {
+                pipe: Default::default(),
                 writer: SessionId([0xab; 16]),
                 seq: Seq(3),
                 body: body.into(),

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use skypipe_core::{Chunk, Code, Error, Mark, Mode, Outcome, Pipe as _, Reader, ReaderOptions, Seq, Take, Target};
+use skypipe_core::{Chunk, Code, Error, Mode, Outcome, Reader, ReaderOptions, Seq, Settings, Start, Take};
 
 use super::exec::{self, Runs};
 use super::on_this_thread;
-use super::peek::RecordLine;
+use super::show::Show;
 use crate::args::{ReadArgs, ReadOnlyArgs, SharedArgs};
-use crate::broker::{Relay, to_read};
+use crate::broker::{Relay, Source, to_read_many};
 use crate::exit::Exit;
 use crate::notices;
-use crate::pipe_line::json_line;
 use crate::progress::Progress;
 use crate::signals::{Stop, Watch};
 use crate::stdout::{Stdout, WriteError};
@@ -24,19 +23,41 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 const PRINTED_AT_ONCE: u32 = 256;
 
 pub(crate) fn run(relay: Option<&str>, args: ReadArgs) -> Result<Exit, Error> {
-    let pipe = to_read(&args.name)?;
+    let source = to_read_many(&args.name)?;
     let relay = Relay::find(relay)?;
-    on_this_thread(read(relay, Job { pipe, shared: args.shared, only: args.only }))
+    on_this_thread(read(relay, Job { source, shared: args.shared, only: args.only }))
 }
 
 /// What to read.
 pub(crate) struct Job {
-    pub(crate) pipe: Target,
+    pub(crate) source: Source,
     pub(crate) shared: SharedArgs,
     pub(crate) only: ReadOnlyArgs,
 }
 
+impl Job {
+    /// What has no meaning for many pipes.
+    fn check(&self) -> Result<(), Error> {
+        let mode = self.shared.mode;
+        let wrong = match &self.source {
+            Source::Pipe(_) => return Ok(()),
+            _ if self.shared.item || self.only.keep => {
+                "--item and --keep are for default pipes, which are read one by one"
+            }
+            _ if mode.settings() != Settings::default() => {
+                "--retain and --max-deliveries are for one pipe, not for all that match"
+            }
+            _ if matches!(self.only.from, Some(Start::At(_))) => {
+                "a position is one of a single pipe, not of all that match"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(Code::Usage, wrong))
+    }
+}
+
 pub(crate) async fn read(relay: Relay, job: Job) -> Result<Exit, Error> {
+    job.check()?;
     // Whoever cannot write takes nothing.
     let Some(mut stdout) = Stdout::look() else { return Ok(Exit::StdoutClosed) };
     let mut watch = Watch::new(job.shared.timeout)?;
@@ -46,11 +67,11 @@ pub(crate) async fn read(relay: Relay, job: Job) -> Result<Exit, Error> {
     };
     if let Some(command) = &job.only.exec {
         let (jobs, count) = (job.only.jobs.unwrap_or(1) as usize, job.only.count);
-        return exec::run(reader, &Runs { command, pipe: &job.pipe, jobs, count }, &mut watch).await;
+        return exec::run(reader, &Runs { command, source: &job.source, jobs, count }, &mut watch).await;
     }
     let progress = Progress::new(job.shared.progress, None);
-    let show = if job.only.json { Show::Json } else { Show::Bytes };
-    let end = copy(&mut reader, &mut stdout, show, job.only.count, &mut watch, &progress).await;
+    let show = Show::new(&job.source, job.only.json, job.only.tag);
+    let end = copy(&mut reader, &mut stdout, &show, job.only.count, &mut watch, &progress).await;
     drop(progress);
     let finished = stdout.finish().await;
     match end {
@@ -83,7 +104,7 @@ async fn attach(relay: &Relay, job: &Job) -> Result<Reader, Error> {
     let wanted = job.only.count.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     options.prefetch = jobs.unwrap_or(PRINTED_AT_ONCE).min(wanted.unwrap_or(u32::MAX));
     options.events = Some(notices::events());
-    relay.pipe(&job.pipe).reader_with(options).await
+    relay.reader(&job.source, options).await
 }
 
 /// The mode that the options ask for.
@@ -111,7 +132,7 @@ enum End {
 async fn copy(
     reader: &mut Reader,
     stdout: &mut Stdout,
-    show: Show,
+    show: &Show<'_>,
     count: Option<u64>,
     watch: &mut Watch,
     progress: &Progress,
@@ -126,11 +147,7 @@ async fn copy(
         };
         let part = Part::of(&chunk, left);
         let length = part.bytes.len();
-        let shown = match show {
-            Show::Bytes => part.bytes,
-            Show::Json => json_lines(&chunk, part.next),
-        };
-        match watch.idle(stdout.write(shown)).await {
+        match watch.idle(stdout.write(show.part(&chunk, part.next, part.bytes))).await {
             Ok(Ok(())) => progress.add(length),
             Ok(Err(error)) => return End::CannotWrite(error),
             Err(stop) => return End::Stopped(stop),
@@ -141,25 +158,6 @@ async fn copy(
             return End::Counted;
         }
     }
-}
-
-/// How records are shown.
-#[derive(Clone, Copy)]
-enum Show {
-    Bytes,
-    Json,
-}
-
-/// A line for each record, or piece of a long one, below `next`.
-fn json_lines(chunk: &Chunk, next: Seq) -> Bytes {
-    let (mut lines, headers) = (String::new(), chunk.batch.headers());
-    for piece in chunk.records().take_while(|piece| piece.seq < next) {
-        let records = u32::try_from(piece.seq.0.saturating_sub(chunk.batch.first().0)).unwrap_or(u32::MAX);
-        let at = Mark { position: chunk.position.clone(), records };
-        let attempt = chunk.lease.as_ref().map(|lease| lease.attempt);
-        lines.push_str(&json_line(&RecordLine::of_piece(chunk.writer, &piece, &at, attempt, &headers)));
-    }
-    lines.into()
 }
 
 /// As much of a chunk as is wanted.
@@ -226,6 +224,7 @@ mod tests {
         let mut builder = BatchBuilder::new(SessionId([1; 16]), Epoch(1), Seq(10));
         assert!(records.iter().all(|&(body, first, last)| builder.push(body, first, last)));
         Chunk {
+            pipe: Default::default(),
             writer: SessionId([1; 16]),
             from: Seq(from),
             batch: builder.build(None),

@@ -22,6 +22,7 @@ mod harness;
 mod headers;
 mod local_relay;
 mod main_job;
+mod pattern;
 mod queue;
 mod signals;
 mod terminal_escapes;

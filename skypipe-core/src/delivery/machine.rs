@@ -1,5 +1,7 @@
 //! One pipe of any mode, as its broker drives it.
 
+use std::sync::Arc;
+
 use crate::batch::Batch;
 use crate::broker::{
     Mode, ReaderAttach, ReaderDown, ReaderUp, ReaderWelcome, Settings, WriterDown, WriterResume, WriterWelcome,
@@ -13,6 +15,7 @@ use crate::time::{Time, WallTime};
 
 use super::default::{Counts, DefaultPipe, Effect, Extent, Next};
 use super::fact::Fact;
+use super::hands::Hands;
 use super::room::Room;
 use super::tape::TapePipe;
 use super::writers::Came;
@@ -188,9 +191,46 @@ impl Machine {
             ReaderUp::Credit(bytes) => pipe.credit(session, epoch, bytes),
             ReaderUp::Ack(cursor) => pipe.acknowledge(session, epoch, cursor, now),
             ReaderUp::Leave { part } => pipe.leave(session, epoch, part),
-            ReaderUp::AckTo(_) | ReaderUp::Settle { .. } | ReaderUp::Prefetch(_) => {
-                Err(Error::new(Code::Protocol, "an acknowledgement of another kind of pipe"))
-            }
+            _ => Err(Error::new(Code::Protocol, "a message of a reader of another kind of pipe")),
+        }
+    }
+
+    /// A reader of many pipes attaches or returns to this queue or broadcast. What it has in its hands of all queues counts together.
+    ///
+    /// # Errors
+    /// As [`Machine::attach_reader`]; `E_MODE` for a default pipe.
+    pub fn attach_member(
+        &mut self,
+        attach: &ReaderAttach,
+        holder: Holder,
+        hands: &Arc<Hands>,
+        now: Time,
+    ) -> Result<(), Error> {
+        let Self::Tape(pipe) = self else {
+            return Err(Error::new(Code::Mode, "a default pipe is read by itself"));
+        };
+        pipe.attach_reader(attach, holder, now)?;
+        pipe.share_hands(attach.session, hands, now);
+        Ok(())
+    }
+
+    /// The next message down to a reader of many pipes, which may be sent so many bytes at the moment.
+    pub fn next_for_member(&mut self, session: SessionId, epoch: Epoch, credit: i64) -> Next<ReaderDown> {
+        match self {
+            Self::Default(_) => Next::Wait,
+            Self::Tape(pipe) => pipe.next_for_member(session, epoch, credit),
+        }
+    }
+
+    /// Whether there was something for a reader of many pipes when its hands were full.
+    pub fn is_hungry(&self, session: SessionId) -> bool {
+        matches!(self, Self::Tape(pipe) if pipe.is_hungry(session))
+    }
+
+    /// The hands of a reader of many pipes have room again.
+    pub fn look_again(&mut self, session: SessionId, now: Time) {
+        if let Self::Tape(pipe) = self {
+            pipe.look_again(session, now);
         }
     }
 

@@ -7,6 +7,7 @@ mod assign;
 mod case_tests;
 mod default;
 mod fact;
+mod hands;
 mod item;
 pub mod limits;
 mod machine;
@@ -24,6 +25,7 @@ mod writers;
 
 pub use default::{Counts, DefaultPipe, Effect, Extent, Next};
 pub use fact::{Closed, Fact, Held, Place};
+pub use hands::Hands;
 pub use machine::Machine;
 pub use ranges::Ranges;
 pub use room::Room;

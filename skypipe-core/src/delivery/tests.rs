@@ -412,6 +412,9 @@ impl Sim {
             ReaderDown::Leased { .. } | ReaderDown::Settled { .. } | ReaderDown::Missing { .. } => {
                 unreachable!("a default pipe has no tape")
             }
+            ReaderDown::Joins { .. } | ReaderDown::AllJoined | ReaderDown::From(_) | ReaderDown::Gone(_) => {
+                unreachable!("a pipe knows of itself alone")
+            }
             ReaderDown::ItemEnd { writer, kind, alone, next } => {
                 let written = self.writers[&writer].batches.last().and_then(Batch::end).map(|mark| mark.kind);
                 let gone = self.writers[&writer].dead && kind == EndKind::Aborted;

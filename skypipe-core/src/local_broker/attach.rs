@@ -11,7 +11,7 @@ use crate::error::{Code, Error};
 use crate::id::{Seq, SessionId};
 use crate::identity::PublicKey;
 use crate::memory::{PARTY_BYTES, PIPE_BYTES};
-use crate::name::PipeRef;
+use crate::name::{Owner, PipeRef};
 
 use super::cell::SharedCell;
 use super::halves::{self, Attached, Party};
@@ -34,7 +34,7 @@ pub(super) async fn writer(
         return Ok(halves::of_closed_writer(welcome_of(closed)));
     }
     let _room = room(shared, pipe, attach.resume.is_none())?;
-    let _account = account(shared, caller, pipe);
+    let _account = account(shared, caller, pipe.owner);
     let cell = change(shared, pipe, attach.mode, |pipe| {
         pipe.attach_writer(session, epoch, attach.resume, holder)?;
         pipe.set(attach.settings);
@@ -60,7 +60,7 @@ pub(super) async fn reader(
     }
     let (session, epoch) = (attach.session, attach.epoch);
     let _room = room(shared, pipe, attach.resume.is_none())?;
-    let _account = account(shared, caller, pipe);
+    let _account = account(shared, caller, pipe.owner);
     let now = shared.env.now();
     let cell = change(shared, pipe, attach.mode, |pipe| {
         pipe.set(attach.tape.settings);
@@ -76,7 +76,7 @@ pub(super) fn no_access() -> Error {
     Error::new(Code::Access, "no such pipe, or no right to it")
 }
 
-fn check(right: bool) -> Result<(), Error> {
+pub(super) fn check(right: bool) -> Result<(), Error> {
     if right { Ok(()) } else { Err(no_access()) }
 }
 
@@ -106,10 +106,10 @@ fn room(shared: &Shared, pipe: &PipeRef, is_new: bool) -> Result<Option<Reservat
 }
 
 /// The account of the pipe's owner, which may have what this caller says, if it says so. Held until the pipe holds it.
-fn account(shared: &Shared, caller: &Caller, pipe: &PipeRef) -> Arc<Account> {
-    let account = shared.owners.account(pipe.owner);
+pub(super) fn account(shared: &Shared, caller: &Caller, owner: Owner) -> Arc<Account> {
+    let account = shared.owners.account(owner);
     if caller.limits.is_some_and(|limits| account.may_have(limits)) {
-        shared.owners.changed(pipe.owner);
+        shared.owners.changed(owner);
         owners::follow(shared);
     }
     account
@@ -179,7 +179,7 @@ fn too_many_pipes() -> Error {
     Error::new(Code::Quota, "the owner of this pipe has as many pipes as it may")
 }
 
-fn holder(caller: &Caller) -> Holder {
+pub(super) fn holder(caller: &Caller) -> Holder {
     match (&caller.peer, caller.key) {
         (Peer::Process(process), _) => Holder::Process(*process),
         (Peer::InProcess, _) => Holder::Process(crate::local_socket::process_id(std::process::id())),

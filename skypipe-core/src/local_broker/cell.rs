@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use crate::broker::Mode;
 use crate::budget::Reservation;
 use crate::delivery::{Closed, Effect, Machine, Room};
 use crate::error::Error;
@@ -23,6 +24,7 @@ use super::shared::{Shared, lock};
 pub(super) struct Cell {
     pub(super) id: PipeId,
     pub(super) pipe: PipeRef,
+    pub(super) mode: Mode,
     /// What went through it.
     pub(super) meter: Meter,
     state: Mutex<State>,
@@ -48,7 +50,7 @@ struct State {
 
 impl Cell {
     pub(super) fn new(id: PipeId, machine: Machine, account: Arc<Account>, memory: &Memory, meter: Meter) -> Self {
-        let pipe = machine.pipe().clone();
+        let (pipe, mode) = (machine.pipe().clone(), machine.mode());
         let part = memory.part_of(pipe.owner.0.map(PublicKey));
         let mut state = State {
             machine,
@@ -61,7 +63,7 @@ impl Cell {
             parties: 0,
         };
         state.reserve();
-        Self { id, pipe, meter, state: Mutex::new(state) }
+        Self { id, pipe, mode, meter, state: Mutex::new(state) }
     }
 
     /// Changes the machine and does what comes of it. `None` when the pipe is gone.

@@ -1,6 +1,5 @@
 //! The two halves of an attach to a local broker. They queue nothing: what comes down is asked of the pipe when it is wanted.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -8,23 +7,19 @@ use std::task::{Context, Poll, ready};
 use futures::future::BoxFuture;
 use futures::{Sink, SinkExt, Stream};
 
-use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::broker::{
     ReaderDown, ReaderHalves, ReaderUp, ReaderWelcome, WriterDown, WriterHalves, WriterUp, WriterWelcome,
 };
-use crate::budget::{Budget, Place, Reservation};
 use crate::caller::{Caller, Peer};
 use crate::delivery::{Came, Machine, Next, conflict};
 use crate::error::{Code, Error};
-use crate::id::{Epoch, ItemNo, Seq, SessionId};
-use crate::log::{Read, TAPE};
+use crate::id::{Epoch, Seq, SessionId};
+use crate::log::Read;
 use crate::memory::Part;
 
 use super::cell::SharedCell;
+use super::log_reading::LogReading;
 use super::shared::Shared;
-
-/// Encoded bytes read from the log at once for one reader: few enough to hold for thousands of readers, enough to keep a disk busy.
-const READ_BYTES: usize = 1024 * 1024;
 
 /// Whether a party writes or reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,15 +30,15 @@ pub(super) enum Party {
 
 /// One attach, shared by its halves: with the last of them the link is broken.
 pub(super) struct Attached {
-    shared: Arc<Shared>,
-    cell: SharedCell,
+    pub(super) shared: Arc<Shared>,
+    pub(super) cell: SharedCell,
     party: Party,
-    session: SessionId,
-    epoch: Epoch,
+    pub(super) session: SessionId,
+    pub(super) epoch: Epoch,
     /// A broken link is a dead process.
-    dies_with_link: bool,
+    pub(super) dies_with_link: bool,
     /// The memory that its reads may take.
-    part: Arc<Part>,
+    pub(super) part: Arc<Part>,
 }
 
 impl Attached {
@@ -58,6 +53,11 @@ impl Attached {
         let dies_with_link = matches!(caller.peer, Peer::InProcess | Peer::Process(_));
         let part = shared.memory.part_of(caller.key);
         Self { shared: shared.clone(), cell: cell.clone(), party, session, epoch, dies_with_link, part }
+    }
+
+    /// Changes the pipe on behalf of this attach. `None` when the pipe is gone.
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Machine, SessionId, Epoch) -> R) -> Option<R> {
+        self.cell.change(&self.shared, |pipe| change(pipe, self.session, self.epoch))
     }
 }
 
@@ -86,15 +86,7 @@ pub(super) fn of_writer(attached: Arc<Attached>, welcome: WriterWelcome) -> Writ
 }
 
 pub(super) fn of_reader(attached: Arc<Attached>, welcome: ReaderWelcome) -> ReaderHalves {
-    let own = attached.dies_with_link.then(|| attached.part.reads.part(LOCAL_READS_BYTES));
-    let down = ReaderStream {
-        attached: attached.clone(),
-        fetched: VecDeque::new(),
-        fetching: None,
-        own,
-        waiting: None,
-        over: false,
-    };
+    let down = ReaderStream { attached: attached.clone(), reading: LogReading::of(&attached), over: false };
     ReaderHalves { welcome, up: Box::pin(ReaderSink(attached)), down: Box::pin(down) }
 }
 
@@ -238,28 +230,10 @@ impl Stream for WriterStream {
     }
 }
 
-/// What one reader on this machine may hold of what was read: what is read next, and what is on its way out.
-const LOCAL_READS_BYTES: u64 = 3 * 1024 * 1024;
-/// The same while memory is short: a batch at a time.
-const READ_BYTES_PRESSED: usize = 64 * 1024;
-
-/// A batch of an item, and its first number there.
-type Fetched = (ItemNo, Seq, Batch);
-/// Batches of one item read from the log, and the memory they lie in.
-type Fetch = BoxFuture<'static, Result<(Read, Reservation), Error>>;
-
 /// What comes down to a reader.
 struct ReaderStream {
     attached: Arc<Attached>,
-    /// Batches from the log, in order, that the pipe has not sent yet. At most [`READ_BYTES`] and one batch, and no more than the reader
-    /// takes at once.
-    fetched: VecDeque<Fetched>,
-    fetching: Option<(ItemNo, Seq, Fetch)>,
-    /// What a process of this machine may hold for itself. It waits for nobody else: others that a person stopped hold what they have for
-    /// long, as their links are not cut so soon. None of a reader elsewhere.
-    own: Option<Budget>,
-    /// Waits for memory to read into. Boxed: it is seldom there.
-    waiting: Option<Box<Place>>,
+    reading: LogReading,
     over: bool,
 }
 
@@ -292,93 +266,12 @@ impl ReaderStream {
                 Next::Message(message) => return Poll::Ready(Ok(Some(message))),
                 Next::End(error) => return Poll::Ready(error.map_or(Ok(None), Err)),
                 Next::FromLog { item, from, bytes_max } => {
-                    if let Some(message) = ready!(self.poll_log(cx, item, from, bytes_max))? {
+                    if let Some(message) = ready!(self.reading.poll(&self.attached, cx, item, from, bytes_max))? {
                         return Poll::Ready(Ok(Some(message)));
                     }
                 }
                 Next::Wait => return Poll::Pending,
             }
         }
-    }
-
-    /// The next message from the log; `None` when the pipe is to be asked again.
-    fn poll_log(
-        &mut self,
-        cx: &mut Context<'_>,
-        item: ItemNo,
-        from: Seq,
-        bytes_max: u64,
-    ) -> Poll<Result<Option<ReaderDown>, Error>> {
-        if let Some((at, batch)) = self.take_fetched(item, from) {
-            let now = self.attached.shared.env.now();
-            let give = |pipe: &mut Machine, session, epoch| pipe.from_log(session, epoch, (item, at), &batch, now);
-            return Poll::Ready(Ok(self.change(give)));
-        }
-        let wrong = self.fetching.as_ref().is_some_and(|(i, s, _)| (*i, *s) != (item, from));
-        if self.fetching.is_none() || wrong {
-            let (bytes_max, reserved) = ready!(self.poll_memory(cx, bytes_max));
-            let (shared, pipe) = (&self.attached.shared, self.attached.cell.id);
-            let log = shared.log.clone();
-            let read = shared.env.work.read(move || Ok((log.read(pipe, item, from, bytes_max)?, reserved)));
-            self.fetching = Some((item, from, read));
-        }
-        let Some((_, _, read)) = &mut self.fetching else { return Poll::Ready(Ok(None)) };
-        let read = ready!(read.as_mut().poll(cx));
-        self.fetching = None;
-        let (read, mut reserved) = read?;
-        match read {
-            Read::Batches(batches) => {
-                let paid = batches.into_iter().map(|batch| batch.paid_from(&mut reserved));
-                self.fetched = paid.map(|batch| (item, batch.first(), batch)).collect();
-                Poll::Ready(Ok(None))
-            }
-            Read::Tape(batches) => {
-                let paid = batches.into_iter().map(|(at, batch)| (item, at, batch.paid_from(&mut reserved)));
-                self.fetched = paid.collect();
-                Poll::Ready(Ok(None))
-            }
-            Read::Gap { to } => {
-                Poll::Ready(Ok(self.change(|pipe, session, epoch| pipe.missing(session, epoch, item, from, to))))
-            }
-            Read::End => {
-                let end = Seq(u64::MAX);
-                Poll::Ready(Ok(self.change(|pipe, session, epoch| pipe.missing(session, epoch, item, from, end))))
-            }
-        }
-    }
-
-    /// How much may be read at once, and the memory for it.
-    fn poll_memory(&mut self, cx: &Context<'_>, bytes_max: u64) -> Poll<(usize, Reservation)> {
-        let is_pressed = self.attached.part.reads.is_pressed();
-        let at_once = if is_pressed { READ_BYTES_PRESSED } else { READ_BYTES };
-        let bytes_max = usize::try_from(bytes_max).map_or(at_once, |bytes| bytes.min(at_once));
-        let place = self.waiting.get_or_insert_default();
-        // The last batch may go beyond.
-        let bytes = (bytes_max + BATCH_BYTES_MAX) as u64;
-        let reserved = match &self.own {
-            // While memory is short it must have let go of all before.
-            Some(own) if is_pressed => own.poll_take_own(own.bytes_max(), place, cx),
-            Some(own) => own.poll_take_own(bytes, place, cx),
-            None => self.attached.part.reads.poll_take(bytes, place, cx),
-        };
-        let reserved = ready!(reserved);
-        self.waiting = None;
-        Poll::Ready((bytes_max, reserved))
-    }
-
-    /// The batch that holds `from`, if it was read ahead; what stands before it is not wanted any more.
-    fn take_fetched(&mut self, item: ItemNo, from: Seq) -> Option<(Seq, Batch)> {
-        while let Some((of, at, batch)) = self.fetched.pop_front() {
-            let next = if item == TAPE { at.plus(u64::from(batch.count())) } else { batch.next() };
-            if of == item && at <= from && from < next {
-                return Some((at, batch));
-            }
-        }
-        None
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Machine, SessionId, Epoch) -> Option<ReaderDown>) -> Option<ReaderDown> {
-        let Attached { shared, cell, session, epoch, .. } = &*self.attached;
-        cell.change(shared, |pipe| change(pipe, *session, *epoch)).flatten()
     }
 }

@@ -1,7 +1,7 @@
 //! The embedded broker: pipes in this process, their records in memory for whoever reads promptly and in a log on disk for the rest.
 //!
 //! ```text
-//!  attach.rs ─▶ halves.rs ─▶ cell.rs: one pipe = state machine (delivery) + lock ─▶ log (one for all pipes)
+//!  attach.rs, pattern.rs (of many pipes) ─▶ halves.rs ─▶ cell.rs: one pipe = state machine (delivery) + lock ─▶ log (one for all pipes)
 //!                               ▲  ▲                                                  │
 //!   timers.rs, vanished.rs: due ┘  └───────── shared.rs: what became durable ◀────────┘
 //! ```
@@ -12,10 +12,12 @@ mod cell;
 mod closed;
 mod directory;
 mod halves;
+mod log_reading;
 mod meter;
 #[cfg(test)]
 mod owner_tests;
 mod owners;
+mod pattern;
 mod pressure;
 #[cfg(test)]
 mod read_only_tests;
@@ -41,7 +43,7 @@ use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::log::{Disk, FolderDisk, LogOptions, RamDisk};
 use crate::memory::Memory;
-use crate::name::PipeRef;
+use crate::name::{PatternRef, PipeRef};
 use crate::stat::PipeStat;
 use shared::Shared;
 
@@ -159,7 +161,7 @@ impl LocalBroker {
 impl Broker for LocalBroker {
     fn features(&self) -> Features {
         let read_only = self.shared.failure().is_some();
-        Features { queue: true, broadcast: true, stored: !read_only, delivered: true, read_only }
+        Features { queue: true, broadcast: true, stored: !read_only, delivered: true, read_only, patterns: true }
     }
 
     async fn attach_writer(
@@ -178,6 +180,15 @@ impl Broker for LocalBroker {
         attach: ReaderAttach,
     ) -> Result<ReaderHalves, Error> {
         attach::reader(&self.shared, caller, pipe, attach).await
+    }
+
+    async fn attach_pattern_reader(
+        &self,
+        caller: &Caller,
+        pattern: &PatternRef,
+        attach: ReaderAttach,
+    ) -> Result<ReaderHalves, Error> {
+        pattern::attach(&self.shared, caller, pattern, attach).await
     }
 
     async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage, Error> {

@@ -64,7 +64,15 @@ impl Join {
             records: u32::try_from(seq.0.saturating_sub(run.batch.first().0)).unwrap_or(u32::MAX),
         });
         let attempt = run.and_then(|run| run.lease.as_ref()).map(|lease| lease.attempt);
-        Record { writer, seq, at: at.unwrap_or_default(), attempt, headers, body }
+        Record {
+            pipe: run.map(|run| run.pipe.clone()).unwrap_or_default(),
+            writer,
+            seq,
+            at: at.unwrap_or_default(),
+            attempt,
+            headers,
+            body,
+        }
     }
 
     /// The next whole record and the number behind it, if the run at hand has one.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::broker::{LeaseId, Verdict};
 use crate::headers::Headers;
+use crate::name::PipePath;
 use crate::record::Chunk;
 use crate::session::ReaderSession;
 use crate::session::drive::Shared;
@@ -16,6 +17,7 @@ use crate::session::drive::Shared;
 /// somebody else at once.
 pub struct Lease {
     shared: Arc<Shared<ReaderSession>>,
+    pipe: PipePath,
     id: LeaseId,
     time: Duration,
     headers: Headers,
@@ -27,7 +29,7 @@ impl Lease {
     pub(super) fn of(chunk: Chunk, shared: Arc<Shared<ReaderSession>>) -> Option<Self> {
         let (id, time) = (chunk.lease.clone()?, chunk.lease_time);
         let headers = chunk.batch.headers();
-        Some(Self { shared, id, time, headers, body: chunk.bodies(), is_settled: false })
+        Some(Self { shared, pipe: chunk.pipe.clone(), id, time, headers, body: chunk.bodies(), is_settled: false })
     }
 
     /// The bytes of the record.
@@ -38,6 +40,11 @@ impl Lease {
     /// What its writer says about it.
     pub fn headers(&self) -> &Headers {
         &self.headers
+    }
+
+    /// The queue it came from.
+    pub fn pipe(&self) -> &PipePath {
+        &self.pipe
     }
 
     /// Which handing out of which record this is. Of the same record a later one has a larger attempt: a fencing token.
@@ -57,7 +64,7 @@ impl Lease {
 
     /// Whether it is this reader's still, as far as is known here.
     pub fn is_held(&self) -> bool {
-        self.shared.with(|machine| machine.holds(&self.id))
+        self.shared.with(|machine| machine.holds(&self.pipe, &self.id))
     }
 
     /// It takes longer: its time begins anew.
@@ -79,7 +86,7 @@ impl Lease {
     }
 
     fn say(&self, verdict: Verdict) {
-        self.shared.with(|machine| machine.settle(self.id.clone(), verdict));
+        self.shared.with(|machine| machine.settle(&self.pipe, self.id.clone(), verdict));
     }
 }
 

@@ -22,7 +22,7 @@ use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::gatekeeper::Gatekeeper;
 use crate::memory::{Memory, STREAM_BYTES};
-use crate::name::PipeRef;
+use crate::name::{PatternRef, PipeRef};
 use crate::remote::next;
 use crate::transport::LinkStream;
 use crate::wire::{
@@ -179,6 +179,9 @@ impl Stream {
             _ if self.state.phase() >= Phase::Closed => Some(Err(going_away())),
             Request::AttachWriter(pipe, attach) => unless_gone(source, self.writer(&pipe, attach)).await,
             Request::AttachReader(pipe, attach) => unless_gone(source, self.reader(&pipe, attach)).await,
+            Request::AttachPatternReader(pattern, attach) => {
+                unless_gone(source, self.pattern_reader(&pattern, attach)).await
+            }
             call => {
                 let answered = unless_gone(source, self.call(&self.caller, hello, call)).await;
                 answered.map(|answered| answered.map(|answer| (answer, None)))
@@ -207,7 +210,7 @@ impl Stream {
             Request::Invite(_) | Request::Keys | Request::AddKey(_) | Request::RevokeKey(_) => {
                 self.administer(caller, request).await
             }
-            Request::AttachWriter(..) | Request::AttachReader(..) => {
+            Request::AttachWriter(..) | Request::AttachReader(..) | Request::AttachPatternReader(..) => {
                 Err(Error::new(Code::Internal, "an attach is not a call"))
             }
         }
@@ -256,6 +259,17 @@ impl Stream {
     async fn reader(&self, pipe: &PipeRef, attach: ReaderAttach) -> Result<(Answer, Option<Attached>), Error> {
         let counted = self.state.attach();
         let ReaderHalves { welcome, up, down } = self.broker.attach_reader(&self.caller, pipe, attach).await?;
+        Ok((Answer::ReaderWelcome(welcome), Some(Attached::Reader(up, down, counted))))
+    }
+
+    async fn pattern_reader(
+        &self,
+        pattern: &PatternRef,
+        attach: ReaderAttach,
+    ) -> Result<(Answer, Option<Attached>), Error> {
+        let counted = self.state.attach();
+        let ReaderHalves { welcome, up, down } =
+            self.broker.attach_pattern_reader(&self.caller, pattern, attach).await?;
         Ok((Answer::ReaderWelcome(welcome), Some(Attached::Reader(up, down, counted))))
     }
 }

@@ -150,3 +150,48 @@ async fn an_attach_to_another_machine_has_a_second_try() {
     assert_eq!(answer_within(&Afar, &Request::Keys), Duration::MAX);
     assert_eq!(answer_within(&Silent::default(), &request), Duration::MAX);
 }
+
+/// A relay of an earlier version: it does not know what it is asked.
+struct Older;
+
+#[async_trait]
+impl Transport for Older {
+    async fn connect(&self, _: &str) -> Result<Box<dyn Link>, Error> {
+        Ok(Box::new(Self))
+    }
+}
+
+#[async_trait]
+impl Link for Older {
+    async fn open(&self) -> Result<LinkStream, Error> {
+        let (near, far) = FrameChannel::pair();
+        tokio::spawn(async move {
+            let (mut sink, mut source) = carry(LinkStream::Frames(far));
+            let _asked = (source.next().await, source.next().await);
+            let features = Features { queue: true, broadcast: true, ..Features::default() };
+            let refusal = Error::new(Code::Protocol, "a frame of kind 0x1b is not expected here");
+            sink.send(Hello::new(SoftwareVersion::CURRENT, features).into_frame()).await.unwrap();
+            sink.send(crate::wire::error_frame(&refusal)).await.unwrap();
+        });
+        Ok(LinkStream::Frames(near))
+    }
+    async fn accept(&self) -> Result<Option<LinkStream>, Error> {
+        std::future::pending().await
+    }
+    fn peer(&self) -> Peer {
+        Peer::InProcess
+    }
+    fn path(&self) -> String {
+        "here".to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_knows_no_patterns_is_said_to() {
+    let client = Client::new(Arc::new(Older), "older:");
+    let error = client.pattern("logs/*").unwrap().reader().await.err().unwrap();
+    assert_eq!(error.code(), Code::Unsupported);
+    // So is a broker that reads one pipe at a time.
+    let client = Client::over(Arc::new(crate::session::toy::host::ToyBroker::default()));
+    assert_eq!(client.pattern("logs/*").unwrap().reader().await.err().unwrap().code(), Code::Unsupported);
+}

@@ -11,6 +11,7 @@ pub(crate) mod drive;
 #[cfg(feature = "host")]
 #[cfg(test)]
 mod driver_tests;
+mod pipes;
 mod reader;
 mod tape;
 #[cfg(test)]
@@ -19,8 +20,10 @@ mod tape_tests;
 mod tests;
 #[cfg(test)]
 pub(crate) mod toy;
+mod wants;
 mod writer;
 
 pub use connection::*;
 pub use reader::*;
+pub use wants::*;
 pub use writer::*;

@@ -1,20 +1,21 @@
 //! A reader's side of its session.
 
+mod items;
+mod on_tape;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use crate::batch::{BATCH_BYTES_MAX, Batch, EndKind};
-use crate::broker::{
-    LeaseId, Mark, Mode, Notice, OnTape, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, ReaderWelcome, Take, Verdict,
-};
+use crate::broker::{LeaseId, Mode, Notice, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, ReaderWelcome, Verdict};
 use crate::error::{Code, Error};
 use crate::event::Event;
-use crate::headers::Filter;
 use crate::id::{Position, Seq, SessionId};
+use crate::name::PipePath;
 use crate::record::{Chunk, Taken};
-use crate::session::connection::{Connection, Draw, Patience};
-use crate::session::cursor::{Cursor, hole};
-use crate::session::tape::TapeSide;
+use crate::session::connection::{Connection, Draw};
+use crate::session::cursor::Cursor;
+use crate::session::pipes::Pipes;
+use crate::session::wants::{Outcome, ReaderWants};
 use crate::time::Time;
 
 /// Encoded bytes on their way to a reader, or waiting in it, unless told otherwise: fills a link of 300 Mbit/s over
@@ -30,59 +31,6 @@ const CURSORS_MAX: usize = 256 * 1024;
 const RESUME_MAX: usize = 16 * 1024;
 /// Most messages waiting for the application: what a window holds of the smallest batches, and the ends between them.
 const INBOX_MAX: usize = 256 * 1024;
-
-/// What a reader wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReaderWants {
-    /// The mode the pipe must have; none means the one it has.
-    pub mode: Option<Mode>,
-    /// What it takes.
-    pub take: Take,
-    /// Go on after the end.
-    pub keep: bool,
-    /// Do not wait: what is there now, or `E_EMPTY`.
-    pub no_wait: bool,
-    /// Encoded bytes on their way or waiting.
-    pub window_bytes: u64,
-    /// How long it tries to get a link.
-    pub patience: Patience,
-    /// Which records it wants.
-    pub filter: Filter,
-    /// What it wants of a queue or broadcast.
-    pub tape: OnTape,
-}
-
-impl Default for ReaderWants {
-    fn default() -> Self {
-        Self {
-            mode: None,
-            take: Take::Any,
-            keep: false,
-            no_wait: false,
-            window_bytes: READER_WINDOW_BYTES,
-            patience: Patience::default(),
-            filter: Filter::new(),
-            tape: OnTape::default(),
-        }
-    }
-}
-
-/// What a reader got, and whether it was all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Outcome {
-    /// Items whose end it saw.
-    pub items: u64,
-    /// Whole records handed over.
-    pub records: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Whether an item was not whole: its writer vanished or, when it was taken alone, was interrupted; or it went to
-    /// another reader while this one was lost.
-    pub incomplete: bool,
-    /// Whether records are gone that this reader was owed.
-    pub gap: bool,
-}
 
 #[derive(Debug)]
 enum Arrival {
@@ -104,6 +52,7 @@ enum Arrival {
         next: Seq,
     },
     Missing {
+        pipe: PipePath,
         from: Position,
         to: Position,
         records: u64,
@@ -147,7 +96,7 @@ pub struct ReaderSession {
     was_torn: bool,
     /// An item taken alone was acknowledged to its end: a reader that does not keep on wants no second one.
     has_item: bool,
-    tape: TapeSide,
+    pipes: Pipes,
     outcome: Outcome,
     failure: Option<(Code, String)>,
     events: Vec<Event>,
@@ -165,6 +114,7 @@ impl ReaderSession {
         wants.window_bytes = wants.window_bytes.clamp(READER_WINDOW_BYTES_MIN, i64::MAX as u64 / 2);
         Self {
             connection: Connection::new(wants.patience, now),
+            pipes: Pipes::new(wants.pipe.clone()),
             wants,
             session,
             cursors: BTreeMap::new(),
@@ -184,7 +134,6 @@ impl ReaderSession {
             was_lost: false,
             was_torn: false,
             has_item: false,
-            tape: TapeSide::default(),
             outcome: Outcome::default(),
             failure: None,
             events: Vec::new(),
@@ -215,9 +164,9 @@ impl ReaderSession {
                 }
                 Arrival::End { writer, kind, next, alone } => self.pass_end(writer, kind, next, alone),
                 Arrival::Gap { writer, from, to } => self.pass_gap(writer, from, to),
-                Arrival::Missing { from, to, records } => {
+                Arrival::Missing { pipe, from, to, records } => {
                     self.outcome.gap = true;
-                    self.events.push(Event::Missing { from, to, records });
+                    self.events.push(Event::Missing { pipe, from, to, records });
                 }
                 Arrival::Had { writer, next } => self.ack(writer, next),
             }
@@ -225,38 +174,38 @@ impl ReaderSession {
         None
     }
 
-    /// The mode of the pipe, once the broker has said it.
+    /// The mode of the pipe, once the broker has said it; of many the one that was asked for.
     pub fn mode(&self) -> Mode {
-        self.tape.mode()
+        self.pipes.mode().or(self.wants.mode).unwrap_or_default()
     }
 
     /// The application is done with this.
     pub fn take(&mut self, taken: Taken) {
         match taken {
             Taken::Numbers(writer, next) => self.ack(writer, next),
-            Taken::Place(mark) => self.tape.ack_to(mark),
-            Taken::Lease(lease) => drop(self.settle(lease, Verdict::Done)),
+            Taken::Place(pipe, mark) => self.pipes.ack_to(&pipe, mark),
+            Taken::Lease(pipe, lease) => drop(self.settle(&pipe, lease, Verdict::Done)),
         }
     }
 
     /// The application says what became of a record of a queue. False when that is not this reader's any more, or was said already.
-    pub fn settle(&mut self, lease: LeaseId, verdict: Verdict) -> bool {
-        if !self.tape.holds(&lease) && verdict == Verdict::Done {
+    pub fn settle(&mut self, pipe: &PipePath, lease: LeaseId, verdict: Verdict) -> bool {
+        if !self.pipes.holds(pipe, &lease) && verdict == Verdict::Done {
             // The session that had it was given up: nobody is there to refuse it.
-            self.events.push(Event::LeaseLost { lease });
+            self.events.push(Event::LeaseLost { pipe: pipe.clone(), lease });
             return false;
         }
-        self.tape.settle(lease, verdict)
+        self.pipes.settle(pipe, lease, verdict)
     }
 
     /// Whether this is still the reader's.
-    pub fn holds(&self, lease: &LeaseId) -> bool {
-        self.tape.holds(lease)
+    pub fn holds(&self, pipe: &PipePath, lease: &LeaseId) -> bool {
+        self.pipes.holds(pipe, lease)
     }
 
     /// Whether the broker knows all that was said of records of a queue.
     pub fn is_settled(&self) -> bool {
-        self.tape.is_settled()
+        self.pipes.is_settled()
     }
 
     /// The application is done with all below `next` of this writer.
@@ -290,19 +239,9 @@ impl ReaderSession {
     /// Nothing more is handed over. Records of a queue that wait here go to somebody else at once.
     pub fn stop(&mut self) {
         self.stopping = true;
-        self.tape.take_no_more();
-        let leases = self.inbox.iter().filter_map(|arrival| match arrival {
-            Arrival::Chunk(chunk) => chunk.lease.clone(),
-            _ => None,
-        });
-        let leases: Vec<LeaseId> = leases.collect();
-        if leases.is_empty() {
-            return;
-        }
-        self.inbox.retain(|arrival| !matches!(arrival, Arrival::Chunk(_)));
-        (self.held, self.inbox_lost) = (self.handed, 0);
-        for lease in leases {
-            self.tape.settle(lease, Verdict::Refused { delay: Duration::ZERO });
+        self.pipes.take_no_more();
+        for chunk in self.drop_leased(None) {
+            self.refuse(chunk);
         }
     }
 
@@ -315,7 +254,7 @@ impl ReaderSession {
     /// the link breaks.
     pub fn close(&mut self) {
         self.closing = true;
-        if !self.connection.is_attached() || (self.dirty.is_empty() && !self.tape.can_send()) {
+        if !self.connection.is_attached() || (self.dirty.is_empty() && !self.pipes.can_send()) {
             self.connection.close();
         }
     }
@@ -351,7 +290,10 @@ impl ReaderSession {
         let epoch = self.connection.begin(now);
         let credit = self.wants.window_bytes.saturating_sub(self.held);
         self.granted = i64::try_from(credit).unwrap_or(i64::MAX);
-        let resume = (epoch.0 > 1).then(|| self.resume());
+        let resume = match self.pipes.are_many() {
+            false => (epoch.0 > 1).then(|| self.resume()),
+            true => self.pipes.are_known().then(Vec::new),
+        };
         ReaderAttach {
             session: self.session,
             epoch,
@@ -361,7 +303,7 @@ impl ReaderSession {
             no_wait: self.wants.no_wait,
             credit,
             mid_record: self.mid_record,
-            tape: if resume.is_some() { self.tape.resume(self.wants.tape.clone()) } else { self.wants.tape.clone() },
+            tape: if resume.is_some() { self.pipes.resume(self.wants.tape.clone()) } else { self.wants.tape.clone() },
             resume,
         }
     }
@@ -371,12 +313,10 @@ impl ReaderSession {
         if self.connection.is_over() {
             return;
         }
-        if welcome.mode == Mode::Queue && !self.wants.filter.is_empty() {
-            let text = "a queue gives each record to one reader: what a filter passes over would be lost";
-            self.fail(&Error::new(Code::Usage, text));
+        if !self.may_filter(welcome.mode) {
             return;
         }
-        self.tape.attached(welcome);
+        self.pipes.attached(welcome, self.connection.epoch().0 == 1);
         self.events.extend(self.connection.attached(now));
         let writers: Vec<SessionId> = self.cursors.iter().filter(|(_, c)| c.acked > Seq(0)).map(|(&w, _)| w).collect();
         writers.into_iter().for_each(|writer| self.mark_dirty(writer));
@@ -389,25 +329,17 @@ impl ReaderSession {
     pub fn down(&mut self, message: ReaderDown) {
         self.connection.is_good();
         let taken = match message {
-            ReaderDown::Batch { from, batch, position } if self.tape.is_tape() => {
+            ReaderDown::Batch { from, batch, position } if self.pipes.are_on_tape() => {
                 self.take_place(from, batch, position)
             }
             ReaderDown::Batch { from, batch, position } => self.take_batch(from, batch, position),
             ReaderDown::Leased { lease, time, batch } => self.take_lease(lease, time, batch),
-            ReaderDown::Settled { lease, error } => {
-                if !self.tape.settled(&lease, error) {
-                    self.events.push(Event::LeaseLost { lease });
-                }
-                Ok(())
-            }
-            ReaderDown::Missing { from, to, records } => {
-                self.tape.received(Mark { position: to.clone(), records: 0 });
-                // Nobody takes it from a reader that leaves, which would wait for that.
-                if self.leave.is_none() {
-                    self.inbox.push_back(Arrival::Missing { from, to, records });
-                }
-                Ok(())
-            }
+            ReaderDown::Settled { lease, error } => self.take_settled(lease, error),
+            ReaderDown::Missing { from, to, records } => self.take_missing(from, to, records),
+            ReaderDown::Joins { no, pipe, welcome, is_new } => self.take_pipe(no, pipe, welcome, is_new),
+            ReaderDown::AllJoined => self.pipes.all_joined(),
+            ReaderDown::From(no) => self.pipes.from(no),
+            ReaderDown::Gone(no) => self.pipes.gone(no),
             ReaderDown::ItemEnd { writer, kind, next, alone } => self.take_end(writer, kind, next, alone),
             ReaderDown::Gap { writer, from, to } => self.take_gap(writer, from, to),
             ReaderDown::Notice(Notice::Middle { writer, from }) => self.take_middle(writer, from),
@@ -467,7 +399,7 @@ impl ReaderSession {
     pub fn can_send(&self) -> bool {
         self.connection.is_attached()
             && (!self.dirty.is_empty()
-                || self.tape.can_send()
+                || self.pipes.can_send()
                 || self.leave.is_some_and(|leave| !leave.sent)
                 || self.grant().is_some())
     }
@@ -483,7 +415,7 @@ impl ReaderSession {
                 return Some(ReaderUp::Ack(ReaderCursor { writer, next: cursor.acked.min(cursor.given) }));
             }
         }
-        if let Some(up) = self.tape.next_up() {
+        if let Some(up) = self.pipes.next_up() {
             return Some(up);
         }
         if let Some(leave) = self.leave.as_mut().filter(|leave| !leave.sent) {
@@ -523,151 +455,6 @@ impl ReaderSession {
         self.inbox.push_back(Arrival::Chunk(chunk));
     }
 
-    /// Records of a broadcast, from `from` on.
-    fn take_place(&mut self, from: Seq, batch: Batch, position: Position) -> Result<(), Error> {
-        if !self.spend(&batch)? {
-            return Ok(());
-        }
-        self.tape.received(Mark { position: position.clone(), records: batch.count() });
-        let (writer, from) = (batch.session(), from.max(batch.first()));
-        self.arrive(Chunk { writer, from, batch, position, lease: None, lease_time: Duration::ZERO, is_on_tape: true });
-        Ok(())
-    }
-
-    /// A record of a queue.
-    fn take_lease(&mut self, lease: LeaseId, lease_time: Duration, batch: Batch) -> Result<(), Error> {
-        if !self.spend(&batch)? {
-            return Ok(());
-        }
-        self.tape.leased(lease.clone());
-        if self.stopping {
-            self.tape.settle(lease, Verdict::Refused { delay: Duration::ZERO });
-            return Ok(());
-        }
-        let (writer, from, position) = (batch.session(), batch.first(), lease.position.clone());
-        self.arrive(Chunk { writer, from, batch, position, lease: Some(lease), lease_time, is_on_tape: true });
-        Ok(())
-    }
-
-    fn take_batch(&mut self, from: Seq, batch: Batch, position: Position) -> Result<(), Error> {
-        if !self.spend(&batch)? {
-            return Ok(());
-        }
-        let Some(from) = self.receive(from, &batch)? else { return Ok(()) };
-        if from < batch.first().plus(u64::from(batch.count())) {
-            let writer = batch.session();
-            self.arrive(Chunk {
-                writer,
-                from,
-                batch,
-                position,
-                lease: None,
-                lease_time: Duration::ZERO,
-                is_on_tape: false,
-            });
-        }
-        Ok(())
-    }
-
-    /// Where to go on, the writer heard last first. What only a session that was lost was given the broker does not know: named, it would
-    /// count as taken.
-    fn resume(&self) -> Vec<ReaderCursor> {
-        let cursor = |(&writer, cursor): (&SessionId, &Cursor)| ReaderCursor { writer, next: cursor.received };
-        let mut all: Vec<ReaderCursor> = self.cursors.iter().filter(|(_, c)| c.given > Seq(0)).map(cursor).collect();
-        all.sort_by_key(|cursor| Some(cursor.writer) != self.heard);
-        all.truncate(RESUME_MAX);
-        all
-    }
-
-    /// Notes a batch at its writer's cursor. Gives the first number that is new, or nothing when none is.
-    fn receive(&mut self, from: Seq, batch: &Batch) -> Result<Option<Seq>, Error> {
-        let (writer, start) = (batch.session(), from.max(batch.first()));
-        self.heard = Some(writer);
-        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(start));
-        cursor.give(start, batch.next());
-        if cursor.ended || batch.next() <= cursor.received {
-            return Ok(None);
-        }
-        if start > cursor.received {
-            if !cursor.may_skip {
-                return Err(hole(writer, cursor.received, start));
-            }
-            self.inbox.push_back(Arrival::Gap { writer, from: cursor.received, to: start });
-            (cursor.received, cursor.digest) = (start, None);
-        }
-        self.mid_record = batch.is_open();
-        let (from, end) = (cursor.received, batch.first().plus(u64::from(batch.count())));
-        cursor.sum_up(batch)?;
-        cursor.received = batch.next();
-        let new = cursor.had.first_gap(from);
-        cursor.had.insert(from..end);
-        if from < end && new >= end {
-            self.inbox.push_back(Arrival::Had { writer, next: end });
-        }
-        Ok((new < end || from == end).then_some(new))
-    }
-
-    fn take_end(&mut self, writer: SessionId, kind: EndKind, next: Seq, alone: bool) -> Result<(), Error> {
-        if self.leave.is_some() {
-            return Ok(());
-        }
-        // Of an item without a record nothing came before; the mark itself may have been another reader's.
-        let mark = Seq(next.0.saturating_sub(1));
-        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(mark));
-        cursor.give(mark, next);
-        if cursor.ended {
-            // Sent again after a broken link: the acknowledgement got lost, or is on its way.
-            if cursor.acked >= next {
-                self.mark_dirty(writer);
-            }
-            return Ok(());
-        }
-        if cursor.received < mark {
-            if !cursor.may_skip {
-                return Err(hole(writer, cursor.received, next));
-            }
-            self.inbox.push_back(Arrival::Gap { writer, from: cursor.received, to: mark });
-        }
-        cursor.received = cursor.received.max(next);
-        cursor.ended = true;
-        self.inbox.push_back(match cursor.had_end {
-            true => Arrival::Had { writer, next },
-            false => Arrival::End { writer, kind, next, alone },
-        });
-        Ok(())
-    }
-
-    /// What lies between is another reader's: told, so no hole.
-    fn take_middle(&mut self, writer: SessionId, from: Seq) -> Result<(), Error> {
-        if self.leave.is_none() {
-            let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(from));
-            cursor.give(from, from);
-            if from > cursor.received {
-                (cursor.received, cursor.digest) = (from, None);
-            }
-            self.events.push(Event::Notice(Notice::Middle { writer, from }));
-        }
-        Ok(())
-    }
-
-    fn take_gap(&mut self, writer: SessionId, from: Seq, to: Seq) -> Result<(), Error> {
-        if self.leave.is_some() {
-            return Ok(());
-        }
-        let cursor = self.cursors.entry(writer).or_insert_with(|| Cursor::at(from));
-        cursor.give(from, to);
-        if cursor.ended || to <= cursor.received {
-            return Ok(());
-        }
-        if from > cursor.received && !cursor.may_skip {
-            return Err(hole(writer, cursor.received, from));
-        }
-        let from = std::mem::replace(&mut cursor.received, to);
-        cursor.digest = None;
-        self.inbox.push_back(Arrival::Gap { writer, from, to });
-        Ok(())
-    }
-
     fn take_notice(&mut self, notice: Notice) {
         if notice == Notice::SessionLost {
             self.start_over();
@@ -678,7 +465,7 @@ impl ReaderSession {
 
     /// The broker gave the session up: this goes on as a new reader that remembers what it has seen.
     fn start_over(&mut self) {
-        if self.tape.is_tape() {
+        if self.pipes.are_on_tape() {
             self.start_tape_over();
             return;
         }
@@ -706,61 +493,8 @@ impl ReaderSession {
         }
     }
 
-    /// A broadcast goes on where it was. What was in hand of a queue is for others; who has said something of it hears that it is lost.
-    fn start_tape_over(&mut self) {
-        if self.leave.is_some() {
-            return if self.tape.is_unknown(&self.wants.tape) { self.fail(&unknown()) } else { self.finish() };
-        }
-        if self.tape.mode() == Mode::Queue {
-            self.inbox.clear();
-            self.held = self.handed;
-        }
-        let unheard = self.tape.start_over(&mut self.wants.tape);
-        self.events.extend(unheard.into_iter().map(|lease| Event::LeaseLost { lease }));
-        self.events.push(Event::NewReader);
-    }
-
-    /// The broker says that all is over. A relay that finds the session gone, which had left, does not know any more what it answered.
-    fn finish(&mut self) {
-        if self.tape.is_unanswered() {
-            return self.fail(&unknown());
-        }
-        self.finished = true;
-        self.connection.close();
-    }
-
-    fn pass_end(&mut self, writer: SessionId, kind: EndKind, next: Seq, alone: bool) {
-        self.outcome.items += 1;
-        self.outcome.incomplete |= kind == EndKind::Aborted || (alone && kind != EndKind::Finished);
-        self.has_item |= alone;
-        self.ack(writer, next);
-        // An aborted item may end before what this reader has of it; the broker waits to hear that the end was seen.
-        if !self.is_lost_in_hands {
-            self.mark_dirty(writer);
-        }
-        self.mid_record &= self.heard != Some(writer);
-        self.events.push(Event::ItemEnded { writer, kind, alone });
-    }
-
-    fn pass_gap(&mut self, writer: SessionId, from: Seq, to: Seq) {
-        self.outcome.gap = true;
-        self.events.push(Event::Gap { writer, from, to });
-    }
-
-    fn mark_dirty(&mut self, writer: SessionId) {
-        if let Some(cursor) = self.cursors.get_mut(&writer).filter(|cursor| cursor.given > Seq(0))
-            && !std::mem::replace(&mut cursor.dirty, true)
-        {
-            self.dirty.push_back(writer);
-        }
-    }
-
     fn fail(&mut self, error: &Error) {
         self.failure.get_or_insert_with(|| (error.code(), error.text().to_owned()));
         self.connection.close();
     }
-}
-
-fn unknown() -> Error {
-    Error::new(Code::Unknown, "whether the relay knows what this reader was done with is unknown")
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::broker::{LeaseId, Mark, Mode, OnTape, ReaderUp, ReaderWelcome, Start, Verdict};
+use crate::broker::{Had, LeaseId, Mark, Mode, OnTape, ReaderUp, ReaderWelcome, Start, Verdict};
 use crate::error::Code;
+use crate::name::PipePath;
 
 /// The reader's side of a tape.
 #[derive(Debug, Default)]
@@ -36,10 +37,10 @@ impl TapeSide {
     }
 
     /// The broker answered: what was said and not confirmed is said again.
-    pub(super) fn attached(&mut self, welcome: ReaderWelcome) {
+    pub(super) fn attached(&mut self, welcome: ReaderWelcome, is_first: bool) {
         self.mode = welcome.mode;
         // The answer to its first attach may never have come.
-        if self.received == Mark::default() && self.mode == Mode::Broadcast {
+        if (is_first || self.received == Mark::default()) && self.mode == Mode::Broadcast {
             self.received = Mark { position: welcome.position, records: 0 };
         }
         self.to_say = self.said.iter().map(|(lease, verdict)| (lease.clone(), *verdict)).collect();
@@ -54,6 +55,12 @@ impl TapeSide {
         on_tape
     }
 
+    /// What a returning reader of many has of this pipe.
+    pub(super) fn had(&self, pipe: PipePath) -> Had {
+        let at = (self.mode == Mode::Broadcast).then(|| self.received.clone());
+        Had { pipe, at, leases: self.held.iter().cloned().collect() }
+    }
+
     /// The broker gave the session up. A broadcast goes on where it was, a durable cursor or not, and says again what it acknowledged; what
     /// was in hand of a queue is somebody else's. Gives what was said to be done and the broker may never have heard.
     pub(super) fn start_over(&mut self, on_tape: &mut OnTape) -> Vec<LeaseId> {
@@ -66,6 +73,11 @@ impl TapeSide {
         self.to_say.clear();
         let said = std::mem::take(&mut self.said).into_iter();
         said.filter(|(_, verdict)| *verdict == Verdict::Done).map(|(lease, _)| lease).collect()
+    }
+
+    /// What was acknowledged need not be said again.
+    pub(super) fn forget_acknowledged(&mut self) {
+        self.acked = Mark::default();
     }
 
     /// Whether a record was said to be done and the broker did not answer.
@@ -84,6 +96,10 @@ impl TapeSide {
 
     pub(super) fn leased(&mut self, lease: LeaseId) {
         self.held.insert(lease);
+    }
+
+    pub(super) fn has_in_hands(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Whether the broker still counts this as the reader's.

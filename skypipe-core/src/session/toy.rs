@@ -134,7 +134,12 @@ impl Toy {
         match up {
             ReaderUp::Credit(bytes) => self.reader_credit += bytes as i64,
             ReaderUp::Leave { .. } => self.leaving = true,
-            ReaderUp::AckTo(_) | ReaderUp::Settle { .. } | ReaderUp::Prefetch(_) => unreachable!("the toy has no tape"),
+            ReaderUp::AckTo(_)
+            | ReaderUp::Settle { .. }
+            | ReaderUp::Prefetch(_)
+            | ReaderUp::Of(_)
+            | ReaderUp::Had(_)
+            | ReaderUp::HadAll => unreachable!("the toy has no tape"),
             ReaderUp::Ack(cursor) => {
                 if let Some(item) = self.items.iter_mut().find(|item| item.session == cursor.writer) {
                     assert!(cursor.next <= item.next().plus(1), "it acknowledged what never was");

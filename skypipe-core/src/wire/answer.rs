@@ -111,7 +111,7 @@ fn put_welcome(out: &mut BytesMut, welcome: &WriterWelcome) {
     }
 }
 
-fn put_reader_welcome(out: &mut BytesMut, welcome: &ReaderWelcome) {
+pub(super) fn put_reader_welcome(out: &mut BytesMut, welcome: &ReaderWelcome) {
     if *welcome != ReaderWelcome::default() {
         out.put_u8(welcome.mode as u8);
         put_short(out, &welcome.position.0);
@@ -123,7 +123,7 @@ fn mode_if_any(fields: &mut Fields) -> Result<Mode, Error> {
     if fields.0.is_empty() { Ok(Mode::Default) } else { known_mode(fields.u8()?) }
 }
 
-fn reader_welcome(fields: &mut Fields) -> Result<ReaderWelcome, Error> {
+pub(super) fn reader_welcome(fields: &mut Fields) -> Result<ReaderWelcome, Error> {
     let mode = mode_if_any(fields)?;
     let position = if fields.0.is_empty() { Position::default() } else { position(fields)? };
     Ok(ReaderWelcome { mode, position })

@@ -67,6 +67,8 @@ pub const FEATURE_STORED: u64 = 4;
 pub const FEATURE_DELIVERED: u64 = 8;
 /// Nothing can be stored or taken: its disk failed.
 pub const FEATURE_READ_ONLY: u64 = 16;
+/// Feature bit of a hello: readers of patterns.
+pub const FEATURE_PATTERNS: u64 = 32;
 
 /// Of a pipe's figures: something of it could not be read back.
 pub const STAT_DAMAGED: u8 = 1;
@@ -101,6 +103,10 @@ pub const KEYS_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 2;
 pub const KEY_LINE_PREFIX_BYTES: usize = 2;
 /// Most patterns an invitation names.
 pub const INVITE_PATTERNS_MAX: usize = 64;
+/// Most access checks between a reader of a pattern and its pipes: relays in front of relays.
+pub const CHECKS_MAX: usize = 8;
+/// Most patterns that one of them allows: more than a key's lines grant.
+pub const ALLOWED_MAX: usize = 512;
 
 /// The kinds of frames.
 pub mod kind {
@@ -133,6 +139,8 @@ pub mod kind {
     pub const ADD_KEY: u8 = 0x19;
     /// Request: forget keys.
     pub const REVOKE_KEY: u8 = 0x1a;
+    /// Request: attach a reader of all pipes that match.
+    pub const ATTACH_PATTERN_READER: u8 = 0x1b;
 
     /// Answer: the writer is attached.
     pub const WRITER_WELCOME: u8 = 0x20;
@@ -181,6 +189,12 @@ pub mod kind {
     pub const READER_SETTLE: u8 = 0x54;
     /// Reader up: takes so many records of a queue at a time.
     pub const READER_PREFETCH: u8 = 0x55;
+    /// Reader of a pattern up: what follows is of this pipe.
+    pub const READER_OF: u8 = 0x56;
+    /// Reader of a pattern up: what it has of a pipe.
+    pub const READER_HAD: u8 = 0x57;
+    /// Reader of a pattern up: that is all it has.
+    pub const READER_HAD_ALL: u8 = 0x58;
 
     /// Reader down: records.
     pub const READER_BATCH: u8 = 0x60;
@@ -200,6 +214,14 @@ pub mod kind {
     pub const READER_SETTLED: u8 = 0x67;
     /// Reader down: records of a queue or broadcast are gone.
     pub const READER_MISSING: u8 = 0x68;
+    /// Reader of a pattern down: a pipe joins.
+    pub const READER_JOINS: u8 = 0x69;
+    /// Reader of a pattern down: all that there were have joined.
+    pub const READER_ALL_JOINED: u8 = 0x6a;
+    /// Reader of a pattern down: what follows is of this pipe.
+    pub const READER_FROM: u8 = 0x6b;
+    /// Reader of a pattern down: a pipe is gone.
+    pub const READER_GONE: u8 = 0x6c;
 
     /// Either way: why the stream ends.
     pub const ERROR: u8 = 0x7f;

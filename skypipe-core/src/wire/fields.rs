@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::constants::{MODE_ANY, POSITION_BYTES_MAX};
+use super::constants::{LEASES_MAX, MODE_ANY, POSITION_BYTES_MAX};
 use crate::broker::{Ack, LeaseId, Mark, Mode, ReaderCursor};
 use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
@@ -37,10 +37,12 @@ pub(super) fn put_pipe(out: &mut BytesMut, pipe: &PipeRef) {
 }
 
 pub(super) fn pipe(fields: &mut Fields) -> Result<PipeRef, Error> {
-    let owner = owner(fields)?;
-    // A copy: the pipe lives on with its name, which would hold the whole buffer that the request was read into.
-    let path = Bytes::copy_from_slice(&fields.short()?);
-    Ok(PipeRef { owner, path: PipePath::decode(path, false)? })
+    Ok(PipeRef { owner: owner(fields)?, path: path(fields)? })
+}
+
+/// A copy: the pipe lives on with its name, which would hold the whole buffer that the frame was read into.
+pub(super) fn path(fields: &mut Fields) -> Result<PipePath, Error> {
+    PipePath::decode(Bytes::copy_from_slice(&fields.short()?), false)
 }
 
 pub(super) fn put_mode(out: &mut BytesMut, mode: Option<Mode>) {
@@ -112,6 +114,19 @@ pub(super) fn lease(fields: &mut Fields) -> Result<LeaseId, Error> {
     Ok(LeaseId { position: position(fields)?, attempt: fields.u32()? })
 }
 
+pub(super) fn put_leases(out: &mut BytesMut, leases: &[LeaseId]) {
+    out.put_u32_le(leases.len() as u32);
+    leases.iter().for_each(|lease| put_lease(out, lease));
+}
+
+pub(super) fn leases(fields: &mut Fields) -> Result<Vec<LeaseId>, Error> {
+    let count = fields.u32()? as usize;
+    if count > LEASES_MAX {
+        return Err(Error::new(Code::FrameSize, format!("{count} leases are over the {LEASES_MAX} allowed")));
+    }
+    (0..count).map(|_| lease(fields)).collect()
+}
+
 pub(super) fn put_pattern(out: &mut BytesMut, pattern: &Pattern) {
     out.put_u16_le(pattern.0.len() as u16);
     for segment in &pattern.0 {
@@ -136,7 +151,8 @@ pub(super) fn pattern(fields: &mut Fields) -> Result<Pattern, Error> {
 
 fn pattern_segment(fields: &mut Fields) -> Result<PatternSegment, Error> {
     match fields.u8()? {
-        LITERAL => Ok(PatternSegment::Literal(fields.short()?)),
+        // A copy, as of a path: a reader of a pattern lives long.
+        LITERAL => Ok(PatternSegment::Literal(Bytes::copy_from_slice(&fields.short()?))),
         ONE => Ok(PatternSegment::One),
         ANY => Ok(PatternSegment::Any),
         _ => Err(Error::new(Code::Protocol, "a pattern's segment is of no known kind")),

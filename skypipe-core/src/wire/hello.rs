@@ -5,8 +5,8 @@ use std::fmt;
 use bytes::{BufMut, Bytes};
 
 use super::constants::{
-    FEATURE_BROADCAST, FEATURE_DELIVERED, FEATURE_QUEUE, FEATURE_READ_ONLY, FEATURE_STORED, MAGIC, VERSION_MAX,
-    VERSION_MIN, kind,
+    FEATURE_BROADCAST, FEATURE_DELIVERED, FEATURE_PATTERNS, FEATURE_QUEUE, FEATURE_READ_ONLY, FEATURE_STORED, MAGIC,
+    VERSION_MAX, VERSION_MIN, kind,
 };
 use super::fields::payload;
 use super::frame::Frame;
@@ -149,6 +149,7 @@ fn bits(features: Features) -> u64 {
         (features.stored, FEATURE_STORED),
         (features.delivered, FEATURE_DELIVERED),
         (features.read_only, FEATURE_READ_ONLY),
+        (features.patterns, FEATURE_PATTERNS),
     ];
     all.iter().filter(|(has, _)| *has).map(|(_, bit)| bit).sum()
 }
@@ -161,6 +162,7 @@ fn features(bits: u64) -> Features {
         stored: has(FEATURE_STORED),
         delivered: has(FEATURE_DELIVERED),
         read_only: has(FEATURE_READ_ONLY),
+        patterns: has(FEATURE_PATTERNS),
     }
 }
 

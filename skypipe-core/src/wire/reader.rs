@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 
+use super::answer::{put_reader_welcome, reader_welcome};
 use super::constants::kind;
-use super::fields::{cursor, lease, mark, payload, position, put_cursor, put_lease, put_mark, seq, session};
+use super::fields::{
+    cursor, lease, leases, mark, path, payload, position, put_cursor, put_lease, put_leases, put_mark, seq, session,
+};
 use super::frame::{Frame, batch_of};
 use super::message::{Message, carried_error, notice, notice_frame};
 use crate::batch::EndKind;
-use crate::broker::{ReaderDown, ReaderUp, Verdict};
-use crate::codec::put_short;
+use crate::broker::{Had, ReaderDown, ReaderUp, Verdict};
+use crate::codec::{Fields, put_short};
 use crate::error::{Code, Error};
+use crate::id::PipeNo;
 
 impl Message for ReaderUp {
     fn into_frame(self) -> Frame {
@@ -34,6 +38,9 @@ impl Message for ReaderUp {
             }
             Self::Prefetch(records) => Frame::new(kind::READER_PREFETCH, payload(|out| out.put_u32_le(records))),
             Self::Leave { part } => Frame::new(kind::READER_LEAVE, payload(|out| out.put_u8(u8::from(part)))),
+            Self::Of(no) => Frame::new(kind::READER_OF, payload(|out| out.put_u32_le(no.0))),
+            Self::Had(had) => Frame::new(kind::READER_HAD, payload(|out| put_had(out, &had))),
+            Self::HadAll => Frame::new(kind::READER_HAD_ALL, Bytes::new()),
         }
     }
 
@@ -45,6 +52,9 @@ impl Message for ReaderUp {
             kind::READER_SETTLE => settle(frame).map(Some),
             kind::READER_PREFETCH => frame.open().0.u32().map(Self::Prefetch).map(Some),
             kind::READER_LEAVE => frame.open().0.u8().map(|part| Some(Self::Leave { part: part != 0 })),
+            kind::READER_OF => frame.open().0.u32().map(|no| Some(Self::Of(PipeNo(no)))),
+            kind::READER_HAD => had(&mut frame.open().0).map(Self::Had).map(Some),
+            kind::READER_HAD_ALL => Ok(Some(Self::HadAll)),
             kind::ERROR => Err(carried_error(frame)),
             _ => frame.unknown(),
         }
@@ -103,6 +113,18 @@ impl Message for ReaderDown {
             Self::Taken { writer } => Frame::new(kind::READER_TAKEN, payload(|out| out.put_slice(&writer.0))),
             Self::Notice(notice) => notice_frame(kind::READER_NOTICE, &notice),
             Self::Finished => Frame::new(kind::READER_FINISHED, Bytes::new()),
+            Self::Joins { no, pipe, welcome, is_new } => {
+                let fields = payload(|out| {
+                    out.put_u32_le(no.0);
+                    put_short(out, pipe.encoded());
+                    out.put_u8(u8::from(is_new));
+                    put_reader_welcome(out, &welcome);
+                });
+                Frame::new(kind::READER_JOINS, fields)
+            }
+            Self::AllJoined => Frame::new(kind::READER_ALL_JOINED, Bytes::new()),
+            Self::From(no) => Frame::new(kind::READER_FROM, payload(|out| out.put_u32_le(no.0))),
+            Self::Gone(no) => Frame::new(kind::READER_GONE, payload(|out| out.put_u32_le(no.0))),
         }
     }
 
@@ -117,6 +139,10 @@ impl Message for ReaderDown {
             kind::READER_TAKEN => session(&mut frame.open().0).map(|writer| Some(Self::Taken { writer })),
             kind::READER_NOTICE => notice(&mut frame.open().0).map(Self::Notice).map(Some),
             kind::READER_FINISHED => Ok(Some(Self::Finished)),
+            kind::READER_JOINS => joins(&mut frame.open().0).map(Some),
+            kind::READER_ALL_JOINED => Ok(Some(Self::AllJoined)),
+            kind::READER_FROM => frame.open().0.u32().map(|no| Some(Self::From(PipeNo(no)))),
+            kind::READER_GONE => frame.open().0.u32().map(|no| Some(Self::Gone(PipeNo(no)))),
             kind::ERROR => Err(carried_error(frame)),
             _ => frame.unknown(),
         }
@@ -141,6 +167,24 @@ fn settle(frame: Frame) -> Result<ReaderUp, Error> {
         _ => return Err(Error::new(Code::Protocol, format!("nothing becomes of a record in the way {kind}"))),
     };
     Ok(ReaderUp::Settle { lease, verdict })
+}
+
+fn put_had(out: &mut BytesMut, had: &Had) {
+    put_short(out, had.pipe.encoded());
+    out.put_u8(u8::from(had.at.is_some()));
+    had.at.iter().for_each(|mark| put_mark(out, mark));
+    put_leases(out, &had.leases);
+}
+
+fn had(fields: &mut Fields) -> Result<Had, Error> {
+    let pipe = path(fields)?;
+    let at = if fields.u8()? == 0 { None } else { Some(mark(fields)?) };
+    Ok(Had { pipe, at, leases: leases(fields)? })
+}
+
+fn joins(fields: &mut Fields) -> Result<ReaderDown, Error> {
+    let (no, pipe, is_new) = (PipeNo(fields.u32()?), path(fields)?, fields.u8()? != 0);
+    Ok(ReaderDown::Joins { no, pipe, welcome: reader_welcome(fields)?, is_new })
 }
 
 fn leased(frame: Frame) -> Result<ReaderDown, Error> {

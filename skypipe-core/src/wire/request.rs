@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::constants::{
-    ATTACH_KEEP, ATTACH_MID_RECORD, ATTACH_NO_WAIT, ATTACH_RESUME, CURSOR_NAME_BYTES_MAX, CURSORS_MAX,
-    INVITE_PATTERNS_MAX, LEASES_MAX, PING_BYTES_MAX, RIGHT_READ, RIGHT_WRITE, kind,
+    ALLOWED_MAX, ATTACH_KEEP, ATTACH_MID_RECORD, ATTACH_NO_WAIT, ATTACH_RESUME, CHECKS_MAX, CURSOR_NAME_BYTES_MAX,
+    CURSORS_MAX, INVITE_PATTERNS_MAX, PING_BYTES_MAX, RIGHT_READ, RIGHT_WRITE, kind,
 };
 use super::fields::{
-    cursor, lease, mark, mode, owner, pattern, payload, pipe, put_cursor, put_lease, put_mark, put_mode, put_owner,
+    cursor, leases, mark, mode, owner, pattern, payload, pipe, put_cursor, put_leases, put_mark, put_mode, put_owner,
     put_pattern, put_pipe, seq, session,
 };
 use super::frame::Frame;
@@ -20,7 +20,7 @@ use crate::codec::{Fields, put_settings, put_short, take_settings};
 use crate::error::{Code, Error};
 use crate::gatekeeper::Invite;
 use crate::id::Epoch;
-use crate::name::{PipePath, PipeRef};
+use crate::name::{Pattern, PatternRef, PipePath, PipeRef};
 use crate::time::WallTime;
 
 /// A call of a client.
@@ -31,6 +31,8 @@ pub enum Request {
     AttachWriter(PipeRef, WriterAttach),
     /// Attach a reader.
     AttachReader(PipeRef, ReaderAttach),
+    /// Attach a reader of all pipes that match.
+    AttachPatternReader(PatternRef, ReaderAttach),
     /// A page of pipes.
     List(ListQuery),
     /// One pipe's figures.
@@ -58,7 +60,18 @@ impl Message for Request {
                 Frame::new(kind::ATTACH_WRITER, payload(|out| put_writer(out, &pipe, &attach)))
             }
             Self::AttachReader(pipe, attach) => {
-                Frame::new(kind::ATTACH_READER, payload(|out| put_reader(out, &pipe, &attach)))
+                let fields = payload(|out| {
+                    put_pipe(out, &pipe);
+                    put_reader(out, &attach);
+                });
+                Frame::new(kind::ATTACH_READER, fields)
+            }
+            Self::AttachPatternReader(pattern, attach) => {
+                let fields = payload(|out| {
+                    put_pattern_ref(out, &pattern);
+                    put_reader(out, &attach);
+                });
+                Frame::new(kind::ATTACH_PATTERN_READER, fields)
             }
             Self::List(query) => Frame::new(kind::LIST, payload(|out| put_query(out, &query))),
             Self::Stat(pipe) => Frame::new(kind::STAT, payload(|out| put_pipe(out, &pipe))),
@@ -75,7 +88,14 @@ impl Message for Request {
     fn from_frame(frame: Frame) -> Result<Option<Self>, Error> {
         let request = match frame.kind {
             kind::ATTACH_WRITER => writer(&mut frame.open().0)?,
-            kind::ATTACH_READER => reader(&mut frame.open().0)?,
+            kind::ATTACH_READER => {
+                let mut fields = frame.open().0;
+                Self::AttachReader(pipe(&mut fields)?, reader(&mut fields)?)
+            }
+            kind::ATTACH_PATTERN_READER => {
+                let mut fields = frame.open().0;
+                Self::AttachPatternReader(pattern_ref(&mut fields)?, reader(&mut fields)?)
+            }
             kind::LIST => Self::List(query(&mut frame.open().0)?),
             kind::STAT => Self::Stat(pipe(&mut frame.open().0)?),
             kind::REMOVE => Self::Remove(pipe(&mut frame.open().0)?),
@@ -137,8 +157,35 @@ fn writer(fields: &mut Fields) -> Result<Request, Error> {
     Ok(Request::AttachWriter(pipe, WriterAttach { session, epoch, mode, settings, resume }))
 }
 
-fn put_reader(out: &mut BytesMut, pipe: &PipeRef, attach: &ReaderAttach) {
-    put_pipe(out, pipe);
+fn put_pattern_ref(out: &mut BytesMut, wanted: &PatternRef) {
+    put_owner(out, wanted.owner);
+    put_pattern(out, &wanted.pattern);
+    out.put_u8(wanted.within.len() as u8);
+    for allowed in &wanted.within {
+        out.put_u16_le(allowed.len() as u16);
+        allowed.iter().for_each(|pattern| put_pattern(out, pattern));
+    }
+}
+
+fn pattern_ref(fields: &mut Fields) -> Result<PatternRef, Error> {
+    let (owner, wanted) = (owner(fields)?, pattern(fields)?);
+    let count = fields.u8()? as usize;
+    if count > CHECKS_MAX {
+        return Err(Error::new(Code::FrameSize, format!("{count} access checks are over the {CHECKS_MAX} allowed")));
+    }
+    let within = (0..count).map(|_| allowed(fields)).collect::<Result<_, _>>()?;
+    Ok(PatternRef { owner, pattern: wanted, within })
+}
+
+fn allowed(fields: &mut Fields) -> Result<Vec<Pattern>, Error> {
+    let count = fields.u16()? as usize;
+    if count > ALLOWED_MAX {
+        return Err(Error::new(Code::FrameSize, format!("{count} patterns are over the {ALLOWED_MAX} allowed")));
+    }
+    (0..count).map(|_| pattern(fields)).collect()
+}
+
+fn put_reader(out: &mut BytesMut, attach: &ReaderAttach) {
     out.put_slice(&attach.session.0);
     out.put_u32_le(attach.epoch.0);
     put_mode(out, attach.mode);
@@ -169,8 +216,7 @@ fn put_on_tape(out: &mut BytesMut, tape: &OnTape) {
     out.put_u8(u8::from(has_mark));
     tape.resume_at.iter().for_each(|mark| put_mark(out, mark));
     out.put_u32_le(tape.prefetch);
-    out.put_u32_le(tape.has.len() as u32);
-    tape.has.iter().for_each(|lease| put_lease(out, lease));
+    put_leases(out, &tape.has);
 }
 
 fn on_tape(fields: &mut Fields) -> Result<OnTape, Error> {
@@ -182,11 +228,7 @@ fn on_tape(fields: &mut Fields) -> Result<OnTape, Error> {
         return Err(Error::new(Code::Usage, format!("the name of a cursor has at most {CURSOR_NAME_BYTES_MAX} bytes")));
     }
     let resume_at = if fields.u8()? == 0 { None } else { Some(mark(fields)?) };
-    let (prefetch, count) = (fields.u32()?, fields.u32()? as usize);
-    if count > LEASES_MAX {
-        return Err(Error::new(Code::FrameSize, format!("{count} leases are over the {LEASES_MAX} allowed")));
-    }
-    let has = (0..count).map(|_| lease(fields)).collect::<Result<_, _>>()?;
+    let (prefetch, has) = (fields.u32()?, leases(fields)?);
     Ok(OnTape { settings, start, cursor: (!cursor.is_empty()).then_some(cursor), resume_at, prefetch, has })
 }
 
@@ -228,18 +270,14 @@ fn start(fields: &mut Fields) -> Result<Start, Error> {
     })
 }
 
-fn reader(fields: &mut Fields) -> Result<Request, Error> {
-    let pipe = pipe(fields)?;
+fn reader(fields: &mut Fields) -> Result<ReaderAttach, Error> {
     let (session, epoch, mode) = (session(fields)?, Epoch(fields.u32()?), mode(fields)?);
     let (take, flags, credit) = (take(fields.u8()?)?, fields.u8()?, fields.u64()?);
     let resume = if flags & ATTACH_RESUME == 0 { None } else { Some(cursors(fields)?) };
     let (keep, no_wait) = (flags & ATTACH_KEEP != 0, flags & ATTACH_NO_WAIT != 0);
     let mid_record = flags & ATTACH_MID_RECORD != 0;
     let tape = on_tape(fields)?;
-    Ok(Request::AttachReader(
-        pipe,
-        ReaderAttach { session, epoch, mode, take, keep, no_wait, credit, mid_record, resume, tape },
-    ))
+    Ok(ReaderAttach { session, epoch, mode, take, keep, no_wait, credit, mid_record, resume, tape })
 }
 
 fn take(number: u8) -> Result<Take, Error> {

@@ -8,12 +8,12 @@ use super::message::{error_frame, refused_frame};
 use super::*;
 use crate::batch::{Batch, BatchBuilder, EndKind, EndMark};
 use crate::broker::{
-    Ack, Features, ListPage, ListQuery, Mode, Notice, ReaderAttach, ReaderCursor, ReaderDown, ReaderUp, Take,
-    WriterAttach, WriterDown, WriterResume, WriterUp, WriterWelcome,
+    Ack, Features, Had, LeaseId, ListPage, ListQuery, Mark, Mode, Notice, ReaderAttach, ReaderCursor, ReaderDown,
+    ReaderUp, ReaderWelcome, Take, WriterAttach, WriterDown, WriterResume, WriterUp, WriterWelcome,
 };
 use crate::error::{Code, Error};
-use crate::id::{Epoch, Position, Seq, SessionId};
-use crate::name::{Owner, Pattern, PipeName, PipeRef};
+use crate::id::{Epoch, PipeNo, Position, Seq, SessionId};
+use crate::name::{Owner, Pattern, PatternRef, PipeName, PipeRef};
 use crate::stat::PipeStat;
 
 fn hex(frame: Frame) -> String {
@@ -251,6 +251,55 @@ fn readers() {
 }
 
 #[test]
+fn readers_of_patterns() {
+    let session = "22222222222222222222222222222222";
+    let attach = ReaderAttach {
+        session: READER,
+        epoch: Epoch(1),
+        mode: None,
+        take: Take::Any,
+        keep: false,
+        no_wait: false,
+        credit: 9,
+        mid_record: false,
+        resume: None,
+        tape: Default::default(),
+    };
+    let wanted = PatternRef { owner: Owner::SELF, pattern: Pattern::parse("a/**").unwrap(), within: Vec::new() };
+    let tail = format!("{session} 01000000 ff 00 00 0900000000000000");
+    frozen(
+        Request::AttachPatternReader(wanted.clone(), attach.clone()),
+        &format!("28000000 1b 00 0000 00 0200 00 0100 61 02 00 {tail}"),
+    );
+    let within = vec![vec![Pattern::parse("*").unwrap()], Vec::new()];
+    frozen(
+        Request::AttachPatternReader(PatternRef { within, ..wanted }, attach),
+        &format!("2f000000 1b 00 0000 00 0200 00 0100 61 02 02 0100 0100 01 0000 {tail}"),
+    );
+    let position = |at: &'static [u8]| Position(Bytes::from_static(at));
+    let lease = LeaseId { position: position(b"l"), attempt: 3 };
+    frozen(ReaderUp::Of(PipeNo(7)), "04000000 56 00 0000 07000000");
+    frozen(
+        ReaderUp::Had(Had { pipe: pipe().path, at: None, leases: vec![lease] }),
+        "13000000 57 00 0000 0500 0161026263 00 01000000 0100 6c 03000000",
+    );
+    let at = Some(Mark { position: position(b"p"), records: 2 });
+    frozen(
+        ReaderUp::Had(Had { pipe: pipe().path, at, leases: Vec::new() }),
+        "13000000 57 00 0000 0500 0161026263 01 0100 70 02000000 00000000",
+    );
+    frozen(ReaderUp::HadAll, "00000000 58 00 0000");
+    let welcome = ReaderWelcome { mode: Mode::Broadcast, position: position(b"p") };
+    frozen(
+        ReaderDown::Joins { no: PipeNo(7), pipe: pipe().path, welcome, is_new: true },
+        "10000000 69 00 0000 07000000 0500 0161026263 01 02 0100 70",
+    );
+    frozen(ReaderDown::AllJoined, "00000000 6a 00 0000");
+    frozen(ReaderDown::From(PipeNo(7)), "04000000 6b 00 0000 07000000");
+    frozen(ReaderDown::Gone(PipeNo(7)), "04000000 6c 00 0000 07000000");
+}
+
+#[test]
 fn errors() {
     let error = Error::new(Code::Busy, "try later");
     assert_eq!(hex(refused_frame(&error)), "0d0000002f0000005a000900747279206c61746572");
@@ -290,6 +339,8 @@ proptest! {
         comes_back(WriterDown::Notice(Notice::WaitsForRoom { code: Code::Quota, text: text.clone() }));
         comes_back(ReaderUp::Ack(cursor));
         comes_back(ReaderUp::Leave { part: flag });
+        comes_back(ReaderUp::Of(PipeNo(small)));
+        comes_back(ReaderDown::From(PipeNo(small)));
         comes_back(ReaderDown::Gap { writer: SessionId(id), from: Seq(number), to: Seq(small.into()) });
         comes_back(ReaderDown::Notice(Notice::Other(text.clone())));
         comes_back(Answer::WriterWelcome(WriterWelcome { next: Seq(number), ack, credit: number, readers: small, mode: Default::default() }));
@@ -298,6 +349,10 @@ proptest! {
             let resume = flag.then(|| vec![cursor; small as usize % 100]);
             let pipe = PipeRef { owner: Owner(flag.then_some([7; 32])), ..PipeRef::from(&name) };
             let (session, epoch, mode, take) = (SessionId(id), Epoch(small), Some(Mode::Broadcast), Take::Peek);
+            let leases = vec![LeaseId { position: Seq(number).into(), attempt: small }; small as usize % 9];
+            comes_back(ReaderUp::Had(Had { pipe: name.path(), at: flag.then(Mark::default), leases }));
+            let welcome = ReaderWelcome { mode: Mode::Queue, position: Seq(number).into() };
+            comes_back(ReaderDown::Joins { no: PipeNo(small), pipe: name.path(), welcome, is_new: flag });
             comes_back(Request::AttachReader(pipe, ReaderAttach { session, epoch, mode, take, keep: flag, no_wait: !flag, credit: number, mid_record: flag, resume, tape: Default::default() }));
             comes_back(Request::List(ListQuery { owner: Owner::SELF, pattern: Pattern::all(), after: flag.then(|| name.path()), limit: small }));
         }

@@ -73,7 +73,8 @@ macro_rules! conformance {
                 a_stream_that_nobody_reads_holds_up_no_other,
             sessions: eight_mebibytes_from_a_writer_to_a_reader
                 what_is_stored_waits_for_its_reader
-                sixteen_writers_and_readers_at_once,
+                sixteen_writers_and_readers_at_once
+                one_reader_of_many_pipes,
             cuts: sessions_go_on_when_links_break
                 a_cut_anywhere_in_the_first_record
                 silence_anywhere_in_the_first_record

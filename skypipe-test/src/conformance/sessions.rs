@@ -1,11 +1,14 @@
 //! Writers and readers over a real broker.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use skypipe_core::{BrokerPipe, Client, Code, Env, LocalBroker, Pipe, Reader, Until, Writer};
+use skypipe_core::{
+    BrokerPipe, Client, Code, Env, LocalBroker, Mode, Pipe, Reader, ReaderOptions, Start, Until, Writer, WriterOptions,
+};
 
 use super::{Ends, Rig};
 
@@ -80,4 +83,32 @@ pub async fn sixteen_writers_and_readers_at_once(make: impl AsyncFn(&Path) -> En
         }
     });
     join_all(pairs).await;
+}
+
+/// Many broadcasts, some of which begin later, over one stream; each record tells where it was.
+pub async fn one_reader_of_many_pipes(make: impl AsyncFn(&Path) -> Ends) {
+    let rig = Rig::real(&make).await;
+    let news = |number: u64| {
+        let pipe = rig.pipe(&format!("news/{number}"));
+        async move {
+            let writer = pipe.writer_with(WriterOptions::default().with_mode(Mode::Broadcast)).await.unwrap();
+            write(writer, 20, 1000).await;
+        }
+    };
+    join_all((0..8).map(news)).await;
+    let mut options = ReaderOptions::default();
+    options.start = Start::Beginning;
+    let client = Client::over(Arc::new(rig.another()));
+    let mut reader = client.pattern("news/*").unwrap().reader_with(options).await.unwrap();
+    let reading = async {
+        let mut next = BTreeMap::new();
+        for _ in 0..16 * 20 {
+            let got = reader.next().await.unwrap().expect("it stays");
+            let number = next.entry(got.pipe.display()).or_insert(0);
+            assert!(got.body == record(*number, 1000), "another record came instead of {number}");
+            *number += 1;
+        }
+        assert!(next.len() == 16 && next.values().all(|number| *number == 20), "{next:?}");
+    };
+    futures::join!(reading, join_all((8..16).map(news)));
 }

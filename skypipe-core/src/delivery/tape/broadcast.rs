@@ -223,8 +223,8 @@ impl Broadcast {
                 self.acknowledged(tape, session, upto);
             }
             ReaderUp::Leave { .. } => reader.leaving = true,
-            ReaderUp::Ack(_) | ReaderUp::Settle { .. } | ReaderUp::Prefetch(_) => {
-                return Err(Error::new(Code::Protocol, "an acknowledgement of another kind of pipe"));
+            _ => {
+                return Err(Error::new(Code::Protocol, "a message of a reader of another kind of pipe"));
             }
         }
         tape.wake(session);
@@ -368,6 +368,13 @@ impl Broadcast {
             None => {
                 Next::FromLog { item: TAPE, from: reader.sent, bytes_max: u64::try_from(reader.credit).unwrap_or(1) }
             }
+        }
+    }
+
+    /// What a reader may be sent from now on, in bytes.
+    pub(super) fn set_credit(&mut self, session: SessionId, credit: i64) {
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.credit = credit;
         }
     }
 

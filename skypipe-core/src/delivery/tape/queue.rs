@@ -144,7 +144,7 @@ impl Queue {
         // What it does not have it was not handed, whatever an earlier handing out of the same record left with it.
         let id = |lease: &LeaseId| Some((Seq::try_from(&lease.position).ok()?, lease.attempt));
         let has: BTreeSet<(Seq, u32)> = attach.tape.has.iter().filter_map(id).collect();
-        for place in &reader.leased {
+        for place in reader.leased.places() {
             if let Some(lease) = self.leases.get_mut(place).filter(|lease| !has.contains(&(*place, lease.attempt))) {
                 lease.is_sent = false;
                 reader.unsent.insert(*place);
@@ -196,8 +196,8 @@ impl Queue {
                 reader.leaving = true;
                 self.give_back_all(tape, session, now);
             }
-            ReaderUp::Ack(_) | ReaderUp::AckTo(_) => {
-                return Err(Error::new(Code::Protocol, "an acknowledgement of another kind of pipe"));
+            _ => {
+                return Err(Error::new(Code::Protocol, "a message of a reader of another kind of pipe"));
             }
         }
         self.assign(tape, now);
@@ -220,7 +220,7 @@ impl Queue {
         let Some(reader) = self.readers.get_mut(&session) else { return };
         reader.unsent.clear();
         let wall = tape.wall(now);
-        for place in std::mem::take(&mut reader.leased) {
+        for place in reader.leased.let_go_of_all() {
             let Some(lease) = self.leases.remove(&place) else { continue };
             self.lapsing.remove(&(lease.until, place));
             self.put_back(tape, place, lease.attempts(), wall, now);
@@ -325,6 +325,8 @@ impl Queue {
             let wall = tape.wall(now);
             self.put_back(tape, place, lease.attempts(), wall, now);
             self.queue_up(lease.reader);
+            // One that reads other queues too may have found its hands full there.
+            tape.wake(lease.reader);
         }
         self.assign(tape, now);
         // A reader that would not wait may have nothing to wait for now.

@@ -1,11 +1,15 @@
 //! What readers do to a tape, whichever mode it has.
 
-use crate::broker::{ReaderAttach, ReaderUp, Settings, Take};
+use std::sync::Arc;
+
+use crate::broker::{ReaderAttach, ReaderDown, ReaderUp, Settings, Take};
 use crate::caller::Holder;
 use crate::error::{Code, Error};
 use crate::id::{Epoch, Position, Seq, SessionId};
 use crate::time::Time;
 
+use super::super::default::Next;
+use super::super::hands::Hands;
 use super::{Side, TapePipe, side};
 
 impl TapePipe {
@@ -37,6 +41,31 @@ impl TapePipe {
         match &mut self.side {
             Side::Queue(queue) => queue.up(tape, session, epoch, message, now),
             Side::Broadcast(broadcast) => broadcast.up(tape, session, epoch, message),
+        }
+    }
+
+    /// This reader reads other pipes too: what it has in its hands of all their queues counts together.
+    pub fn share_hands(&mut self, session: SessionId, hands: &Arc<Hands>, now: Time) {
+        if let Side::Queue(queue) = &mut self.side {
+            queue.share_hands(&mut self.tape, session, hands.clone(), now);
+        }
+    }
+
+    /// The next message down to a reader that reads other pipes too, which may be sent so many bytes at the moment.
+    pub fn next_for_member(&mut self, session: SessionId, epoch: Epoch, credit: i64) -> Next<ReaderDown> {
+        side!(self, |side, _tape| side.set_credit(session, credit));
+        self.next_for_reader(session, epoch)
+    }
+
+    /// Whether there was something for this reader when its hands were full.
+    pub fn is_hungry(&self, session: SessionId) -> bool {
+        matches!(&self.side, Side::Queue(queue) if queue.is_hungry(session))
+    }
+
+    /// The hands of a reader that found them full have room.
+    pub fn look_again(&mut self, session: SessionId, now: Time) {
+        if let Side::Queue(queue) = &mut self.side {
+            queue.look_again(&mut self.tape, session, now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who gets which record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::broker::{LeaseId, ReaderDown};
@@ -9,6 +10,7 @@ use crate::time::Time;
 
 use super::super::super::default::Next;
 use super::super::super::fact::Fact;
+use super::super::super::hands::Hands;
 use super::super::super::limits::{TAPE, WAITING_MAX};
 use super::super::{Saved, Tape};
 use super::{Lease, Queue, lease_time};
@@ -16,7 +18,8 @@ use super::{Lease, Queue, lease_time};
 impl Queue {
     /// Puts a reader with room at the end of the turn.
     pub(super) fn queue_up(&mut self, session: SessionId) {
-        if let Some(reader) = self.readers.get_mut(&session).filter(|reader| reader.has_room() && !reader.is_in_turn) {
+        if let Some(reader) = self.readers.get_mut(&session).filter(|reader| reader.wants_turn() && !reader.is_in_turn)
+        {
             reader.is_in_turn = true;
             self.turn.push_back(session);
         }
@@ -46,16 +49,13 @@ impl Queue {
                 self.put_back(tape, place, 0, due, now);
                 continue;
             }
-            let Some(session) = self.next_in_turn() else { break };
+            let Some(session) = self.next_in_turn(tape, place) else { break };
             self.ready.remove(&place);
             self.waiting.remove(&place);
             self.fresh = self.fresh.max(place.plus(1));
             let lease = Lease { reader: session, attempt: attempts.saturating_add(1), until, is_sent: false };
             self.lapsing.insert((until, place));
             self.leases.insert(place, lease);
-            if let Some(reader) = self.readers.get_mut(&session) {
-                reader.leased.insert(place);
-            }
             given.entry(session).or_default().push((place, lease.attempt));
             self.queue_up(session);
         }
@@ -64,15 +64,48 @@ impl Queue {
         }
     }
 
-    pub(super) fn next_in_turn(&mut self) -> Option<SessionId> {
+    /// Who has this record now. One that reads other queues too, and has its hands full, is told that there is something.
+    fn next_in_turn(&mut self, tape: &mut Tape, place: Seq) -> Option<SessionId> {
         while let Some(session) = self.turn.pop_front() {
             let Some(reader) = self.readers.get_mut(&session) else { continue };
             reader.is_in_turn = false;
-            if reader.has_room() {
+            if reader.take(place) {
                 return Some(session);
+            }
+            if reader.wants_turn() && reader.leased.hunger() {
+                tape.wake(session);
             }
         }
         None
+    }
+
+    /// This reader reads other queues too: it takes what `hands` have room for.
+    pub(in super::super) fn share_hands(&mut self, tape: &mut Tape, session: SessionId, hands: Arc<Hands>, now: Time) {
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.leased.share(hands);
+        }
+        self.queue_up(session);
+        self.assign(tape, now);
+    }
+
+    /// Whether there was something for this reader when its hands were full.
+    pub(in super::super) fn is_hungry(&self, session: SessionId) -> bool {
+        self.readers.get(&session).is_some_and(|reader| reader.leased.are_hungry())
+    }
+
+    /// The hands of a reader that found them full have room, and it is the turn of this queue.
+    pub(in super::super) fn look_again(&mut self, tape: &mut Tape, session: SessionId, now: Time) {
+        self.readers.get_mut(&session).into_iter().for_each(|reader| reader.leased.invite());
+        self.queue_up(session);
+        self.assign(tape, now);
+        self.readers.get_mut(&session).into_iter().for_each(|reader| reader.leased.turn_over());
+    }
+
+    /// What a reader may be sent from now on, in bytes.
+    pub(in super::super) fn set_credit(&mut self, session: SessionId, credit: i64) {
+        if let Some(reader) = self.readers.get_mut(&session) {
+            reader.credit = credit;
+        }
     }
 
     /// The next message down to a reader.

@@ -8,6 +8,7 @@ use crate::error::Code;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::time::{Time, WallTime};
 
+use super::super::super::hands::InHands;
 use super::super::super::item::Link;
 use super::super::super::limits::PREFETCH_MAX;
 
@@ -23,7 +24,7 @@ pub(in super::super) struct Reader {
     pub(super) prefetch: u32,
     /// It ends when there is nothing for it.
     pub(super) no_wait: bool,
-    pub(super) leased: BTreeSet<Seq>,
+    pub(super) leased: InHands,
     /// Leases that are on disk and not sent over this link.
     pub(super) unsent: BTreeSet<Seq>,
     /// What became of its verdicts.
@@ -73,7 +74,7 @@ impl Reader {
             credit: 0,
             prefetch: 1,
             no_wait: false,
-            leased: BTreeSet::new(),
+            leased: InHands::default(),
             unsent: BTreeSet::new(),
             told: VecDeque::new(),
             unconfirmed: BTreeMap::new(),
@@ -92,10 +93,17 @@ impl Reader {
 
     /// Records that may be in its hands.
     pub(super) fn holds(&self) -> u64 {
-        self.leased.len() as u64
+        self.leased.places().len() as u64
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.link == Link::Attached && !self.leaving && self.credit > 0 && self.leased.len() < self.prefetch as usize
+    /// Whether it is served in turn. Of one that reads other queues too its hands tell, when it is its turn.
+    pub(super) fn wants_turn(&self) -> bool {
+        let has_room = || self.credit > 0 && self.leased.places().len() < self.prefetch as usize;
+        self.link == Link::Attached && !self.leaving && (self.leased.are_shared() || has_room())
+    }
+
+    /// Takes a record into its hands, if they have room.
+    pub(super) fn take(&mut self, place: Seq) -> bool {
+        self.wants_turn() && self.leased.take(place, self.prefetch)
     }
 }

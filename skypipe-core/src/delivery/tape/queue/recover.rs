@@ -16,7 +16,7 @@ impl Queue {
     pub(in super::super) fn recover_lease(&mut self, place: Seq, reader: SessionId, attempt: u32) {
         self.forget_place(place);
         if let Some(holder) = self.readers.get_mut(&reader) {
-            holder.leased.insert(place);
+            holder.leased.put(place);
             self.leases.insert(place, Lease { reader, attempt, until: Time::default(), is_sent: true });
         } else {
             self.wait(place, Waiting { attempts: attempt, due: WallTime(0) });
@@ -52,8 +52,8 @@ impl Queue {
 
     /// A reader left: what it had is for others.
     pub(in super::super) fn recover_left(&mut self, session: SessionId) {
-        if let Some(reader) = self.readers.remove(&session) {
-            for place in reader.leased {
+        if let Some(mut reader) = self.readers.remove(&session) {
+            for place in reader.leased.let_go_of_all() {
                 if let Some(lease) = self.leases.remove(&place) {
                     self.wait(place, Waiting { attempts: lease.attempt, due: WallTime(0) });
                 }
@@ -98,7 +98,7 @@ impl Queue {
         facts.push(Fact::Done { places: done });
         for (session, reader) in &self.readers {
             let lease = |place: &Seq| Some((*place, self.leases.get(place)?.attempt));
-            let leases: Vec<(Seq, u32)> = reader.leased.iter().filter_map(lease).collect();
+            let leases: Vec<(Seq, u32)> = reader.leased.places().iter().filter_map(lease).collect();
             if !leases.is_empty() {
                 facts.push(Fact::Leased { reader: *session, leases });
             }

@@ -92,7 +92,7 @@ impl Queue {
         let Some(lease) = self.leases.remove(&place) else { return };
         self.lapsing.remove(&(lease.until, place));
         if let Some(reader) = self.readers.get_mut(&lease.reader) {
-            reader.leased.remove(&place);
+            reader.leased.let_go(place);
             reader.unsent.remove(&place);
         }
     }
