@@ -112,7 +112,7 @@ impl Pipes {
         }
     }
 
-    /// A pipe joins, for the first time or over a new link. Gives what was said to be done and the broker may never have heard.
+    /// A pipe joins, for the first time or over a new link. Gives what was said of its records and may not have been heard.
     pub(super) fn joins(
         &mut self,
         no: PipeNo,
@@ -130,17 +130,19 @@ impl Pipes {
         // One that has joined already was removed, and this is another of its name.
         let is_same = |side: &Side| side.no.is_none() && side.tape.mode() == welcome.mode;
         let is_known = self.sides.get(&pipe).is_some_and(is_same);
-        Ok(self.change(&pipe, |side| {
+        let unheard = self.change(&pipe, |side| {
             let mut unheard = Vec::new();
             if !is_known {
                 side.tape = TapeSide::default();
             } else if is_new {
                 unheard = side.tape.start_over(&mut OnTape::default());
+                side.tape.forget_acknowledged();
             }
             side.tape.attached(welcome);
             side.no = Some(no);
             unheard
-        }))
+        });
+        Ok(unheard)
     }
 
     /// All joined that there are. What did not is not there any more.
@@ -221,9 +223,19 @@ impl Pipes {
         self.unsettled == 0
     }
 
-    /// The broker gave the session up. Gives what was said to be done and it may never have heard.
+    /// Whether a record was said to be done and the broker did not answer.
+    pub(super) fn are_unanswered(&self) -> bool {
+        self.sides.values().any(|side| side.tape.is_unanswered())
+    }
+
+    /// The same, or a durable cursor may not stand where it should.
+    pub(super) fn are_unknown(&self, on_tape: &OnTape) -> bool {
+        self.sides.values().any(|side| side.tape.is_unknown(on_tape))
+    }
+
+    /// The broker gave the session up. Gives what was said of records and may not have been heard.
     pub(super) fn start_over(&mut self, on_tape: &mut OnTape) -> Vec<(PipePath, LeaseId)> {
-        let mut unused = OnTape::default();
+        let (mut unused, mut unheard) = (OnTape::default(), Vec::new());
         let on_tape = if self.are_many { &mut unused } else { on_tape };
         let mut unheard = Vec::new();
         for pipe in self.sides.keys().cloned().collect::<Vec<_>>() {
@@ -231,16 +243,6 @@ impl Pipes {
             unheard.extend(of_pipe.into_iter().map(|lease| (pipe.clone(), lease)));
         }
         unheard
-    }
-
-    /// Whether a record was said to be done and the broker did not answer.
-    pub(super) fn are_unanswered(&self) -> bool {
-        self.sides.values().any(|side| side.tape.is_unanswered())
-    }
-
-    /// The same, or something of a broadcast may not be known: there only a durable cursor outlives the reader.
-    pub(super) fn are_unknown(&self, on_tape: &OnTape) -> bool {
-        self.sides.values().any(|side| side.tape.is_unknown(on_tape))
     }
 
     pub(super) fn can_send(&self) -> bool {

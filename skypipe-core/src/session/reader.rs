@@ -316,7 +316,7 @@ impl ReaderSession {
         if !self.may_filter(welcome.mode) {
             return;
         }
-        self.pipes.attached(welcome);
+        self.pipes.attached(welcome, self.connection.epoch().0 == 1);
         self.events.extend(self.connection.attached(now));
         let writers: Vec<SessionId> = self.cursors.iter().filter(|(_, c)| c.acked > Seq(0)).map(|(&w, _)| w).collect();
         writers.into_iter().for_each(|writer| self.mark_dirty(writer));

@@ -37,10 +37,10 @@ impl TapeSide {
     }
 
     /// The broker answered: what was said and not confirmed is said again.
-    pub(super) fn attached(&mut self, welcome: ReaderWelcome) {
+    pub(super) fn attached(&mut self, welcome: ReaderWelcome, is_first: bool) {
         self.mode = welcome.mode;
         // The answer to its first attach may never have come.
-        if self.received == Mark::default() && self.mode == Mode::Broadcast {
+        if (is_first || self.received == Mark::default()) && self.mode == Mode::Broadcast {
             self.received = Mark { position: welcome.position, records: 0 };
         }
         self.to_say = self.said.iter().map(|(lease, verdict)| (lease.clone(), *verdict)).collect();
@@ -73,6 +73,11 @@ impl TapeSide {
         self.to_say.clear();
         let said = std::mem::take(&mut self.said).into_iter();
         said.filter(|(_, verdict)| *verdict == Verdict::Done).map(|(lease, _)| lease).collect()
+    }
+
+    /// What was acknowledged need not be said again.
+    pub(super) fn forget_acknowledged(&mut self) {
+        self.acked = Mark::default();
     }
 
     /// Whether a record was said to be done and the broker did not answer.

@@ -14,6 +14,11 @@ use crate::time::Time;
 
 const WRITER: SessionId = SessionId([7; 16]);
 
+/// The one that is read.
+fn pipe() -> PipePath {
+    PipePath::default()
+}
+
 fn draw() -> Draw {
     Draw { session: SessionId([9; 16]), jitter: 0 }
 }
@@ -74,15 +79,15 @@ fn lost_leases(reader: &mut ReaderSession) -> Vec<LeaseId> {
 #[test]
 fn what_was_done_and_not_heard_is_told_to_be_lost() {
     let mut reader = worker();
-    assert!(reader.settle(&PipePath::default(), lease(0), Verdict::Done));
+    assert!(reader.settle(&pipe(), lease(0), Verdict::Done));
     given_up(&mut reader);
     assert!(reader.is_settled(), "nothing is waited for");
     assert_eq!(lost_leases(&mut reader), [lease(0)]);
     // What was in hand all the while is nobody's to be done with any more.
-    assert!(!reader.settle(&PipePath::default(), lease(1), Verdict::Done));
+    assert!(!reader.settle(&pipe(), lease(1), Verdict::Done));
     assert_eq!(lost_leases(&mut reader), [lease(1)]);
     // That it is not wanted is all the same to whoever has it.
-    assert!(!reader.settle(&PipePath::default(), lease(1), Verdict::Refused { delay: Duration::ZERO }));
+    assert!(!reader.settle(&pipe(), lease(1), Verdict::Refused { delay: Duration::ZERO }));
     assert_eq!(lost_leases(&mut reader), []);
 }
 
@@ -90,7 +95,7 @@ fn what_was_done_and_not_heard_is_told_to_be_lost() {
 fn who_leaves_without_an_answer_does_not_know() {
     for is_expired in [true, false] {
         let mut reader = worker();
-        assert!(reader.settle(&PipePath::default(), lease(0), Verdict::Done));
+        assert!(reader.settle(&pipe(), lease(0), Verdict::Done));
         reader.leave(false);
         // The link breaks, and the relay let it go at once: it answers the next one that all is over.
         if is_expired {
@@ -102,7 +107,7 @@ fn who_leaves_without_an_answer_does_not_know() {
         assert_eq!(reader.failure().map(|error| error.code()), Some(Code::Unknown));
     }
     let mut reader = worker();
-    assert!(reader.settle(&PipePath::default(), lease(0), Verdict::Done));
+    assert!(reader.settle(&pipe(), lease(0), Verdict::Done));
     reader.leave(false);
     reader.down(ReaderDown::Settled { lease: lease(0), error: None });
     reader.down(ReaderDown::Finished);
@@ -112,7 +117,7 @@ fn who_leaves_without_an_answer_does_not_know() {
 #[test]
 fn a_reader_of_news_that_was_given_up_says_what_it_has_and_what_it_acknowledged() {
     let mut reader = subscriber(Some("me"));
-    reader.take(Taken::Place(PipePath::default(), mark(0, 1)));
+    reader.take(Taken::Place(pipe(), mark(0, 1)));
     given_up(&mut reader);
     let attach = reader.begin(Time(2));
     assert_eq!((attach.resume, attach.tape.resume_at), (None, Some(mark(1, 1))), "its cursor may stand before that");
@@ -124,7 +129,7 @@ fn a_reader_of_news_that_was_given_up_says_what_it_has_and_what_it_acknowledged(
 fn a_cursor_that_may_stand_elsewhere_is_unknown_to_who_leaves() {
     let left = |cursor| {
         let mut reader = subscriber(cursor);
-        reader.take(Taken::Place(PipePath::default(), mark(0, 1)));
+        reader.take(Taken::Place(pipe(), mark(0, 1)));
         reader.leave(false);
         given_up(&mut reader);
         (reader.is_finished(), reader.failure().map(|error| error.code()))

@@ -93,7 +93,7 @@ impl ReaderSession {
             self.events.push(Event::NewReader);
         }
         let unheard = self.pipes.joins(no, pipe.clone(), welcome, is_new)?;
-        self.events.extend(unheard.into_iter().map(|lease| Event::LeaseLost { pipe: pipe.clone(), lease }));
+        self.say_lost(unheard.into_iter().map(|lease| (pipe.clone(), lease)));
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl ReaderSession {
         }
         self.drop_leased(None);
         let unheard = self.pipes.start_over(&mut self.wants.tape);
-        self.events.extend(unheard.into_iter().map(|(pipe, lease)| Event::LeaseLost { pipe, lease }));
+        self.say_lost(unheard);
         self.events.push(Event::NewReader);
     }
 
@@ -125,6 +125,11 @@ impl ReaderSession {
         }
         self.finished = true;
         self.connection.close();
+    }
+
+    /// What was said of these records may have come too late.
+    fn say_lost(&mut self, leases: impl IntoIterator<Item = (PipePath, LeaseId)>) {
+        self.events.extend(leases.into_iter().map(|(pipe, lease)| Event::LeaseLost { pipe, lease }));
     }
 
     /// Records of queues that wait here, of this one or of all, are somebody else's.
