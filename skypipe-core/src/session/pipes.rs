@@ -94,11 +94,11 @@ impl Pipes {
     }
 
     /// The broker answered.
-    pub(super) fn attached(&mut self, welcome: ReaderWelcome) {
+    pub(super) fn attached(&mut self, welcome: ReaderWelcome, is_first: bool) {
         self.due.clear();
         self.sides.values_mut().for_each(|side| (side.is_due, side.no) = (false, None));
         if !self.are_many {
-            self.sides.values_mut().for_each(|side| side.tape.attached(welcome.clone()));
+            self.sides.values_mut().for_each(|side| side.tape.attached(welcome.clone(), is_first));
             self.sides.keys().cloned().collect::<Vec<_>>().iter().for_each(|pipe| self.mark_due(pipe));
             return;
         }
@@ -138,7 +138,7 @@ impl Pipes {
                 unheard = side.tape.start_over(&mut OnTape::default());
                 side.tape.forget_acknowledged();
             }
-            side.tape.attached(welcome);
+            side.tape.attached(welcome, is_new || !is_known);
             side.no = Some(no);
             unheard
         });
@@ -237,7 +237,6 @@ impl Pipes {
     pub(super) fn start_over(&mut self, on_tape: &mut OnTape) -> Vec<(PipePath, LeaseId)> {
         let (mut unused, mut unheard) = (OnTape::default(), Vec::new());
         let on_tape = if self.are_many { &mut unused } else { on_tape };
-        let mut unheard = Vec::new();
         for pipe in self.sides.keys().cloned().collect::<Vec<_>>() {
             let of_pipe = self.change(&pipe, |side| side.tape.start_over(on_tape));
             unheard.extend(of_pipe.into_iter().map(|lease| (pipe.clone(), lease)));
@@ -343,7 +342,7 @@ mod tests {
     /// A reader of the broadcast `b` and the queue `q`, over its first link.
     fn two() -> Pipes {
         let mut pipes = Pipes::new(None);
-        pipes.attached(ReaderWelcome::default());
+        pipes.attached(ReaderWelcome::default(), true);
         pipes.joins(PipeNo(0), path("b"), welcome(Mode::Broadcast), false).unwrap();
         pipes.joins(PipeNo(1), path("q"), welcome(Mode::Queue), false).unwrap();
         pipes.all_joined().unwrap();
@@ -382,7 +381,7 @@ mod tests {
         pipes.settle(&path("q"), lease(4), Verdict::Done);
         said(&mut pipes);
         assert!(pipes.are_known());
-        pipes.attached(ReaderWelcome::default());
+        pipes.attached(ReaderWelcome::default(), false);
         let had = |name, at, leases| ReaderUp::Had(Had { pipe: path(name), at, leases });
         let wanted = [had("b", Some(mark(7)), Vec::new()), had("q", None, vec![lease(4)]), ReaderUp::HadAll];
         assert_eq!(said(&mut pipes), wanted);
@@ -398,9 +397,9 @@ mod tests {
     #[test]
     fn what_was_not_told_at_first_begins_again() {
         let mut pipes = Pipes::new(None);
-        pipes.attached(ReaderWelcome::default());
+        pipes.attached(ReaderWelcome::default(), true);
         pipes.joins(PipeNo(0), path("b"), welcome(Mode::Broadcast), false).unwrap();
-        pipes.attached(ReaderWelcome::default());
+        pipes.attached(ReaderWelcome::default(), false);
         assert!(!pipes.are_known() && !pipes.can_send());
     }
 
