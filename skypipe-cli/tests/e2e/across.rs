@@ -7,6 +7,7 @@ mod invite_join;
 mod keys;
 mod last_words;
 mod listen;
+mod modes;
 mod quotas;
 mod refused;
 pub mod sky;

@@ -47,6 +47,17 @@ fn a_look_is_no_reader_and_one_who_takes_an_older_item_alone_is_none_yet() {
 }
 
 #[test]
+fn a_look_at_news_is_no_reader() {
+    let home = Home::new();
+    home.skypipe(["write", "-b", "news", "old"]).ok();
+    let writer = wait(&home, "news", &[]);
+    home.skypipe(["peek", "news"]).ok().gave("old\n");
+    assert_eq!(home.stat("news").items, 1, "nothing is sent yet");
+    home.skypipe(["read", "news", "-n", "2"]).ok().gave("one\ntwo\n");
+    writer.wait().exits(0);
+}
+
+#[test]
 fn nobody_comes_in_time_and_nothing_is_left() {
     let home = Home::new();
     let late = home.skypipe(["write", "late", "--wait-reader", "--timeout", "0.2", "text"]);

@@ -47,6 +47,8 @@ pub(super) struct Reader {
     credit: i64,
     notices: VecDeque<Notice>,
     leaving: bool,
+    /// It only looks: nobody waits for it, and writers do not count it.
+    is_look: bool,
     /// Another reader has its cursor.
     is_replaced: bool,
 }
@@ -80,6 +82,7 @@ impl Reader {
             credit: 0,
             notices: VecDeque::new(),
             leaving: false,
+            is_look: false,
             is_replaced: false,
         }
     }
@@ -131,6 +134,7 @@ impl Broadcast {
         let has = attach.tape.resume_at.as_ref().and_then(place_behind).unwrap_or_default();
         (reader.sent, reader.since) = (from.max(has.min(tape.next)), tape.next);
         reader.until = (attach.no_wait || is_look).then_some(tape.durable);
+        reader.is_look = is_look;
         reader.credit = i64::try_from(attach.credit).unwrap_or(i64::MAX);
         reader.cursor.clone_from(&attach.tape.cursor);
         if let Some(cursor) = attach.tape.cursor.as_ref().and_then(|name| self.cursors.get_mut(name)) {
@@ -465,7 +469,7 @@ impl Broadcast {
 
     pub(super) fn count(&self, tape: &Tape, counts: &mut Counts) {
         counts.items = tape.next.0.saturating_sub(tape.low.0);
-        counts.readers = self.readers.len() as u32;
+        counts.readers = self.readers.values().filter(|reader| !reader.is_look).count() as u32;
     }
 
     /// Its readers, and the durable cursors that nobody reads with.

@@ -23,7 +23,9 @@ impl TapePipe {
             return Err(Error::new(Code::Unsupported, format!("in a {mode} there are no items to take")));
         }
         side!(self, |side, tape| side.attach(tape, attach, holder, now))?;
-        self.tape.reader_came();
+        if attach.take != Take::Peek {
+            self.tape.reader_came();
+        }
         Ok(())
     }
 
