@@ -9,13 +9,13 @@ use crate::broker::{Broker, Mode, OnTape, Settings, Start, Take};
 use crate::caller::Caller;
 use crate::duplex::{Duplex, DuplexOptions};
 use crate::env::Env;
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::event::{Event, Events};
 use crate::headers::{Filter, Headers};
 use crate::name::{Owner, PipeName, PipePath, PipeRef};
 use crate::reader::{Reader, ReaderSide, Source};
 use crate::record::Record;
-use crate::request::{Replier, ReplierOptions, Requester};
+use crate::request::{self, Replier, ReplierOptions, Requester};
 use crate::session::{Patience, READER_WINDOW_BYTES, ReaderWants, WRITER_WINDOW_BYTES, WriterWants};
 use crate::shutdown::Shutdown;
 use crate::stat::PipeStat;
@@ -360,9 +360,8 @@ impl BrokerPipe {
     /// # Cancel safety
     /// As [`Requester::request`].
     pub async fn request(&self, body: &[u8], within: Duration) -> Result<Record, Error> {
-        let late = |_| Err(Error::new(Code::Timeout, "no reply came in time"));
         let asked = async { self.requester().await?.request(body, within).await };
-        tokio::time::timeout(within, asked).await.unwrap_or_else(late)
+        tokio::time::timeout(within, asked).await.unwrap_or_else(|_| Err(request::late()))
     }
 
     /// Attaches whoever replies: [`BrokerPipe::replier_with`] with the default options.

@@ -14,7 +14,7 @@ mod requester;
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::pipe::BrokerPipe;
 
 pub use replier::{Replier, ReplierOptions, Request};
@@ -36,6 +36,10 @@ fn replies(pipe: &BrokerPipe) -> Result<BrokerPipe, Error> {
     pipe.below(REPLIES)
 }
 
+pub(crate) fn late() -> Error {
+    Error::new(Code::Timeout, "no reply came in time")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -44,7 +48,6 @@ mod tests {
     use crate::broker::Mode;
     use crate::client::Client;
     use crate::env::Env;
-    use crate::error::Code;
     use crate::local_broker::LocalBroker;
     use crate::pipe::{Pipe, WriterOptions};
     use crate::session::Until;

@@ -65,7 +65,8 @@ impl Shutdown {
     }
 
     /// Readers give no more from now on: asked for the next record they acknowledge the last one, leave, and give `None`. An item that one of them had
-    /// alone and not to its end goes back whole. A reader of a queue that leases records gives `None` at once; its leases count until it is dropped. Writers go on.
+    /// alone and not to its end goes back whole. A reader of a queue that leases records gives `None` at once; its leases count until it is dropped. Writers go on; requests under
+    /// way hear of no reply any more.
     pub fn begin(&self) {
         self.state.begun.send_replace(true);
         let readers = std::mem::take(&mut *self.state.readers.lock().unwrap_or_else(PoisonError::into_inner));

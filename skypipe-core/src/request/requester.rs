@@ -17,7 +17,7 @@ use crate::reader::Reader;
 use crate::record::Record;
 use crate::writer::Writer;
 
-use super::{DEADLINE, REPLIES_KEPT, REPLY, REQUEST, replies};
+use super::{DEADLINE, REPLIES_KEPT, REPLY, REQUEST, late, replies};
 
 /// Asks, and gives each reply to who asked. Many requests may be under way at once.
 ///
@@ -55,10 +55,13 @@ pub struct Requester {
 
 /// Who waits for which reply.
 #[derive(Default)]
-struct Waiting {
-    by_number: Mutex<BTreeMap<u64, oneshot::Sender<Record>>>,
-    /// Why no reply comes any more.
-    failure: Mutex<Option<(Code, String)>>,
+struct Waiting(Mutex<Replies>);
+
+#[derive(Default)]
+struct Replies {
+    by_number: BTreeMap<u64, oneshot::Sender<Record>>,
+    /// Why none comes any more.
+    failure: Option<(Code, String)>,
 }
 
 impl Requester {
@@ -114,21 +117,32 @@ impl Drop for Requester {
 impl Waiting {
     fn expect(&self, number: u64) -> oneshot::Receiver<Record> {
         let (reply, waits) = oneshot::channel();
+        let mut replies = self.lock();
         // Where no reply can come any more nobody waits for one.
-        if lock(&self.failure).is_none() {
-            lock(&self.by_number).insert(number, reply);
+        if replies.failure.is_none() {
+            replies.by_number.insert(number, reply);
         }
         waits
     }
 
+    /// Takes out who waits for this reply.
+    fn take(&self, number: u64) -> Option<oneshot::Sender<Record>> {
+        self.lock().by_number.remove(&number)
+    }
+
     fn why(&self) -> Error {
-        let failure = lock(&self.failure).clone();
+        let failure = self.lock().failure.clone();
         failure.map_or_else(late, |(code, text)| Error::new(code, text))
     }
 
     fn fail(&self, error: &Error) {
-        *lock(&self.failure) = Some((error.code(), error.text().to_owned()));
-        lock(&self.by_number).clear();
+        let mut replies = self.lock();
+        replies.failure = Some((error.code(), error.text().to_owned()));
+        replies.by_number.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Replies> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,7 +154,7 @@ struct Forget<'a> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        lock(&self.waiting.by_number).remove(&self.number);
+        self.waiting.take(self.number);
     }
 }
 
@@ -149,7 +163,7 @@ async fn read(mut replies: Reader, id: String, waiting: Arc<Waiting>) {
         match replies.next().await {
             Ok(Some(record)) => {
                 let number = number_of(&record, &id);
-                if let Some(reply) = number.and_then(|number| lock(&waiting.by_number).remove(&number)) {
+                if let Some(reply) = number.and_then(|number| waiting.take(number)) {
                     let _ = reply.send(record);
                 }
             }
@@ -162,12 +176,4 @@ async fn read(mut replies: Reader, id: String, waiting: Arc<Waiting>) {
 
 fn number_of(reply: &Record, id: &str) -> Option<u64> {
     reply.headers.get(REPLY)?.strip_prefix(id)?.strip_prefix('.')?.parse().ok()
-}
-
-fn late() -> Error {
-    Error::new(Code::Timeout, "no reply came in time")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
