@@ -60,8 +60,10 @@ fn at_a_terminal_its_end_leaves() {
 #[test]
 fn time_runs_out_and_what_was_typed_is_sent() {
     let home = Home::new();
-    chat(&home, "one\n", &["--timeout", "0.3"]).wait().exits(124);
-    home.skypipe(["read", "room", "--from", "start", "--no-wait"]).ok().gave("one\n");
+    // It has long attached when its time is over.
+    home.skypipe(["write", "-b", "room", "zero"]).ok();
+    chat(&home, "one\n", &["--timeout", "3s"]).wait().exits(124);
+    home.skypipe(["read", "room", "--from", "start", "--no-wait"]).ok().gave("zero\none\n");
 }
 
 #[test]

@@ -60,9 +60,11 @@ fn a_look_at_news_is_no_reader() {
 #[test]
 fn nobody_comes_in_time_and_nothing_is_left() {
     let home = Home::new();
-    let late = home.skypipe(["write", "late", "--wait-reader", "--timeout", "0.2", "text"]);
-    late.run().exits(124).says("no reader came, nothing was sent");
-    until("the pipe is gone", || home.skypipe(["ls"]).ok().stdout.is_empty().then_some(()));
+    home.store("begin", "a relay is there\n");
+    let late = home.skypipe(["write", "late", "--wait-reader", "--timeout", "3s", "text"]).start();
+    home.until_stat("late", |stat| stat.writers == 1);
+    late.wait().exits(124).says("no reader came, nothing was sent");
+    until("the pipe is gone", || home.skypipe(["ls", "late"]).ok().stdout.is_empty().then_some(()));
     home.skypipe(["write", "late", "--wait-reader", "--no-wait", "text"]).run().exits(2).fails_with("E_USAGE");
 }
 
