@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use skypipe_core::log::FREE_PERCENT;
 use skypipe_core::{Code, Error, MEMORY_BYTES_MIN};
 
 use super::{JsonArgs, duration, not_yet};
 use crate::listen::{Listen, Public};
+
+/// Of a disk that nobody may fill to its half, most is kept from the relay: a mistake.
+const FREE_PERCENT_MAX: i64 = 50;
 
 /// `skypipe relay`
 #[derive(Args, Debug)]
@@ -35,6 +39,9 @@ pub(crate) struct RelayArgs {
     /// Take at most so much memory, such as 512M or 2G; past it what is new waits or is refused [default: 512M]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub(crate) memory: Option<u64>,
+    /// Leave so many percent of the disk free: past it writers wait. For the local relay, which other commands start, in the environment
+    #[arg(long, value_name = "PERCENT", env = "SKYPIPE_KEEP_FREE", default_value_t = FREE_PERCENT, value_parser = free_percent())]
+    pub(crate) keep_free: u8,
     /// Use the folder of --data although it lies on a network file system: no other machine must use it
     #[arg(long, requires = "data")]
     pub(crate) network_disk: bool,
@@ -130,6 +137,10 @@ pub(crate) enum KeysVerb {
 }
 
 /// A size that a relay can do with.
+fn free_percent() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(..=FREE_PERCENT_MAX)
+}
+
 fn memory(text: &str) -> Result<u64, String> {
     let bytes = skypipe_keys::parse_size(text)?;
     if bytes < MEMORY_BYTES_MIN {

@@ -154,6 +154,7 @@ fn watch(keys: Option<Arc<KeyFolder>>) -> Result<Watch, Error> {
 fn broker_options(args: &RelayArgs) -> LocalBrokerOptions {
     let mut options = LocalBrokerOptions::default();
     options.log.segment_bytes = args.segment_bytes.unwrap_or(options.log.segment_bytes);
+    options.log.free_percent = args.keep_free;
     options
 }
 

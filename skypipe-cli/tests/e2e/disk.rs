@@ -1,10 +1,10 @@
-//! A relay whose data lie on a disk of one MiB, in a mount namespace of its own, that runs full and goes away.
+//! A relay whose data lie on a small disk, in a mount namespace of its own, that runs full and goes away.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Home, In, Running, until};
+use crate::harness::{Data, Home, In, Running, until};
 
 /// Room comes back to a writer so soon.
 const RESUMES_WITHIN: Duration = Duration::from_secs(5);
@@ -17,13 +17,20 @@ struct SmallDisk {
 
 impl SmallDisk {
     fn new() -> Self {
+        Self::of(1, 5)
+    }
+
+    fn of(mib: u32, keep_free: u8) -> Self {
         let home = Home::new();
         let data = home.skypipe_home().join("data");
         fs::create_dir_all(&data).unwrap();
         fs::set_permissions(home.skypipe_home(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         // Without root, in a user namespace where this user is root.
         let unshare = if rustix::process::geteuid().is_root() { "unshare -m" } else { "unshare -rm" };
-        let mount = format!("mount -t tmpfs -o size=1m,mode=700 tmpfs '{}' && exec skypipe relay", data.display());
+        let mount = format!(
+            "mount -t tmpfs -o size={mib}m,mode=700 tmpfs '{}' && exec skypipe relay --keep-free {keep_free}",
+            data.display()
+        );
         let relay = home.sh(&format!("exec {unshare} sh -c \"{mount}\"")).start();
         until("the relay serves", || home.skypipe_home().join("relay.sock").exists().then_some(()));
         Self { home, relay }
@@ -69,6 +76,15 @@ fn a_full_disk_is_told_and_the_writer_goes_on_by_itself() {
     assert!(start.elapsed() < RESUMES_WITHIN, "{:?}", start.elapsed());
     home.skypipe(["read", "x"]).ok().gave("first\n").quietly();
     home.skypipe(["read", "x"]).ok().gave(String::from_utf8(all).unwrap()).quietly();
+}
+
+#[test]
+fn how_much_stays_free_can_be_said() {
+    let disk = SmallDisk::of(32, 50);
+    let written = disk.home.skypipe(["write", "x", "--no-wait"]).stdin(In::Data(Data::random(4, 24_000_000))).run();
+    written.exits(8).fails_with("E_NO_SPACE");
+    let relay = disk.home.skypipe(["relay", "--keep-free", "51"]).run();
+    relay.exits(2).says("51 is not in");
 }
 
 #[test]

@@ -124,7 +124,7 @@ pub struct LogOptions {
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// "Never the last 5 % of the disk": the machine of a full log still works.
-const FREE_PERCENT: u8 = 5;
+pub const FREE_PERCENT: u8 = 5;
 
 impl Default for LogOptions {
     fn default() -> Self {

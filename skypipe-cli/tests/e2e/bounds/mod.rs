@@ -14,7 +14,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use skypipe_core::{Error, ReaderHalves, RemoteBroker};
 use skypipe_test::proof::{Length, Proof, cases};
 
-use crate::harness::{Data, Home, In, Memory};
+use crate::harness::{Data, Home, In, Memory, until_within};
 use world::{World, drain, flood, link, rate, read, runtime};
 
 const MB: u64 = 1_000_000;
@@ -136,6 +136,9 @@ async fn beside_stalled(world: &World, (readers, credit): (u64, u64), time: Dura
 /// By how much a relay may grow while it stores what nobody reads.
 const UNREAD_GROWTH_MAX: u64 = 16 * MB;
 
+/// A disk that takes 10 MB a second is done by then, one that is full never is.
+const UNREAD_WITHIN: Duration = Duration::from_secs(1200);
+
 #[test]
 fn proof_p5c_writer_without_reader() {
     let bytes = cases(128, 4 * 1024, 10 * 1024) << 20;
@@ -145,9 +148,7 @@ fn proof_p5c_writer_without_reader() {
     let before = world::resident(home.relay()).unwrap();
     let memory = Memory::watch(home.relay());
     let mut writer = home.skypipe(["write", "unread"]).stdin(In::Data(Data::random(5, bytes))).start();
-    while writer.is_running() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until_within(UNREAD_WITHIN, "all is stored", || (!writer.is_running()).then_some(()));
     writer.wait().exits(0);
     assert!(home.stat("unread").bytes > bytes);
     let growth = memory.peak().saturating_sub(before);

@@ -170,6 +170,8 @@ impl Home {
             ("SKYPIPE_HOME".into(), self.skypipe_home().into()),
             ("PATH".into(), std::env::join_paths(folders).unwrap()),
             ("LC_ALL".into(), "C.UTF-8".into()),
+            // What others have on this disk is not what most tests are about; those of a full one have a disk of their own.
+            ("SKYPIPE_KEEP_FREE".into(), "0".into()),
         ];
         environment.extend(self.relay.iter().map(|url| ("SKYPIPE_RELAY".into(), url.into())));
         environment
