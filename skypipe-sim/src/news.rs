@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use skypipe_core::{
-    BrokerPipe, Caller, Code, Error, Event as Told, Mark, Mode, Pipe, PipeName, Reader, ReaderOptions, Record, Retain,
-    Seq, Start, Until, WriterOptions,
+    BrokerPipe, Caller, Code, Error, Event as Told, Mark, Mode, Pipe, PipeName, Position, Reader, ReaderOptions,
+    Record, Retain, Seq, Start, Until, WriterOptions,
 };
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
@@ -383,5 +383,7 @@ impl Subscriber {
 
 /// The place of a record.
 fn place(mark: &Mark) -> Result<Seq, Error> {
-    Ok(Seq::try_from(&mark.position)?.plus(u64::from(mark.records)))
+    // That of a record in parts ends with the part.
+    let position = Position(mark.position.0.slice(..mark.position.0.len().min(8)));
+    Ok(Seq::try_from(&position)?.plus(u64::from(mark.records)))
 }

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use skypipe_core::{
     Broker, BrokerPipe, Caller, Code, Error, Event as Told, Features, Lease, LeaseId, ListPage, ListQuery, Mode, Pipe,
     PipeName, PipeRef, PipeStat, Reader, ReaderAttach, ReaderDown, ReaderHalves, ReaderOptions, SessionId,
-    SharedBroker, Until, WriterAttach, WriterHalves, WriterOptions,
+    SharedBroker, Until, Writer, WriterAttach, WriterHalves, WriterOptions,
 };
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
@@ -526,9 +526,17 @@ impl Broker for Seen {
         }
         let ReaderHalves { welcome, up, down } = self.inner.attach_reader(caller, pipe, attach).await?;
         let ledger = self.ledger.clone();
+        let mut whole = Vec::new();
         let down = down.inspect(move |message| {
             if let (Ok(ReaderDown::Leased { lease, batch, .. }), Some(ledger)) = (message, &ledger) {
-                lock(ledger).arrives(session, lease, &batch.bodies());
+                // Over each link a record in parts comes from its beginning.
+                if batch.first_start() == Some(batch.first()) {
+                    whole.clear();
+                }
+                whole.extend_from_slice(&batch.bodies());
+                if !batch.is_open() {
+                    lock(ledger).arrives(session, lease, &whole);
+                }
             }
         });
         Ok(ReaderHalves { welcome, up, down: Box::pin(down) })
