@@ -17,6 +17,7 @@ use crate::client::{broker, env};
 use crate::dice::Dice;
 use crate::history::{ItemId, RecordId, body, identify};
 use crate::net::{Host, Via, Way};
+use crate::workers::send;
 use crate::world::{Fault, Plan, World, in_virtual_time};
 
 /// More than any of these takes by its own clock.
@@ -168,7 +169,7 @@ impl Desk {
             for n in 0..self.paper.records {
                 let record = RecordId { item, n };
                 self.sent.borrow_mut().insert(record);
-                writer.send(&body(record, dice.within(20..=3000) as usize)).await?;
+                send(&mut writer, &body(record, dice.within(20..=3000) as usize), &mut dice).await?;
                 // Some come together in a batch.
                 if dice.chance(60) {
                     sleep(dice.millis(0..=2500)).await;

@@ -272,7 +272,7 @@ async fn write(
         for n in 0..records {
             let record = RecordId { item, n };
             lock(&ledger).sent.insert(record);
-            writer.send(&body(record, dice.within(20..=3000) as usize)).await?;
+            send(&mut writer, &body(record, dice.within(20..=3000) as usize), &mut dice).await?;
             sleep(dice.millis(0..=2500)).await;
             lock(&ledger).settled.insert(item, writer.progress().settled);
         }
@@ -284,6 +284,17 @@ async fn write(
         Err(error) if error.code() == Code::SessionExpired => {}
         Err(error) => lock(&ledger).wrong.push(format!("{item:?}: {error}")),
     }
+}
+
+/// Sends a record, now and then in parts with time between them.
+pub(crate) async fn send(writer: &mut Writer, body: &[u8], dice: &mut Dice) -> Result<(), Error> {
+    if !dice.chance(30) {
+        return writer.send(body).await;
+    }
+    let (begin, rest) = body.split_at(body.len() / 2);
+    writer.send_part(begin, true, false).await?;
+    sleep(dice.millis(0..=2500)).await;
+    writer.send_part(rest, false, true).await
 }
 
 fn pipe_of(world: &World, host: Host, broker: SharedBroker, name: &str) -> BrokerPipe {
