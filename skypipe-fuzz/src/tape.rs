@@ -599,14 +599,14 @@ impl Point {
     fn of_part(position: &Position) -> Option<Self> {
         let bytes = <[u8; 16]>::try_from(&position.0[..]).ok()?;
         let both = u128::from_be_bytes(bytes);
-        Some(Self(Seq((both >> 64) as u64), both as u64))
+        Some(Self(Seq((both >> 64) as u64), (both as u64) >> 32))
     }
 
     fn position(self) -> Position {
-        match self {
-            Self(place, 0) => Position::from(place),
-            Self(place, parts) => Position([place.0.to_be_bytes(), parts.to_be_bytes()].concat().into()),
-        }
+        let Self(place, parts) = self;
+        // More parts than any record has here.
+        let of_part = || [place.0, parts << 32 | u64::from(u32::MAX)].map(u64::to_be_bytes).concat();
+        if parts == 0 { Position::from(place) } else { Position(of_part().into()) }
     }
 }
 

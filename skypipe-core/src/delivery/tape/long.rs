@@ -88,11 +88,11 @@ impl Long {
         }
     }
 
-    /// What a batch of it is called that stands at this place.
+    /// What a batch of it is called that stands at this place: so that who comes back with it has all of it or not, also when it is gone.
     pub(super) fn position(self, place: Seq, batch: &Batch) -> Position {
-        let parts = batch.first().0.saturating_sub(self.first.0);
-        let bytes = [place.0.to_be_bytes(), parts.to_be_bytes()].concat();
-        Position(bytes.into())
+        let number = |seq: Seq| u32::try_from(seq.0.saturating_sub(self.first.0)).unwrap_or(u32::MAX).to_be_bytes();
+        let (before, all) = (number(batch.first()), number(self.next));
+        Position([&place.0.to_be_bytes()[..], &before, &all].concat().into())
     }
 }
 
@@ -156,16 +156,14 @@ impl Tape {
         let Ok(bytes) = <[u8; 16]>::try_from(&mark.position.0[..]) else {
             return Some(Seq::try_from(&mark.position).ok()?.plus(u64::from(mark.records)).into());
         };
-        let number = |at: usize| bytes[at..at + 8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        let place = Some(Seq(number(0))).filter(|place| place.0 < u64::MAX / 2)?;
-        let parts = number(8).saturating_add(u64::from(mark.records));
-        Some(match self.long(place) {
-            Some(long) if long.part(Point { place, parts: 0 }).0.saturating_add(parts) >= long.next.0 => {
-                place.plus(1).into()
-            }
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let place = Some(Seq(number(&bytes[..8]))).filter(|place| place.0 < u64::MAX / 2)?;
+        let (parts, all) = (number(&bytes[8..12]) + u64::from(mark.records), number(&bytes[12..]));
+        Some(match parts >= all {
+            true => place.plus(1).into(),
+            false if self.long.contains_key(&place) => Point { place, parts },
             // One that is not there any more is missed as a whole.
-            Some(_) => Point { place, parts },
-            None => place.into(),
+            false => place.into(),
         })
     }
 

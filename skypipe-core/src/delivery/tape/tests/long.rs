@@ -99,6 +99,24 @@ fn a_position_within_a_record_is_that_of_the_record() {
 }
 
 #[test]
+fn who_has_all_of_it_is_not_told_that_it_is_gone() {
+    let (mut world, writer, reader) = world(Mode::Broadcast);
+    up(&mut world, reader, 1, ReaderUp::Credit(1000));
+    let has = [(); 3].map(|()| part(&mut world, reader, 1).unwrap().1);
+    let retain = Retain { records: Some(1), ..Retain::default() };
+    world.set(Settings { retain, ..Settings::default() });
+    world.write(writer, &["next".to_owned()], None);
+    world.sync();
+    for (epoch, (has, is_told)) in [(has[1].clone(), true), (has[2].clone(), false)].into_iter().enumerate() {
+        let epoch = epoch as u32 + 2;
+        world.attach(&attach(reader, epoch, OnTape { resume_at: Some(has), ..OnTape::default() })).unwrap();
+        world.sync();
+        let next = world.next_part(reader, Epoch(epoch));
+        assert_eq!(matches!(next, Some(ReaderDown::Missing { .. })), is_told, "{next:?}");
+    }
+}
+
+#[test]
 fn what_is_let_go_of_within_a_record_is_missing_as_one() {
     let (mut world, writer, reader) = world(Mode::Broadcast);
     part(&mut world, reader, 1).unwrap();
