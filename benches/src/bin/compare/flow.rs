@@ -12,6 +12,7 @@ use crate::crew::Crew;
 use crate::ground::{Ground, Server};
 use crate::process::cpu_of_ended;
 use crate::record::Digest;
+use crate::row::Setting;
 use crate::task::{Pace, Task};
 
 /// How long commands get to reach their server before the first byte: they do not say when they have.
@@ -38,8 +39,13 @@ pub(crate) struct Kept {
 }
 
 /// To readers that are there.
-pub(crate) fn live(contender: &dyn Contender, task: &Task, readers: usize, folder: &Path) -> Result<Flown, Failure> {
-    let ground = Ground::new(folder)?;
+pub(crate) fn live(
+    contender: &dyn Contender,
+    task: &Task,
+    readers: usize,
+    setting: &Setting,
+) -> Result<Flown, Failure> {
+    let ground = Ground::new(setting)?;
     let server = contender.serve(&ground)?;
     let (ended, served) = (cpu_of_ended(), server.cpu());
     let mut crew = Crew::new(&ground, "control")?;
@@ -64,10 +70,10 @@ pub(crate) fn live(contender: &dyn Contender, task: &Task, readers: usize, folde
 pub(crate) fn kept(
     contender: &dyn Contender,
     task: &Task,
-    folder: &Path,
+    setting: &Setting,
     between: impl FnOnce(&Path) -> Result<(), Failure>,
 ) -> Result<Kept, Failure> {
-    let ground = Ground::new(folder)?;
+    let ground = Ground::new(setting)?;
     let server = contender.serve(&ground)?;
     let (ended, served) = (cpu_of_ended(), server.cpu());
     let mut crew = Crew::new(&ground, "writers")?;

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::Failure;
 use crate::process::{Process, until};
+use crate::row::Setting;
 
 /// How long a server may take until it accepts.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -21,8 +22,9 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    pub(crate) fn new(folder: &Path) -> Result<Self, Failure> {
-        Ok(Self { sockets: tempfile::tempdir()?, data: tempfile::tempdir_in(folder)? })
+    pub(crate) fn new(setting: &Setting) -> Result<Self, Failure> {
+        let (sockets, data) = (tempfile::tempdir_in(&setting.sockets)?, tempfile::tempdir_in(&setting.folder)?);
+        Ok(Self { sockets, data })
     }
 
     pub(crate) fn socket(&self, name: &str) -> PathBuf {

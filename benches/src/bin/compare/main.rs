@@ -8,6 +8,7 @@ mod contender;
 mod control;
 mod crew;
 mod flow;
+mod folders;
 mod ground;
 mod machine;
 mod options;
@@ -22,6 +23,7 @@ mod table;
 mod task;
 
 use clap::Parser;
+use folders::Folders;
 use options::Options;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -47,7 +49,8 @@ fn main() -> Result<(), Failure> {
 /// Runs from one thread: what it starts is killed by the kernel when that thread ends.
 fn compare(options: &Options) -> Result<(), Failure> {
     built::build()?;
-    let setting = options.setting()?;
+    let folders = Folders::make(&options.folder()?)?;
+    let setting = options.setting(&folders);
     let rows: Vec<_> = rows::all(&setting).into_iter().filter(|row| options.wants(row)).collect();
     if rows.is_empty() {
         return Err(format!("no row has such a name; there are {}", options::families(&setting)).into());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::Failure;
+use crate::folders::Folders;
 use crate::row::{Row, Setting};
 use crate::rows;
 
@@ -28,11 +29,17 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn setting(&self) -> Result<Setting, Failure> {
-        let beside = std::env::current_exe()?.parent().ok_or("no folder")?.to_owned();
-        let folder = self.folder.clone().unwrap_or(beside);
+    /// How everything is run, in these folders.
+    pub(crate) fn setting(&self, folders: &Folders) -> Setting {
         let runs = self.runs.unwrap_or(if self.quick { 1 } else { RUNS });
-        Ok(Setting { quick: self.quick, runs: runs.max(1), folder })
+        let (folder, sockets) = (folders.data().to_owned(), folders.sockets().to_owned());
+        Setting { quick: self.quick, runs: runs.max(1), folder, sockets }
+    }
+
+    /// Where to put what is written: on the disk to measure.
+    pub(crate) fn folder(&self) -> Result<PathBuf, Failure> {
+        let beside = std::env::current_exe()?.parent().ok_or("no folder")?.to_owned();
+        Ok(self.folder.clone().unwrap_or(beside))
     }
 
     pub(crate) fn wants(&self, row: &Row) -> bool {

@@ -107,7 +107,7 @@ impl Arrivals {
     /// Takes what came next.
     pub(crate) fn take(&mut self, bytes: &[u8]) {
         match self.pace {
-            Pace::Full | Pace::Outstanding => self.sum(bytes),
+            Pace::Full | Pace::Outstanding | Pace::Idle => self.sum(bytes),
             Pace::Every(_) | Pace::Awaited => self.gather(bytes),
         }
     }
@@ -156,5 +156,61 @@ impl Arrivals {
         self.times.push(now.saturating_sub(u64::from_le_bytes(left)));
         self.digest.add(crc32c::crc32c(&self.open), self.record_bytes, self.is_ordered);
         self.open.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::Until;
+
+    const TASK: Task =
+        Task { record_bytes: 40, records: 5, writers: 1, pace: Pace::Full, until: Until::Delivered, writer: 0 };
+
+    fn sent(task: &Task) -> Vec<Vec<u8>> {
+        let mut records = Records::of(task, 0);
+        (0..task.records).map(|_| records.next().to_vec()).collect()
+    }
+
+    fn digest(task: &Task, records: &[Vec<u8>], cut: usize) -> Digest {
+        let mut arrivals = Arrivals::of(task);
+        records.concat().chunks(cut).for_each(|part| arrivals.take(part));
+        arrivals.digest()
+    }
+
+    #[test]
+    fn what_arrives_is_the_same_however_it_is_cut() {
+        for pace in [Pace::Full, Pace::Awaited] {
+            let task = Task { pace, ..TASK };
+            for cut in [1, 7, 40, 41, 200] {
+                assert_eq!(digest(&task, &sent(&task), cut), Digest::expected(&task));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_lost_doubled_changed_or_moved_is_seen() {
+        let whole = sent(&TASK);
+        let mut changed = [whole.clone(), whole.clone(), whole.clone(), whole];
+        changed[0].remove(2);
+        changed[1][3] = changed[1][2].clone();
+        changed[2][1][39] ^= 1;
+        changed[3].swap(0, 4);
+        for records in changed {
+            assert_ne!(digest(&TASK, &records, 64), Digest::expected(&TASK));
+        }
+    }
+
+    #[test]
+    fn records_of_several_writers_come_in_any_order() {
+        let task = Task { writers: 2, ..TASK };
+        let (mut first, mut second) = (Records::of(&task, 0), Records::of(&task, 1));
+        let mut arrivals = Arrivals::of(&task);
+        for _ in 0..task.records {
+            arrivals.take(second.next());
+            arrivals.take(first.next());
+        }
+        assert!(arrivals.is_complete());
+        assert_eq!(arrivals.digest(), Digest::expected(&task));
     }
 }

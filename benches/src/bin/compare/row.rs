@@ -12,8 +12,10 @@ pub(crate) struct Setting {
     /// Small sizes, to see that everything works.
     pub(crate) quick: bool,
     pub(crate) runs: usize,
-    /// On the disk that is measured.
+    /// On the disk that is measured; gone with this program.
     pub(crate) folder: PathBuf,
+    /// For sockets, whose paths must be short; gone with this program.
+    pub(crate) sockets: PathBuf,
 }
 
 impl Setting {

@@ -30,6 +30,8 @@ pub(crate) enum Pace {
     Outstanding,
     /// Somebody else writes, a record now and then; the reader tells when each came.
     Awaited,
+    /// Nobody writes. One process holds as many readers as there are records.
+    Idle,
 }
 
 /// What a writer waits for at its end. A contender that has no such acknowledgement waits for the nearest it has, and names it.

@@ -29,7 +29,7 @@ use crate::Failure;
 use crate::contender::Contender;
 
 /// Those with clients of their own here, which are roles of this program.
-const ALL: [&dyn Contender; 16] = [
+const ALL: [&dyn Contender; 17] = [
     &Skypipe::Local,
     &Skypipe::Ws,
     &Skypipe::Wss,
@@ -44,6 +44,7 @@ const ALL: [&dyn Contender; 16] = [
     &Redis::Publish,
     &Redis::Stream,
     &Mosquitto,
+    &PipingServer,
     &PlainFile::Grouped,
     &PlainFile::Sequential,
 ];

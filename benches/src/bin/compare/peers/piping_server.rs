@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use memchr::memmem;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::Failure;
-use crate::contender::{Contender, Ends, Side};
+use crate::contender::{Contender, Ends, Receiver, Side, Work};
 use crate::ground::{Ground, Server, free_port};
 use crate::process::{Process, command};
 use crate::programs;
+use crate::record::Arrivals;
+use crate::roles::{self, Post};
 
 /// Where npm puts it, seen from the folder of this program.
 const INSTALLED: &str = "../peers/node_modules/.bin/piping-server";
@@ -46,6 +52,44 @@ impl Contender for PipingServer {
         }
         curl.arg(format!("http://{}/p", server.at));
         Ok(curl)
+    }
+
+    /// For cold starts, where the reader waits in a process of this program.
+    fn read<'a>(&'a self, post: Post<'a>) -> Work<'a> {
+        let at = post.at.to_owned();
+        Box::pin(roles::read(post, async move || Ok(Fetching { stream: fetch(&at).await?, at: at.clone() })))
+    }
+}
+
+/// Asks for what comes next; without chunks, as HTTP was at first.
+async fn fetch(at: &str) -> Result<TcpStream, Failure> {
+    let mut stream = TcpStream::connect(at).await?;
+    stream.write_all(format!("GET /p HTTP/1.0\r\nHost: {at}\r\n\r\n").as_bytes()).await?;
+    Ok(stream)
+}
+
+struct Fetching {
+    stream: TcpStream,
+    at: String,
+}
+
+impl Receiver for Fetching {
+    /// One answer to its end, and asks for the next one.
+    async fn receive(&mut self, arrivals: &mut Arrivals) -> Result<bool, Failure> {
+        let (mut answer, mut taken) = (Vec::new(), None);
+        loop {
+            let length = self.stream.read_buf(&mut answer).await?;
+            taken = taken.or_else(|| memmem::find(&answer, b"\r\n\r\n").map(|at| at + 4));
+            if let Some(from) = taken {
+                arrivals.take(&answer[from..]);
+                taken = Some(answer.len());
+            }
+            if length == 0 {
+                break;
+            }
+        }
+        self.stream = fetch(&self.at).await?;
+        Ok(true)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use skypipe_core::{
     BrokerPipe, Client, Env, Pipe, Reader, ReaderOptions, RemoteBroker, Until as EndsWhen, Writer, registry,
@@ -90,8 +91,8 @@ impl Place {
         Ok(RemoteBroker::new(registry::lookup(&self.url)?, &self.url).with_signer(Arc::new(key)))
     }
 
-    fn pipe(&self) -> Result<BrokerPipe, Failure> {
-        Ok(Client::over(Arc::new(self.broker()?)).pipe(PIPE)?)
+    fn pipe(&self, name: &str) -> Result<BrokerPipe, Failure> {
+        Ok(Client::over(Arc::new(self.broker()?)).pipe(name)?)
     }
 }
 
@@ -114,7 +115,7 @@ impl Contender for Skypipe {
     }
 
     fn acknowledgement(&self) -> &'static str {
-        "delivered, or stored where no reader is"
+        "delivered"
     }
 
     fn serve(&self, ground: &Ground) -> Result<Server, Failure> {
@@ -127,16 +128,20 @@ impl Contender for Skypipe {
     fn write<'a>(&'a self, post: Post<'a>) -> Work<'a> {
         let (at, until) = (post.at, ends_when(post.task));
         Box::pin(roles::write(post, async move || {
-            Ok(Sending { writer: Place::parse(at)?.pipe()?.writer().await?, until })
+            Ok(Sending { writer: Place::parse(at)?.pipe(PIPE)?.writer().await?, until })
         }))
     }
 
     fn read<'a>(&'a self, post: Post<'a>) -> Work<'a> {
-        let (at, keep) = (post.at, keeps(post.task));
+        let (at, keep, is_idle) = (post.at, keeps(post.task), post.task.pace == Pace::Idle);
+        let attached = AtomicU64::new(0);
         Box::pin(roles::read(post, async move || {
+            // Who idles does so at a pipe of its own.
+            let number = attached.fetch_add(1, Ordering::Relaxed);
+            let name = if is_idle { format!("{PIPE}/{number}") } else { PIPE.to_owned() };
             let mut options = ReaderOptions::default();
             options.keep = keep;
-            Ok(Receiving { reader: Place::parse(at)?.pipe()?.reader_with(options).await?, keep })
+            Ok(Receiving { reader: Place::parse(at)?.pipe(&name)?.reader_with(options).await?, keep })
         }))
     }
 

@@ -35,7 +35,7 @@ fn writers(task: &Task) -> std::ops::Range<u16> {
 async fn send<S: Sender>(task: &Task, writer: u16, mut sender: S) -> Result<(), Failure> {
     let mut records = Records::of(task, writer);
     match task.pace {
-        Pace::Full | Pace::Awaited => {
+        Pace::Full | Pace::Awaited | Pace::Idle => {
             for _ in 0..task.records {
                 sender.send(records.next()).await?;
             }

@@ -11,7 +11,7 @@ use crate::crew::Crew;
 use crate::flow::{check, reader};
 use crate::ground::Ground;
 use crate::peers::skypipe::{DATA, program};
-use crate::peers::{Bare, Mosquitto, Redis, Skypipe};
+use crate::peers::{Bare, Mosquitto, PipingServer, Redis, Skypipe};
 use crate::process::until;
 use crate::record::Records;
 use crate::row::{Entry, Outcome, Row, Setting};
@@ -22,8 +22,8 @@ const RECORD_BYTES: usize = 16;
 /// Commands in each run, one after the other.
 const WHOLE: u64 = 40;
 const QUICK: u64 = 4;
-const WHO: [&dyn Contender; 6] =
-    [&Skypipe::Local, &Skypipe::Ws, &Skypipe::Quic, &Bare::Unix, &Mosquitto, &Redis::Publish];
+const WHO: [&dyn Contender; 7] =
+    [&Skypipe::Local, &Skypipe::Ws, &Skypipe::Quic, &Bare::Unix, &Mosquitto, &Redis::Publish, &PipingServer];
 
 /// How long a relay may take to end when it is told to.
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -32,12 +32,12 @@ pub(super) fn rows(setting: &Setting) -> Vec<Row> {
     let commands = setting.size(WHOLE, QUICK);
     let first = Row {
         family: "cold",
-        name: "cold `echo x | skypipe p` to the reader's first byte".to_owned(),
+        name: "cold start of a command that sends 16 B, to the reader's first byte".to_owned(),
         entries: WHO.map(|who| to_reader(who, commands)).into(),
     };
     let last = Row {
         family: "cold",
-        name: "cold `echo x | skypipe p` to its exit, nobody reads".to_owned(),
+        name: "cold start of a command that sends 16 B, to its exit, nobody reads".to_owned(),
         entries: vec![to_exit(true, commands), to_exit(false, commands)],
     };
     vec![first, last]
@@ -46,7 +46,7 @@ pub(super) fn rows(setting: &Setting) -> Vec<Row> {
 fn to_reader(who: &'static dyn Contender, commands: u64) -> Entry {
     let mut entry = Entry::of(who, move |setting| {
         let task = Task::live(RECORD_BYTES, commands).with_pace(Pace::Awaited);
-        let (ground, mut records) = (Ground::new(&setting.folder)?, Records::of(&task, 0));
+        let (ground, mut records) = (Ground::new(setting)?, Records::of(&task, 0));
         let server = who.serve(&ground)?;
         let mut crew = Crew::new(&ground, "control")?;
         reader(&mut crew, who, &task, &server)?;
@@ -75,7 +75,7 @@ fn to_exit(has_relay: bool, commands: u64) -> Entry {
     let run = move |setting: &Setting| {
         let mut times = Vec::new();
         for _ in 0..commands.min(WHOLE / 4) {
-            let ground = Ground::new(&setting.folder)?;
+            let ground = Ground::new(setting)?;
             let home = ground.data().join(DATA);
             let task = Task::live(RECORD_BYTES, 2);
             let mut records = Records::of(&task, 0);

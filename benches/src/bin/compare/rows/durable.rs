@@ -42,7 +42,7 @@ fn not_waiting(setting: &Setting, record_bytes: usize, (whole, quick): (u64, u64
 
 fn entry(who: &'static dyn Contender, task: Task) -> Entry {
     let entry = Entry::of(who, move |setting| {
-        let kept = kept(who, &task, &setting.folder, |_| Ok(()))?;
+        let kept = kept(who, &task, setting, |_| Ok(()))?;
         let rate = task.records_of_all() as f64 / 1e3 / kept.writing;
         Ok(Outcome::one("k records/s", rate).with_cpu(kept.cpu, task.bytes()))
     });

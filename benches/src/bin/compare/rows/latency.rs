@@ -33,7 +33,7 @@ fn row(setting: &Setting, medium: &str, who: &[&'static dyn Contender]) -> Row {
 
 fn entry(who: &'static dyn Contender, task: Task) -> Entry {
     Entry::of(who, move |setting| {
-        let mut times = live(who, &task, 1, &setting.folder)?.times.split_off(COLD);
+        let mut times = live(who, &task, 1, setting)?.times.split_off(COLD);
         times.sort_unstable();
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] as f64 / 1e3;
         Ok(Outcome::one("us, p50", at(0.5)).and("us, p99", at(0.99)).and("us, p99.9", at(0.999)))

@@ -6,6 +6,7 @@ mod cold;
 mod commands;
 mod durable;
 mod fan;
+mod idle;
 mod latency;
 mod messages;
 mod pipes;
@@ -32,6 +33,7 @@ pub(crate) fn all(setting: &Setting) -> Vec<Row> {
         store::rows,
         fan::rows,
         cold::rows,
+        idle::rows,
         pipes::rows,
     ];
     families.into_iter().flat_map(|rows| rows(setting)).collect()
@@ -40,7 +42,7 @@ pub(crate) fn all(setting: &Setting) -> Vec<Row> {
 /// Bytes per second that reach all readers together.
 fn bytes_per_second(contender: &'static dyn Contender, task: Task) -> Entry {
     Entry::of(contender, move |setting| {
-        let flown = live(contender, &task, 1, &setting.folder)?;
+        let flown = live(contender, &task, 1, setting)?;
         let rate = task.bytes() as f64 / 1e9 / flown.seconds;
         Ok(Outcome::one("GB/s", rate).with_cpu(flown.cpu, task.bytes()))
     })
@@ -49,7 +51,7 @@ fn bytes_per_second(contender: &'static dyn Contender, task: Task) -> Entry {
 /// Records per second that reach all readers together.
 fn records_per_second(contender: &'static dyn Contender, task: Task, readers: usize) -> Entry {
     Entry::of(contender, move |setting| {
-        let flown = live(contender, &task, readers, &setting.folder)?;
+        let flown = live(contender, &task, readers, setting)?;
         let rate = (task.records_of_all() * readers as u64) as f64 / 1e3 / flown.seconds;
         Ok(Outcome::one("k records/s", rate).with_cpu(flown.cpu, task.bytes() * readers as u64))
     })

@@ -31,7 +31,7 @@ pub(super) fn rows(setting: &Setting) -> Vec<Row> {
 }
 
 fn measure(setting: &Setting, pipes: u64) -> Result<Outcome, Failure> {
-    let ground = Ground::new(&setting.folder)?;
+    let ground = Ground::new(setting)?;
     let Server { process, at } = Skypipe::Local.serve(&ground)?;
     let filling = Instant::now();
     Process::start("filler", &mut role(&["fill", &at, &pipes.to_string()])?)?.ended_within(FILL_LIMIT)?;

@@ -45,7 +45,7 @@ enum From {
 fn entry(who: &'static dyn Contender, task: Task, from: From) -> Entry {
     let entry = Entry::of(who, move |setting| {
         let forget = |data: &Path| if from == From::Disk { forget(data) } else { Ok(()) };
-        let kept = kept(who, &task, &setting.folder, forget)?;
+        let kept = kept(who, &task, setting, forget)?;
         let rate = |seconds: f64| task.bytes() as f64 / 1e9 / seconds;
         let outcome = Outcome::one("GB/s, write", rate(kept.writing)).and("GB/s, read", rate(kept.reading));
         Ok(outcome.with_cpu(kept.cpu, task.bytes()))

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig};
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig};
 use rustls::pki_types::ServerName;
 use skypipe_core::KeyPair;
 use skypipe_tls::{Trust, client_config, server_config};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Mutex;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Bare;
@@ -37,7 +38,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub(super) enum Listening {
     Unix(UnixListener),
     Tcp(TcpListener, Option<TlsAcceptor>),
-    Quinn(Endpoint),
+    /// With all connections there were: one that is dropped throws away what is still on its way.
+    Quinn(Endpoint, Mutex<Vec<Connection>>),
 }
 
 impl Listening {
@@ -50,7 +52,7 @@ impl Listening {
                 let endpoint =
                     Endpoint::new(EndpointConfig::default(), Some(server()?), udp(any)?, Arc::new(TokioRuntime))?;
                 let at = endpoint.local_addr()?.to_string();
-                (Self::Quinn(endpoint), at)
+                (Self::Quinn(endpoint, Mutex::default()), at)
             }
             way => {
                 let listener = TcpListener::bind(any).await?;
@@ -76,9 +78,10 @@ impl Listening {
                     None => Ok(Box::new(stream)),
                 }
             }
-            Self::Quinn(endpoint) => {
+            Self::Quinn(endpoint, connections) => {
                 let connection = endpoint.accept().await.ok_or("the endpoint is closed")?.await?;
                 let (send, receive) = connection.accept_bi().await?;
+                connections.lock().await.push(connection);
                 Ok(Box::new(tokio::io::join(receive, send)))
             }
         }
