@@ -51,7 +51,7 @@ fn compare(options: &Options) -> Result<(), Failure> {
     built::build()?;
     let folders = Folders::make(&options.folder()?)?;
     let setting = options.setting(&folders);
-    let rows: Vec<_> = rows::all(&setting).into_iter().filter(|row| options.wants(row)).collect();
+    let rows = options.wanted(rows::all(&setting));
     if rows.is_empty() {
         return Err(format!("no row has such a name; there are {}", options::families(&setting)).into());
     }

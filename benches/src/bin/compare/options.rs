@@ -42,9 +42,14 @@ impl Options {
         Ok(self.folder.clone().unwrap_or(beside))
     }
 
-    pub(crate) fn wants(&self, row: &Row) -> bool {
-        let names = |word: &String| row.family == word || row.name.contains(word.as_str());
-        self.rows.is_empty() || self.rows.iter().any(names)
+    /// Rows of the families that are named, and for every other word those with it in their names.
+    pub(crate) fn wanted(&self, rows: Vec<Row>) -> Vec<Row> {
+        let families: Vec<&'static str> = rows.iter().map(|row| row.family).collect();
+        let is_named = |row: &Row, word: &str| {
+            if families.contains(&word) { row.family == word } else { row.name.contains(word) }
+        };
+        let is_wanted = |row: &Row| self.rows.is_empty() || self.rows.iter().any(|word| is_named(row, word));
+        rows.into_iter().filter(is_wanted).collect()
     }
 }
 

@@ -40,8 +40,11 @@ pub(crate) struct Entry {
     pub(crate) acknowledgement: String,
     /// Programs that are not there.
     pub(crate) missing: Vec<String>,
-    pub(crate) run: Box<dyn Fn(&Setting) -> Result<Outcome, Failure>>,
+    pub(crate) run: Box<Run>,
 }
+
+/// One run.
+type Run = dyn Fn(&Setting) -> Result<Outcome, Failure>;
 
 impl Entry {
     pub(crate) fn of(contender: &dyn Contender, run: impl Fn(&Setting) -> Result<Outcome, Failure> + 'static) -> Self {
