@@ -48,6 +48,7 @@ const LENGTH: u32 = LAST - 1;
 const EXTENSION_END: u16 = 1;
 const EXTENSION_NOT_BEFORE: u16 = 2;
 const EXTENSION_HEADERS: u16 = 3;
+const EXTENSION_BESIDE: u16 = 4;
 
 /// Bytes before an extension's value.
 const EXTENSION_HEAD_BYTES: usize = 4;
@@ -189,6 +190,11 @@ impl Batch {
         <[u8; 8]>::try_from(&value[..]).ok().map(|ms| WallTime(u64::from_le_bytes(ms)))
     }
 
+    /// Whether its one record is empty and stands for a long one, which lies beside the tape that this batch is on.
+    pub fn is_beside(&self) -> bool {
+        self.extension(EXTENSION_BESIDE).is_some()
+    }
+
     /// What its writer says about its records; none, if nothing.
     pub fn headers(&self) -> Headers {
         self.extension(EXTENSION_HEADERS).map(Headers::of_extension).unwrap_or_default()
@@ -320,6 +326,7 @@ pub struct BatchBuilder {
     bodies: BytesMut,
     not_before: Option<WallTime>,
     headers: Headers,
+    is_beside: bool,
 }
 
 impl BatchBuilder {
@@ -333,6 +340,7 @@ impl BatchBuilder {
             bodies: BytesMut::new(),
             not_before: None,
             headers: Headers::new(),
+            is_beside: false,
         }
     }
 
@@ -347,6 +355,13 @@ impl BatchBuilder {
     #[must_use]
     pub fn headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
+        self
+    }
+
+    /// The same, standing for a long record: see [`Batch::is_beside`].
+    #[must_use]
+    pub fn beside(mut self) -> Self {
+        self.is_beside = true;
         self
     }
 
@@ -391,7 +406,9 @@ impl BatchBuilder {
     /// see [`ItemDigest`].
     pub fn build(self, end: Option<EndMark>) -> Batch {
         let end_bytes = if end.is_some() { END_BYTES } else { 0 };
-        let late_bytes = end_bytes + if self.not_before.is_some() { NOT_BEFORE_BYTES } else { 0 };
+        let late_bytes = end_bytes
+            + if self.not_before.is_some() { NOT_BEFORE_BYTES } else { 0 }
+            + if self.is_beside { EXTENSION_HEAD_BYTES } else { 0 };
         let extension_bytes = late_bytes + self.headers_bytes();
         let length = self.encoded_bytes() + late_bytes;
         let mut out = BytesMut::with_capacity(length);
@@ -418,6 +435,10 @@ impl BatchBuilder {
             out.put_u16_le(EXTENSION_NOT_BEFORE);
             out.put_u16_le(8);
             out.put_u64_le(moment.0);
+        }
+        if self.is_beside {
+            out.put_u16_le(EXTENSION_BESIDE);
+            out.put_u16_le(0);
         }
         if !self.headers.is_empty() {
             out.put_u16_le(EXTENSION_HEADERS);

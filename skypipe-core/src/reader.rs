@@ -3,6 +3,7 @@
 mod io;
 mod join;
 mod lease;
+mod leases;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::shutdown::Shutdown;
 
 use join::Join;
 pub use lease::Lease;
+use leases::Leases;
 
 /// Reads from a pipe: run by run ([`Reader::next_chunk`]), record by record ([`Reader::next`], or as a `Stream`), or as bytes
 /// (`AsyncRead`). One of these at a time.
@@ -46,6 +48,7 @@ pub struct Reader {
     told: Option<Instant>,
     /// Whether the stream has given its error.
     has_failed: bool,
+    leases: Leases,
 }
 
 /// A reader of many small records tells its session at most so often which it is done with, and at the end of each run: one
@@ -70,6 +73,7 @@ impl Reader {
             untold: None,
             told: None,
             has_failed: false,
+            leases: Leases::default(),
         };
         tokio::spawn(drive::run(reader.shared.clone(), side));
         poll_fn(|cx| reader.shared.poll(cx, poll_attached)).await?;
@@ -120,17 +124,38 @@ impl Reader {
     /// left. Acknowledges nothing; not for use together with the other ways of reading.
     ///
     /// # Errors
-    /// As [`Reader::next_chunk`]; `E_MODE` for a pipe that is no queue.
+    /// As [`Reader::next_chunk`]; `E_MODE` for a pipe that is no queue; `E_FRAME_SIZE` for a record longer than
+    /// [`record_bytes_max`](crate::ReaderOptions::record_bytes_max), which goes back: such a record is for [`Reader::begin_lease`].
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn next_lease(&mut self) -> Result<Option<Lease>, Error> {
-        let mode = self.shared.with(|machine| machine.mode());
-        if mode != Mode::Queue {
-            return Err(Error::new(Code::Mode, format!("records of a {} pipe are not leased", mode.word())));
-        }
-        let chunk = poll_fn(|cx| self.poll_leased(cx)).await?;
-        Ok(chunk.and_then(|chunk| Lease::of(chunk, self.shared.clone())))
+        self.is_queue()?;
+        poll_fn(|cx| self.poll_whole_lease(cx)).await
+    }
+
+    /// As [`Reader::next_lease`], but as soon as the record begins: of a long one its body is the first part, and [`Reader::more`] gives the rest.
+    /// What was not asked for of the one before is passed over.
+    ///
+    /// # Errors
+    /// As [`Reader::next_chunk`]; `E_MODE` for a pipe that is no queue.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn begin_lease(&mut self) -> Result<Option<Lease>, Error> {
+        self.is_queue()?;
+        poll_fn(|cx| self.poll_begun_lease(cx)).await
+    }
+
+    /// The next part of the record that [`Reader::begin_lease`] gave; `None` behind the last.
+    ///
+    /// # Errors
+    /// As [`Reader::next_chunk`]; `E_LEASE_LOST` when the rest does not come, since the record is somebody else's by now.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn more(&mut self) -> Result<Option<Bytes>, Error> {
+        poll_fn(|cx| self.poll_more(cx)).await
     }
 
     /// Waits until the relay knows what became of all records of a queue that were settled.
@@ -192,9 +217,10 @@ impl Reader {
         })
     }
 
-    /// The same of a queue, where a reader that wants no more stays until its leases are settled.
-    fn poll_leased(&self, cx: &Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
-        self.shared.poll(cx, |machine| if machine.is_stopping() { Poll::Ready(Ok(None)) } else { poll_next(machine) })
+    fn is_queue(&self) -> Result<(), Error> {
+        let mode = self.mode();
+        let wrong = || Error::new(Code::Mode, format!("records of a {} pipe are not leased", mode.word()));
+        if mode == Mode::Queue { Ok(()) } else { Err(wrong()) }
     }
 
     fn poll_record(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Record>, Error>> {

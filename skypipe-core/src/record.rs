@@ -75,6 +75,8 @@ pub enum Taken {
     Place(PipePath, Mark),
     /// One record of a queue.
     Lease(PipePath, LeaseId),
+    /// A part of a record of a queue: nothing yet.
+    Part,
 }
 
 impl Chunk {
@@ -97,7 +99,9 @@ impl Chunk {
     /// What it is to be done with all below `next`.
     pub fn taken(&self, next: Seq) -> Taken {
         if let Some(lease) = &self.lease {
-            return Taken::Lease(self.pipe.clone(), lease.clone());
+            let last = self.batch.pieces().take_while(|piece| piece.seq < next).last();
+            let is_whole = last.is_some_and(|piece| piece.last);
+            return if is_whole { Taken::Lease(self.pipe.clone(), lease.clone()) } else { Taken::Part };
         }
         if self.is_on_tape {
             let records = next.0.saturating_sub(self.batch.first().0);

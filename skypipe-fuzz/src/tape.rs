@@ -7,9 +7,9 @@ use arbitrary::{Arbitrary, Unstructured};
 use skypipe_core::delivery::limits::TAPE;
 use skypipe_core::delivery::{Effect, Extent, Fact, Next, Ranges, Room, TapePipe};
 use skypipe_core::{
-    Batch, BatchBuilder, EndKind, Epoch, Holder, ItemDigest, LeaseId, Mark, Mode, OnTape, PipeName, PipeRef, Position,
-    Presence, ReaderAttach, ReaderDown, ReaderUp, Retain, Seq, SessionId, Settings, Start, Take, Time, Verdict,
-    WallTime, WriterResume,
+    Batch, BatchBuilder, EndKind, Epoch, Holder, ItemDigest, ItemNo, LeaseId, Mark, Mode, OnTape, PipeName, PipeRef,
+    Position, Presence, ReaderAttach, ReaderDown, ReaderUp, Retain, Seq, SessionId, Settings, Start, Take, Time,
+    Verdict, WallTime, WriterResume,
 };
 
 use crate::session::{Number, session};
@@ -128,6 +128,7 @@ pub(crate) fn run(bytes: &[u8]) {
 enum Logged {
     Fact(Fact),
     Tape(Seq, Batch),
+    Part(ItemNo, Batch),
 }
 
 struct Run {
@@ -138,12 +139,18 @@ struct Run {
     synced: usize,
     /// What an honest writer sent last.
     sent: BTreeMap<SessionId, (Seq, ItemDigest)>,
+    /// Behind which numbers of it a record in parts goes on.
+    open: BTreeSet<(SessionId, Seq)>,
+    /// Parts that the log was told to forget.
+    forgotten: BTreeSet<ItemNo>,
     /// On their way to the dead letters.
     dying: Vec<Seq>,
     /// Which record stands where: the same for every reader, for ever.
     tape: BTreeMap<Seq, (SessionId, Seq)>,
     /// Behind what each attach of a reader has.
-    received: BTreeMap<(SessionId, Epoch), Seq>,
+    received: BTreeMap<(SessionId, Epoch), Point>,
+    /// The record that each reader was handed in part, and the number of its next part.
+    parts: BTreeMap<SessionId, (LeaseId, Seq)>,
     /// Who was handed a record last, and at which attempt.
     handed: BTreeMap<Seq, (u32, SessionId)>,
     /// What each reader was handed.
@@ -175,9 +182,12 @@ impl Run {
             log: Vec::new(),
             synced: 0,
             sent: BTreeMap::new(),
+            open: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             dying: Vec::new(),
             tape: BTreeMap::new(),
             received: BTreeMap::new(),
+            parts: BTreeMap::new(),
             handed: BTreeMap::new(),
             leases: BTreeMap::new(),
             said: BTreeSet::new(),
@@ -258,12 +268,15 @@ impl Run {
 
     fn send(&mut self, writer: u8, number: u8, records: u8, delay: u8, end: bool) {
         let (first, mut digest) = self.sent.get(&session(writer)).copied().unwrap_or_default();
-        let records = if self.mode == Mode::Queue { 1 } else { records % 8 };
+        let is_open = self.open.contains(&(session(writer), first));
+        // A record in parts, or more of it, and perhaps its end.
+        let (is_part, ends) = (is_open || records & 0x80 != 0, records & 0x40 != 0 || end);
+        let records = if is_part || self.mode == Mode::Queue { 1 } else { records % 8 };
         let moment = WallTime(1_000_000 + self.now.0 / 1000 + u64::from(delay) * 1000);
         let mut builder = BatchBuilder::new(session(writer), epoch(number), first);
         builder = builder.not_before((delay > 200).then_some(moment));
         for _ in 0..records {
-            let _ = builder.push(b"a record", true, true);
+            let _ = builder.push(b"a record", !is_open, !is_part || ends);
         }
         let batch = builder.build(end.then(|| digest.end(EndKind::Finished, u64::from(records) * 8)));
         // The numbers may have come to their end.
@@ -273,6 +286,12 @@ impl Run {
         if self.pipe.batch(session(writer), epoch(number), batch.clone(), self.now).is_ok() {
             digest.add(&batch);
             self.sent.insert(session(writer), (batch.next(), digest));
+            let behind = (session(writer), batch.next());
+            if batch.is_open() {
+                self.open.insert(behind);
+            } else {
+                self.open.remove(&behind);
+            }
         }
     }
 
@@ -287,7 +306,7 @@ impl Run {
             ReaderStep::Credit(bytes) => ReaderUp::Credit(bytes.get()),
             ReaderStep::AckAll => {
                 let Some(upto) = self.received.get(&(session, epoch)) else { return };
-                ReaderUp::AckTo(Mark { position: Position::from(*upto), records: 0 })
+                ReaderUp::AckTo(Mark { position: upto.position(), records: 0 })
             }
             ReaderStep::AckTo(place, records) => {
                 ReaderUp::AckTo(Mark { position: Position::from(place.seq()), records: records.get() as u32 })
@@ -363,13 +382,10 @@ impl Run {
             assert!(received < MESSAGES_MAX, "a reader is told things for ever");
             let message = match self.pipe.next_for_reader(session, epoch) {
                 Next::Message(message) => message,
-                Next::FromLog { item, from, .. } => {
-                    assert_eq!(item, TAPE, "there is but one item");
-                    match self.read_log(session, epoch, from, damaged) {
-                        Some(message) => message,
-                        None => return,
-                    }
-                }
+                Next::FromLog { item, from, .. } => match self.read_log(session, epoch, item, from, damaged) {
+                    Some(message) => message,
+                    None => return,
+                },
                 Next::Wait | Next::End(_) => return,
             };
             self.effects();
@@ -380,7 +396,7 @@ impl Run {
                 ReaderDown::Missing { from, to, records } => {
                     let (from, to) = (place(&from), place(&to));
                     assert!(from < to && records == to.0 - from.0, "{from:?} to {to:?} are not {records}");
-                    self.received.insert((session, epoch), to);
+                    self.received.insert((session, epoch), Point(to, 0));
                 }
                 ReaderDown::Finished => return,
                 _ => {}
@@ -390,16 +406,23 @@ impl Run {
 
     /// Records of a broadcast: they stand where they stood for everybody, and come in order.
     fn broadcast(&mut self, session: SessionId, epoch: Epoch, from: Seq, position: &Position, batch: &Batch) {
-        let at = place(position);
-        let end = batch.first().plus(u64::from(batch.count()));
+        let (end, count) = (batch.first().plus(u64::from(batch.count())), u64::from(batch.count()));
         assert!(batch.first() <= from && from < end, "{from:?} is not in {batch:?}");
-        let (begins, behind) = (at.plus(from.0 - batch.first().0), at.plus(u64::from(batch.count())));
+        let (skipped, part) = (from.0 - batch.first().0, Point::of_part(position));
+        let (begins, behind) = match part {
+            Some(Point(at, parts)) if batch.is_open() => (Point(at, parts + skipped), Point(at, parts + count)),
+            Some(Point(at, parts)) => (Point(at, parts + skipped), Point(at.plus(1), 0)),
+            None => (Point(place(position).plus(skipped), 0), Point(place(position).plus(count), 0)),
+        };
         let before = self.received.insert((session, epoch), behind);
         // A look into a queue passes over what is done with.
         let follows = |before| before == begins || (self.mode == Mode::Queue && before < begins);
         assert!(before.is_none_or(follows), "{begins:?} came behind {before:?}");
-        for n in 0..u64::from(batch.count()) {
-            self.stands(at.plus(n), (batch.session(), batch.first().plus(n)));
+        if let Some(Point(at, parts)) = part {
+            return self.stands(at, (batch.session(), Seq(batch.first().0 - parts)));
+        }
+        for n in 0..count {
+            self.stands(place(position).plus(n), (batch.session(), batch.first().plus(n)));
         }
     }
 
@@ -407,6 +430,13 @@ impl Run {
     fn leased(&mut self, session: SessionId, lease: LeaseId, batch: &Batch) {
         let at = place(&lease.position);
         assert_eq!(batch.count(), 1, "a record travels alone");
+        let had = self.parts.remove(&session);
+        if batch.is_open() {
+            self.parts.insert(session, (lease.clone(), batch.next()));
+        }
+        if batch.first_start().is_none() {
+            return assert_eq!(had, Some((lease, batch.first())), "a part that does not follow on the one before");
+        }
         self.stands(at, (batch.session(), batch.first()));
         assert!(!self.done.contains(&at), "{at:?} was done with");
         let before = self.handed.insert(at, (lease.attempt, session));
@@ -435,15 +465,27 @@ impl Run {
         assert_eq!(*known, record, "another record at {at:?}");
     }
 
-    fn read_log(&mut self, session: SessionId, epoch: Epoch, from: Seq, damaged: bool) -> Option<ReaderDown> {
+    fn read_log(
+        &mut self,
+        session: SessionId,
+        epoch: Epoch,
+        item: ItemNo,
+        from: Seq,
+        damaged: bool,
+    ) -> Option<ReaderDown> {
+        assert!(!self.forgotten.contains(&item), "{item:?} was forgotten");
         let holds = |at: Seq, batch: &Batch| at <= from && from < at.plus(u64::from(batch.count()));
         let found = self.log[..self.synced].iter().find_map(|logged| match logged {
-            Logged::Tape(at, batch) if holds(*at, batch) => Some((*at, batch.clone())),
+            Logged::Tape(at, batch) if item == TAPE && holds(*at, batch) => Some((*at, batch.clone())),
+            Logged::Part(of, batch) if item == *of && holds(batch.first(), batch) => {
+                Some((batch.first(), batch.clone()))
+            }
             _ => None,
         });
+        assert!(item == TAPE || found.is_some(), "{from:?} of {item:?} is not there");
         match found.filter(|_| !damaged) {
-            Some((at, batch)) => self.pipe.from_log(session, epoch, at, &batch, self.now),
-            None => self.pipe.missing(session, epoch, from, from.plus(1)),
+            Some((at, batch)) => self.pipe.from_log(session, epoch, (item, at), &batch, self.now),
+            None => self.pipe.missing(session, epoch, item, from, from.plus(1)),
         }
     }
 
@@ -458,7 +500,8 @@ impl Run {
                     *self = Self { now, sent, ..Self::new(self.mode) };
                     return;
                 }
-                Effect::Batch(..) => unreachable!("a tape has no items"),
+                Effect::Batch(item, batch) => self.log.push(Logged::Part(item, batch)),
+                Effect::Forget(item, _) if item != TAPE => drop(self.forgotten.insert(item)),
                 Effect::Forget(..) | Effect::Wake(_) | Effect::Closed { .. } => {}
             }
         }
@@ -477,6 +520,8 @@ impl Run {
         self.dying.clear();
         self.said.clear();
         self.received.clear();
+        self.parts.clear();
+        self.forgotten.clear();
         self.pipe = new_pipe(self.mode);
         for logged in &self.log {
             if let Logged::Fact(fact) = logged {
@@ -494,8 +539,25 @@ impl Run {
                 }
             }
         }
-        let extent: Extent = there.iter().collect();
-        self.pipe.recovered(self.now, &extent);
+        let tape: Extent = there.iter().collect();
+        let parts = |wanted: ItemNo| {
+            self.log.iter().filter_map(move |logged| match logged {
+                Logged::Part(item, batch) if *item == wanted => Some(batch),
+                _ => None,
+            })
+        };
+        for item in self.pipe.open_items() {
+            if let Some(last) = parts(item).last() {
+                self.pipe.replay_part(item, last, 1);
+            }
+        }
+        self.pipe.recovered(self.now, |item| match (parts(item).next(), parts(item).last()) {
+            _ if item == TAPE => tape.clone(),
+            (Some(first), Some(last)) => {
+                std::iter::once(first.first()..last.first().plus(u64::from(last.count()))).collect()
+            }
+            _ => Vec::new(),
+        });
     }
 
     /// The figures for people add up.
@@ -526,6 +588,26 @@ impl Run {
 
 fn place(position: &Position) -> Seq {
     Seq::try_from(position).expect("places of a tape are numbers")
+}
+
+/// A place, and how many parts of the record there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Point(Seq, u64);
+
+impl Point {
+    /// Where a part stands; none for what is no part.
+    fn of_part(position: &Position) -> Option<Self> {
+        let bytes = <[u8; 16]>::try_from(&position.0[..]).ok()?;
+        let both = u128::from_be_bytes(bytes);
+        Some(Self(Seq((both >> 64) as u64), both as u64))
+    }
+
+    fn position(self) -> Position {
+        match self {
+            Self(place, 0) => Position::from(place),
+            Self(place, parts) => Position([place.0.to_be_bytes(), parts.to_be_bytes()].concat().into()),
+        }
+    }
 }
 
 fn lease(place: Seq, attempt: u32) -> LeaseId {

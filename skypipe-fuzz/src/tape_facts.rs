@@ -18,7 +18,7 @@ pub(crate) fn run(bytes: &[u8]) {
         }
     }
     let extent = on_disk(first);
-    pipe.recovered(Time(1), &extent);
+    pipe.recovered(Time(1), |_| extent.clone());
     go_on(&mut pipe);
     let again = restated(&pipe, mode, &extent);
     go_on_later(pipe);
@@ -42,7 +42,10 @@ fn on_disk(first: u8) -> Extent {
 /// All effects come, and what they append is durable.
 fn go_on(pipe: &mut TapePipe) {
     let effects = pipe.take_effects();
-    let appended = effects.iter().filter(|effect| matches!(effect, Effect::Fact(_) | Effect::Tape(..))).count();
+    let appended = effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Fact(_) | Effect::Tape(..) | Effect::Batch(..)))
+        .count();
     pipe.stored(appended as u64, Time(2));
     let _ = (pipe.counts(), pipe.reader_stats(), pipe.next_tick());
 }
@@ -52,7 +55,7 @@ fn restated(old: &TapePipe, mode: Mode, extent: &Extent) -> TapePipe {
     let Ok(snapshot) = Fact::decode(old.snapshot().encode()) else { panic!("a snapshot survives its encoding") };
     let mut new = new_pipe(mode);
     new.replay(snapshot);
-    new.recovered(Time(1), extent);
+    new.recovered(Time(1), |_| extent.clone());
     new
 }
 

@@ -1,14 +1,17 @@
 //! `skypipe read -q NAME --exec CMD`: one run of a command for each record.
 
 use std::ffi::OsStr;
+use std::future::pending;
 use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process_group};
-use skypipe_core::{Error, Lease, Mark, Reader};
+use skypipe_core::{Code, Error, Lease, Mark, Reader};
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::broker::Source;
@@ -22,6 +25,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// A lease is extended so many times before it lapses: two answers may be lost.
 const EXTENDS: u32 = 3;
+/// A command whose record is torn has so long to stop.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
+/// Parts of a long record that wait for their command: one while it reads another.
+const PARTS: usize = 1;
 
 /// What to run, and how.
 pub(crate) struct Runs<'a> {
@@ -68,11 +75,22 @@ async fn take(reader: &mut Reader, runs: &Runs<'_>, running: &mut JoinSet<()>, w
                 Err(stop) => return End::Stopped(stop),
             }
         }
-        match watch.idle(reader.next_lease()).await {
-            Ok(Ok(Some(lease))) => match start(runs, lease) {
-                Ok(job) => drop(running.spawn(job)),
-                Err(error) => return End::Failed(error),
-            },
+        match watch.idle(reader.begin_lease()).await {
+            Ok(Ok(Some(lease))) => {
+                let is_whole = lease.is_whole();
+                let (feed, rest) = mpsc::channel(PARTS);
+                match start(runs, lease, rest) {
+                    Ok(job) => drop(running.spawn(job)),
+                    Err(error) => return End::Failed(error),
+                }
+                if !is_whole {
+                    match watch.idle(pass_on(reader, feed)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return End::Failed(error),
+                        Err(stop) => return End::Stopped(stop),
+                    }
+                }
+            }
             Ok(Ok(None)) => return End::Enough,
             Ok(Err(error)) => return End::Failed(error),
             Err(stop) => return End::Stopped(stop),
@@ -80,6 +98,29 @@ async fn take(reader: &mut Reader, runs: &Runs<'_>, running: &mut JoinSet<()>, w
         left -= 1;
     }
     End::Enough
+}
+
+/// Gives the rest of a long record to its command, as fast as that takes it.
+async fn pass_on(reader: &mut Reader, feed: mpsc::Sender<Rest>) -> Result<(), Error> {
+    loop {
+        let rest = match reader.more().await {
+            Ok(Some(part)) => Rest::Part(part),
+            Ok(None) => Rest::End,
+            Err(error) if error.code() == Code::LeaseLost => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let is_end = matches!(rest, Rest::End);
+        // A command may end before it has read all of its record.
+        if feed.send(rest).await.is_err() || is_end {
+            return Ok(());
+        }
+    }
+}
+
+/// What follows on the first part of a long record. Where the end does not come, the record is not whole.
+enum Rest {
+    Part(Bytes),
+    End,
 }
 
 /// Waits for the commands that run. A signal is passed on to them; a second one stops the waiting.
@@ -107,7 +148,7 @@ fn signal_of(stop: Stop) -> Signal {
 }
 
 /// Starts the command for a record. Gives what waits for its end, and tells the relay.
-fn start(runs: &Runs<'_>, lease: Lease) -> Result<impl Future<Output = ()> + use<>, Error> {
+fn start(runs: &Runs<'_>, lease: Lease, rest: mpsc::Receiver<Rest>) -> Result<impl Future<Output = ()> + use<>, Error> {
     let record = Mark { position: lease.id().position.clone(), records: 0 };
     let mut command = std::process::Command::new("/bin/sh");
     command.arg("-c").arg(runs.command);
@@ -117,9 +158,8 @@ fn start(runs: &Runs<'_>, lease: Lease) -> Result<impl Future<Output = ()> + use
     // A group of its own: a terminal's Ctrl-C reaches it through us alone, and what it starts with it.
     command.stdin(Stdio::piped()).process_group(0);
     let child = Command::from(command).spawn();
-    let child =
-        child.map_err(|e| Error::new(skypipe_core::Code::Internal, "no command can be run: /bin/sh").because(e))?;
-    Ok(attend(child, lease))
+    let child = child.map_err(|e| Error::new(Code::Internal, "no command can be run: /bin/sh").because(e))?;
+    Ok(attend(child, lease, rest))
 }
 
 /// The variable that carries a header.
@@ -128,26 +168,9 @@ fn variable(key: &str) -> String {
     format!("SKYPIPE_HEADER_{}", key.chars().map(upper).collect::<String>())
 }
 
-async fn attend(mut child: Child, lease: Lease) {
+async fn attend(mut child: Child, lease: Lease, rest: mpsc::Receiver<Rest>) {
     let group = groups::Group::of(&child);
-    let stdin = child.stdin.take();
-    let body = lease.body().clone();
-    let feeding = async move {
-        if let Some(mut stdin) = stdin {
-            // A command that does not read its record is none that failed.
-            let _ = stdin.write_all(&body).await;
-        }
-    };
-    let working = async { tokio::join!(feeding, child.wait()).1 };
-    let mut extending = tokio::time::interval(lease.time() / EXTENDS);
-    extending.tick().await;
-    tokio::pin!(working);
-    let status = loop {
-        tokio::select! {
-            status = &mut working => break status,
-            _ = extending.tick() => lease.extend(),
-        }
-    };
+    let status = work(&mut child, &lease, rest, &group).await;
     drop(group);
     match status {
         Ok(status) if status.success() => lease.done(),
@@ -161,6 +184,48 @@ async fn attend(mut child: Child, lease: Lease) {
             lease.refuse(RETRY_AFTER);
         }
     }
+}
+
+/// Feeds the command and keeps the record its own until it ends.
+async fn work(
+    child: &mut Child,
+    lease: &Lease,
+    rest: mpsc::Receiver<Rest>,
+    group: &groups::Group,
+) -> std::io::Result<ExitStatus> {
+    let feeding = feed(child.stdin.take(), lease, rest, group);
+    tokio::pin!(feeding);
+    let (mut is_fed, mut extending) = (false, tokio::time::interval(lease.time() / EXTENDS));
+    extending.tick().await;
+    loop {
+        tokio::select! {
+            status = child.wait() => return status,
+            () = &mut feeding, if !is_fed => is_fed = true,
+            _ = extending.tick() => lease.extend(),
+        }
+    }
+}
+
+/// Writes the record to the command. Of one whose rest does not come the command must not think that it is whole: it is told to stop, and sees
+/// no end before it did.
+async fn feed(stdin: Option<ChildStdin>, lease: &Lease, mut rest: mpsc::Receiver<Rest>, group: &groups::Group) {
+    let Some(mut stdin) = stdin else { return };
+    // A command that does not read its record is none that failed.
+    if stdin.write_all(lease.body()).await.is_err() || lease.is_whole() {
+        return;
+    }
+    loop {
+        match rest.recv().await {
+            Some(Rest::Part(part)) if stdin.write_all(&part).await.is_err() => return,
+            Some(Rest::Part(_)) => {}
+            Some(Rest::End) => return,
+            None => break,
+        }
+    }
+    group.signal(Signal::TERM);
+    tokio::time::sleep(STOPS_WITHIN).await;
+    group.signal(Signal::KILL);
+    pending::<()>().await;
 }
 
 /// How long a record waits after so many attempts.
@@ -179,6 +244,11 @@ mod groups {
     pub(super) struct Group(Option<Pid>);
 
     impl Group {
+        /// Sends a signal to it.
+        pub(super) fn signal(&self, signal: Signal) {
+            let _ = self.0.map(|pid| kill_process_group(pid, signal));
+        }
+
         pub(super) fn of(child: &Child) -> Self {
             let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
             lock().extend(pid);

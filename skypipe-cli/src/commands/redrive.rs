@@ -28,10 +28,16 @@ pub(crate) fn run(relay: Option<&str>, args: RedriveArgs) -> Result<Exit, Error>
             let mut options = WriterOptions::default();
             (options.mode, options.events) = (Some(Mode::Queue), Some(notices::events()));
             let mut writer = relay.pipe(&pipe).writer_with(options).await?;
-            while let Some(lease) = reader.next_lease().await? {
+            while let Some(lease) = reader.begin_lease().await? {
                 // On disk in the queue before it leaves the dead letters: what goes wrong in between leaves it in both.
                 writer.headers(lease.headers().clone());
-                writer.send(lease.body()).await?;
+                writer.send_part(lease.body(), true, lease.is_whole()).await?;
+                if !lease.is_whole() {
+                    while let Some(part) = reader.more().await? {
+                        writer.send_part(&part, false, false).await?;
+                    }
+                    writer.send_part(b"", false, true).await?;
+                }
                 writer.settled().await?;
                 lease.done();
                 moved += 1;

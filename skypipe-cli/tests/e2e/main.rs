@@ -21,6 +21,7 @@ mod faults;
 mod harness;
 mod headers;
 mod local_relay;
+mod long;
 mod main_job;
 mod pattern;
 mod queue;

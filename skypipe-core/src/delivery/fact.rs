@@ -16,7 +16,7 @@ use crate::identity::PublicKey;
 use crate::name::{Owner, PipePath, PipeRef};
 use crate::time::WallTime;
 
-use super::tape::TapeMark;
+use super::tape::{Long, TapeMark};
 
 /// One durable fact of a pipe. `docs/log.md` draws each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +141,26 @@ pub enum Fact {
         /// The place.
         at: Seq,
     },
+    /// A writer of a tape begins a record in parts, which lies beside the tape.
+    Begun {
+        /// The number of the writer.
+        writer: ItemNo,
+        /// The item that the parts are.
+        item: ItemNo,
+        /// The number of the first part.
+        first: Seq,
+        /// A queue hands it out not before this moment.
+        not_before: Option<WallTime>,
+    },
+    /// All parts of a record are there, and it has its place.
+    Long {
+        /// The place.
+        place: Seq,
+        /// What lies beside the tape for it.
+        long: Long,
+    },
+    /// No writer, and no record in parts, of a tape had this number or a later one so far: what the log was told to forget is not begun anew.
+    NextItem(ItemNo),
     /// All facts of the pipe as of here; the ones before need not be known.
     Snapshot(Vec<Fact>),
     /// A session ended; kept for a day, so that a lost last acknowledgement is no error. Stands in the log of pipe 0.
@@ -287,6 +307,25 @@ impl Fact {
                 put_short(out, name.as_bytes());
                 out.put_u64_le(at.0);
             }
+            Self::Begun { writer, item, first, not_before } => {
+                out.put_u8(21);
+                out.put_u64_le(writer.0);
+                out.put_u64_le(item.0);
+                out.put_u64_le(first.0);
+                put_moment(out, *not_before);
+            }
+            Self::Long { place, long } => {
+                out.put_u8(22);
+                out.put_u64_le(place.0);
+                out.put_u64_le(long.item.0);
+                out.put_u64_le(long.first.0);
+                out.put_u64_le(long.next.0);
+                put_moment(out, long.not_before);
+            }
+            Self::NextItem(item) => {
+                out.put_u8(23);
+                out.put_u64_le(item.0);
+            }
             Self::Removed => out.put_u8(8),
             Self::Snapshot(facts) => {
                 out.put_u8(9);
@@ -392,6 +431,22 @@ impl Fact {
                 Self::Done { places: take_pairs(fields)?.into_iter().map(range).collect() }
             }
             20 => Self::Cursor { name: fields.text()?, at: Seq(fields.u64()?) },
+            23 => Self::NextItem(ItemNo(fields.u64()?)),
+            21 => Self::Begun {
+                writer: ItemNo(fields.u64()?),
+                item: ItemNo(fields.u64()?),
+                first: Seq(fields.u64()?),
+                not_before: take_moment(fields)?,
+            },
+            22 => Self::Long {
+                place: Seq(fields.u64()?),
+                long: Long {
+                    item: ItemNo(fields.u64()?),
+                    first: Seq(fields.u64()?),
+                    next: Seq(fields.u64()?),
+                    not_before: take_moment(fields)?,
+                },
+            },
             _ => return Err(unknown()),
         })
     }
@@ -399,6 +454,15 @@ impl Fact {
 
 fn unknown() -> Error {
     Error::new(Code::Protocol, "a fact in the log is not known to this version")
+}
+
+/// 0 for none.
+fn put_moment(out: &mut BytesMut, moment: Option<WallTime>) {
+    out.put_u64_le(moment.map_or(0, |moment| moment.0));
+}
+
+fn take_moment(fields: &mut Fields) -> Result<Option<WallTime>, Error> {
+    Ok(Some(fields.u64()?).filter(|moment| *moment > 0).map(WallTime))
 }
 
 fn put_pairs(out: &mut BytesMut, pairs: impl ExactSizeIterator<Item = (u64, u64)>) {
@@ -540,6 +604,9 @@ mod tests {
             Fact::Progress { next: Seq(0), writers: vec![], mark: None },
             Fact::Cut { below: Seq(6) },
             Fact::Leased { reader: session, leases: vec![(Seq(4), 1), (Seq(9), 20)] },
+            Fact::Begun { writer: ItemNo(1), item: ItemNo(2), first: Seq(3), not_before: Some(WallTime(4)) },
+            Fact::Long { place: Seq(5), long: Long { item: ItemNo(2), first: Seq(3), next: Seq(9), not_before: None } },
+            Fact::NextItem(ItemNo(3)),
             Fact::Waits { place: Seq(4), attempts: 2, due: WallTime(77) },
             Fact::Done { places: vec![Seq(0)..Seq(4), Seq(5)..Seq(9)] },
             Fact::Cursor { name: "nightly".to_owned(), at: Seq(12) },

@@ -57,5 +57,8 @@ pub const DELIVERIES_MAX: u32 = 20;
 pub const WAITING_MAX: usize = 262_144;
 /// Most records of a queue that one reader has at a time: each takes 17 bytes of a fact and 100 of memory.
 pub const PREFETCH_MAX: u32 = 4096;
+/// Most records in parts on one tape: each takes 41 bytes of a snapshot, which must fit one entry of the log (16 MiB), and some 100 of memory. A
+/// broadcast lets go of its oldest then.
+pub const LONG_MAX: usize = 65_536;
 /// Most durable cursors of a broadcast: some 100 bytes each in a snapshot.
 pub const DURABLE_CURSORS_MAX: usize = 16_384;

@@ -17,7 +17,7 @@ use super::default::{Counts, DefaultPipe, Effect, Extent, Next};
 use super::fact::Fact;
 use super::hands::Hands;
 use super::room::Room;
-use super::tape::TapePipe;
+use super::tape::{Long, TapePipe};
 use super::writers::Came;
 
 /// A pipe of any mode. Each call does what the one of the same name does in [`DefaultPipe`] or [`TapePipe`].
@@ -245,7 +245,7 @@ impl Machine {
     ) -> Option<ReaderDown> {
         match self {
             Self::Default(pipe) => pipe.from_log(session, epoch, item, batch),
-            Self::Tape(pipe) => pipe.from_log(session, epoch, at, batch, now),
+            Self::Tape(pipe) => pipe.from_log(session, epoch, (item, at), batch, now),
         }
     }
 
@@ -260,7 +260,7 @@ impl Machine {
     ) -> Option<ReaderDown> {
         match self {
             Self::Default(pipe) => pipe.missing(session, epoch, item, from, to),
-            Self::Tape(pipe) => pipe.missing(session, epoch, from, to),
+            Self::Tape(pipe) => pipe.missing(session, epoch, item, from, to),
         }
     }
 
@@ -271,11 +271,19 @@ impl Machine {
         }
     }
 
+    /// The record in parts that has this place in a queue or broadcast.
+    pub fn long(&self, place: Seq) -> Option<Long> {
+        match self {
+            Self::Default(_) => None,
+            Self::Tape(pipe) => pipe.long(place),
+        }
+    }
+
     /// Whether the pipe has this item.
     pub fn has_item(&self, item: ItemNo) -> bool {
         match self {
             Self::Default(pipe) => pipe.has_item(item),
-            Self::Tape(_) => item == super::limits::TAPE,
+            Self::Tape(pipe) => pipe.has_item(item),
         }
     }
 
@@ -291,7 +299,7 @@ impl Machine {
     pub fn recovered(&mut self, now: Time, extent: impl Fn(ItemNo) -> Extent) {
         match self {
             Self::Default(pipe) => pipe.recovered(now, extent),
-            Self::Tape(pipe) => pipe.recovered(now, &extent(super::limits::TAPE)),
+            Self::Tape(pipe) => pipe.recovered(now, extent),
         }
     }
 }

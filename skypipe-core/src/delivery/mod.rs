@@ -29,5 +29,5 @@ pub use hands::Hands;
 pub use machine::Machine;
 pub use ranges::Ranges;
 pub use room::Room;
-pub use tape::{TapeMark, TapePipe};
+pub use tape::{Long, TapeMark, TapePipe};
 pub use writers::{Came, conflict};

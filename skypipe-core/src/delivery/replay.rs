@@ -58,7 +58,10 @@ impl DefaultPipe {
             | Fact::Leased { .. }
             | Fact::Waits { .. }
             | Fact::Done { .. }
-            | Fact::Cursor { .. } => {}
+            | Fact::Cursor { .. }
+            | Fact::Begun { .. }
+            | Fact::Long { .. }
+            | Fact::NextItem(_) => {}
         }
     }
 

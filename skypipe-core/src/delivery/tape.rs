@@ -12,6 +12,7 @@
 //! what readers get is [`queue`] or [`broadcast`].
 
 mod broadcast;
+mod long;
 mod marks;
 mod queue;
 mod readers;
@@ -35,6 +36,7 @@ use crate::stat::ReaderStat;
 use crate::time::{Time, WallTime};
 
 use self::broadcast::Broadcast;
+pub use self::long::Long;
 pub use self::marks::Mark as TapeMark;
 use self::marks::Marks;
 use self::queue::Queue;
@@ -96,7 +98,9 @@ pub(super) struct Tape {
     window_bytes: usize,
     marks: Marks,
     writers: BTreeMap<SessionId, Writer>,
-    next_writer: ItemNo,
+    next_item: ItemNo,
+    /// Records in parts, by place.
+    long: BTreeMap<Seq, Long>,
     /// Encoded bytes since the log was told how far each writer is.
     unsaid_bytes: u64,
     /// Those of whom it is not.
@@ -119,6 +123,8 @@ pub(super) struct Tape {
 enum Pending {
     /// The tape is on disk up to this place.
     Tape(SessionId, Seq),
+    /// A part of this writer's open record is on disk.
+    Part(SessionId),
     /// Look again at this writer.
     Writer(SessionId),
     /// Wake this session.
@@ -246,6 +252,7 @@ impl TapePipe {
                     self.tape.durable = place;
                     self.tape.on_disk(session);
                 }
+                Pending::Part(session) => self.tape.on_disk(session),
                 Pending::Writer(session) => self.tape.settle(session),
                 Pending::Wake(session) => self.tape.wake(session),
                 Pending::Side(saved) => side!(self, |side, tape| side.saved(tape, saved)),
@@ -293,6 +300,7 @@ impl TapePipe {
         self.tape.removed = true;
         self.tape.writers.clear();
         self.tape.window.clear();
+        self.tape.long.clear();
         self.tape.gone = true;
         if self.tape.opened {
             self.tape.append(Fact::Removed);
@@ -316,20 +324,53 @@ impl TapePipe {
         &mut self,
         session: SessionId,
         epoch: Epoch,
-        at: Seq,
+        (item, at): (ItemNo, Seq),
         batch: &Batch,
         now: Time,
     ) -> Option<ReaderDown> {
+        if item != TAPE {
+            return side!(self, |side, tape| side.fetched_part(tape, session, epoch, item, batch, now));
+        }
+        if batch.is_beside() && self.tape.long(at).is_none() {
+            // What told where its parts are is damaged.
+            return self.missing(session, epoch, item, at, at.plus(1));
+        }
         side!(self, |side, tape| side.fetched(tape, session, epoch, at, batch, now))
     }
 
-    /// What a reader was sent to the log for is damaged or gone there, up to `to`.
-    pub fn missing(&mut self, session: SessionId, epoch: Epoch, from: Seq, to: Seq) -> Option<ReaderDown> {
+    /// What a reader was sent to the log for is damaged or gone there, up to `to`. Of a record in parts all is missing.
+    pub fn missing(
+        &mut self,
+        session: SessionId,
+        epoch: Epoch,
+        item: ItemNo,
+        from: Seq,
+        to: Seq,
+    ) -> Option<ReaderDown> {
         self.tape.damaged = true;
-        side!(self, |side, tape| {
-            let to = to.min(tape.durable).max(from.plus(1));
-            side.missing(tape, session, epoch, from, to)
-        })
+        let places = match item {
+            TAPE => from..to.min(self.tape.durable).max(from.plus(1)),
+            item => {
+                let place = *self.tape.long.iter().find(|(_, long)| long.item == item)?.0;
+                place..place.plus(1)
+            }
+        };
+        side!(self, |side, tape| side.missing(tape, session, epoch, places.start, places.end))
+    }
+
+    /// The record in parts that has this place.
+    pub fn long(&self, place: Seq) -> Option<Long> {
+        self.tape.long(place)
+    }
+
+    /// Whether parts of this item are of use still.
+    pub fn has_item(&self, item: ItemNo) -> bool {
+        item == TAPE || self.tape.has_item(item)
+    }
+
+    /// The items of records of which more parts are to come.
+    pub fn open_items(&self) -> Vec<ItemNo> {
+        self.tape.open_items()
     }
 }
 
@@ -348,7 +389,8 @@ impl Tape {
             window_bytes: 0,
             marks: Marks::default(),
             writers: BTreeMap::new(),
-            next_writer: ItemNo(0),
+            next_item: ItemNo(0),
+            long: BTreeMap::new(),
             unsaid_bytes: 0,
             unsaid: BTreeSet::new(),
             appended: 0,
@@ -417,10 +459,17 @@ impl Tape {
 
     /// Puts the records of a batch in their places; nothing of it was there before.
     fn put(&mut self, session: SessionId, batch: Batch, now: Time) -> Range<Seq> {
+        let places = self.lay(session, batch, 0, now);
+        self.say_progress_if_due();
+        places
+    }
+
+    /// The same, for who still has something to say to the log of it. So many encoded bytes lie beside the tape.
+    fn lay(&mut self, session: SessionId, batch: Batch, beside: u64, now: Time) -> Range<Seq> {
         let places = self.next..self.next.plus(u64::from(batch.count()));
         let bytes = batch.encoded().len();
         self.next = places.end;
-        self.marks.pass(places.start, bytes as u64, self.wall(now));
+        self.marks.pass(places.start, bytes as u64 + beside, self.wall(now));
         self.window_bytes += bytes;
         self.window.push_back((places.start, batch.clone()));
         // The pipe must be known in the log before what is in it.
@@ -433,10 +482,13 @@ impl Tape {
         self.when_durable(self.appended, Pending::Tape(session, places.end));
         self.unsaid.insert(session);
         self.unsaid_bytes += bytes as u64;
+        places
+    }
+
+    fn say_progress_if_due(&mut self) {
         if self.unsaid_bytes >= PROGRESS_BYTES {
             self.say_progress();
         }
-        places
     }
 
     /// Tells the log how far each writer is: that stands in no entry of the tape but the writers' own batches.
@@ -492,12 +544,14 @@ impl Tape {
     /// tells then.
     fn forget_on_disk(&mut self) {
         let is_idle = self.low == self.next && self.writers.values().all(|writer| writer.end.is_some());
-        let is_due = self.low.0 - self.forgotten.0 >= FORGET_STEP || (is_idle && self.low > self.forgotten);
+        let has_long = self.long.first_key_value().is_some_and(|(place, _)| *place < self.low);
+        let is_due = self.low.0 - self.forgotten.0 >= FORGET_STEP || has_long || (is_idle && self.low > self.forgotten);
         if is_due && self.read_only.is_none() {
             self.say_progress();
             self.append(Fact::Cut { below: self.low });
             self.forgotten = self.low;
             self.effects.push(Effect::Forget(TAPE, self.low));
+            self.forget_long();
         }
     }
 

@@ -9,13 +9,18 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::batch::{Batch, BatchBuilder};
 use crate::broker::Mode;
 use crate::caller::Holder;
+use crate::delivery::{Long, Next};
 use crate::error::{Code, Error};
-use crate::id::{Epoch, PipeId, Seq};
+use crate::id::{Epoch, ItemNo, PipeId, Seq, SessionId};
 use crate::log::{Read, TAPE};
 use crate::name::{DEAD_LETTERS, PipeRef};
 
 use super::attach;
+use super::cell::SharedCell;
 use super::shared::Shared;
+
+/// Its writer has one attach.
+const EPOCH: Epoch = Epoch(1);
 
 /// A record that was handed out too often. There are at most as many under way as a queue has in readers' hands.
 pub(super) struct Burial {
@@ -39,32 +44,81 @@ async fn run(shared: Weak<Shared>, mut burials: UnboundedReceiver<Burial>) {
 async fn bury(shared: &Arc<Shared>, burial: &Burial) -> Result<(), Error> {
     let gone = || Error::new(Code::Access, "the pipe was removed");
     let cell = shared.directory().by_id(burial.pipe).ok_or_else(gone)?;
-    let (log, pipe, place) = (shared.log.clone(), burial.pipe, burial.place);
-    let read = shared.env.work.read(move || log.read(pipe, TAPE, place, 1)).await?;
-    if let Read::Tape(batches) = read
-        && let Some((_, batch)) = batches.first()
+    let (pipe, place) = (burial.pipe, burial.place);
+    let dead = PipeRef { owner: cell.pipe.owner, path: cell.pipe.path.join(DEAD_LETTERS) };
+    if let Some(long) = cell.change(shared, |pipe| pipe.long(place)).ok_or_else(gone)? {
+        bury_long(shared, pipe, long, &dead).await?;
+    } else if let Read::Tape(batches) = read(shared, pipe, TAPE, place).await?
+        && let Some((_, batch)) = batches.into_iter().next().filter(|(_, batch)| !batch.is_beside())
     {
-        let dead = PipeRef { owner: cell.pipe.owner, path: cell.pipe.path.join(DEAD_LETTERS) };
-        store(shared, &dead, batch).await?;
+        let mut grave = Grave::dig(shared, &dead)?;
+        grave.put(shared, &batch).await?;
+        grave.close(shared);
     }
     cell.change(shared, |pipe| pipe.buried(place)).ok_or_else(gone)
 }
 
-/// Writes the record to the dead letters, as a writer of its own, and waits until it is on disk.
-async fn store(shared: &Arc<Shared>, dead: &PipeRef, batch: &Batch) -> Result<(), Error> {
-    let (session, epoch, now) = (shared.env.session(), Epoch(1), shared.env.now());
-    let mut copy = BatchBuilder::new(session, epoch, Seq(0)).headers(batch.headers());
-    for piece in batch.pieces() {
-        let fits = copy.push(&piece.body, piece.first, piece.last);
-        debug_assert!(fits, "what was one batch is one again");
+/// Of one in parts each part is on disk before the next is read. One of which a part is damaged is gone.
+async fn bury_long(shared: &Arc<Shared>, pipe: PipeId, long: Long, dead: &PipeRef) -> Result<(), Error> {
+    let mut grave = Grave::dig(shared, dead)?;
+    let mut from = long.first;
+    while from < long.next {
+        let batch = match read(shared, pipe, long.item, from).await? {
+            Read::Batches(batches) => batches.into_iter().next().filter(|batch| batch.first() == from),
+            _ => None,
+        };
+        let Some(batch) = batch else { break };
+        if let Err(error) = grave.put(shared, &batch).await {
+            grave.close(shared);
+            return Err(error);
+        }
+        from = batch.first().plus(u64::from(batch.count()));
     }
-    let copy = copy.build(None);
-    let cell = attach::change(shared, dead, Some(Mode::Queue), |pipe| {
-        pipe.attach_writer(session, epoch, None, Holder::Unknown)?;
-        pipe.batch(session, epoch, copy.clone(), now)?;
+    grave.close(shared);
+    Ok(())
+}
+
+async fn read(shared: &Arc<Shared>, pipe: PipeId, item: ItemNo, from: Seq) -> Result<Read, Error> {
+    let log = shared.log.clone();
+    shared.env.work.read(move || log.read(pipe, item, from, 1)).await
+}
+
+/// A writer of the dead letters, for one record.
+struct Grave {
+    cell: SharedCell,
+    session: SessionId,
+    next: Seq,
+}
+
+impl Grave {
+    fn dig(shared: &Arc<Shared>, dead: &PipeRef) -> Result<Self, Error> {
+        let session = shared.env.session();
+        let cell = attach::change(shared, dead, Some(Mode::Queue), |pipe| {
+            pipe.attach_writer(session, EPOCH, None, Holder::Unknown)
+        })?;
+        Ok(Self { cell, session, next: Seq(0) })
+    }
+
+    /// Writes what a batch holds, and waits until it is on disk.
+    async fn put(&mut self, shared: &Arc<Shared>, batch: &Batch) -> Result<(), Error> {
+        let mut copy = BatchBuilder::new(self.session, EPOCH, self.next).headers(batch.headers());
+        for piece in batch.pieces() {
+            let fits = copy.push(&piece.body, piece.first, piece.last);
+            debug_assert!(fits, "what was one batch is one again");
+        }
+        let (copy, now) = (copy.build(None), shared.env.now());
+        self.next = copy.next();
+        let gone = || Error::new(Code::Access, "the dead letters were removed");
+        self.cell.change(shared, |pipe| pipe.batch(self.session, EPOCH, copy, now)).ok_or_else(gone)??;
+        self.cell.all_stored(shared).await?;
+        // It hears of the room that there is again.
+        self.cell.change(shared, |pipe| while let Next::Message(_) = pipe.next_for_writer(self.session, EPOCH) {});
         Ok(())
-    })?;
-    let stored = cell.all_stored(shared).await;
-    cell.change(shared, |pipe| pipe.lost(session, now));
-    stored
+    }
+
+    /// What was not written to its end is not there.
+    fn close(self, shared: &Shared) {
+        let now = shared.env.now();
+        self.cell.change(shared, |pipe| pipe.lost(self.session, now));
+    }
 }

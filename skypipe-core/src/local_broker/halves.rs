@@ -148,7 +148,7 @@ impl Sink<WriterUp> for WriterSink {
             }
         };
         let (first, checksum) = (batch.first(), batch.checksum());
-        let (records, bytes) = (batch.count(), batch.encoded().len());
+        let (records, bytes) = (batch.ends_from(first), batch.encoded().len());
         let came = cell.change(shared, |pipe| pipe.batch(*session, *epoch, batch, now));
         if matches!(came, Some(Ok(_))) {
             cell.meter.came(records, bytes);

@@ -29,18 +29,17 @@ impl Meter {
     }
 
     /// A writer sent this many records of so many encoded bytes.
-    pub(super) fn came(&self, records: u32, bytes: usize) {
-        self.written.add(u64::from(records), bytes);
+    pub(super) fn came(&self, records: u64, bytes: usize) {
+        self.written.add(records, bytes);
     }
 
     /// A reader is sent this.
     pub(super) fn goes(&self, message: &ReaderDown) {
         match message {
             ReaderDown::Batch { from, batch, .. } => {
-                let end = batch.first().plus(u64::from(batch.count()));
-                self.read.add(end.0.saturating_sub(from.0), batch.encoded().len());
+                self.read.add(batch.ends_from(*from), batch.encoded().len());
             }
-            ReaderDown::Leased { batch, .. } => self.read.add(u64::from(batch.count()), batch.encoded().len()),
+            ReaderDown::Leased { batch, .. } => self.read.add(batch.ends_from(batch.first()), batch.encoded().len()),
             _ => {}
         }
     }

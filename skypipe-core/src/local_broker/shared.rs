@@ -178,6 +178,7 @@ impl Shared {
         }
         if let Machine::Tape(tape) = &mut pipe {
             self.read_tail(id, tape);
+            self.read_open(id, tape);
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
         let account = self.owners.account(pipe.pipe().owner);
@@ -203,6 +204,19 @@ impl Shared {
                 }
                 Ok(Read::Gap { to }) if to > from => from = to,
                 _ => return,
+            }
+        }
+    }
+
+    /// The last parts of records of which more were to come.
+    fn read_open(&self, pipe: PipeId, tape: &mut TapePipe) {
+        for item in tape.open_items() {
+            let last = self.log.extent(pipe, item).last().and_then(|range| range.end.0.checked_sub(1));
+            let read = last.and_then(|last| self.log.read(pipe, item, Seq(last), 1).ok());
+            if let Some(Read::Batches(batches)) = read
+                && let Some(batch) = batches.first()
+            {
+                tape.replay_part(item, batch, self.log.item_bytes(pipe, item));
             }
         }
     }

@@ -43,6 +43,10 @@ impl Join {
         }
     }
 
+    pub(super) fn record_bytes_max(&self) -> usize {
+        self.record_bytes_max
+    }
+
     /// Forgets what was not handed over.
     pub(super) fn clear(&mut self) {
         self.pieces.clear();

@@ -22,6 +22,7 @@ pub struct Lease {
     time: Duration,
     headers: Headers,
     body: Bytes,
+    is_whole: bool,
     is_settled: bool,
 }
 
@@ -29,10 +30,22 @@ impl Lease {
     pub(super) fn of(chunk: Chunk, shared: Arc<Shared<ReaderSession>>) -> Option<Self> {
         let (id, time) = (chunk.lease.clone()?, chunk.lease_time);
         let headers = chunk.batch.headers();
-        Some(Self { shared, pipe: chunk.pipe.clone(), id, time, headers, body: chunk.bodies(), is_settled: false })
+        let (is_whole, body) = (!chunk.batch.is_open(), chunk.bodies());
+        Some(Self { shared, pipe: chunk.pipe, id, time, headers, body, is_whole, is_settled: false })
     }
 
-    /// The bytes of the record.
+    /// The same, with all of its bytes.
+    pub(super) fn joined(mut self, body: Bytes) -> Self {
+        (self.body, self.is_whole) = (body, true);
+        self
+    }
+
+    /// Whether the body is all of the record. Else [`Reader::more`](crate::Reader::more) gives the rest.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// The bytes of the record; of one from [`Reader::begin_lease`](crate::Reader::begin_lease) the first of them.
     pub fn body(&self) -> &Bytes {
         &self.body
     }

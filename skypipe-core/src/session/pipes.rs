@@ -176,8 +176,19 @@ impl Pipes {
         self.change_here(|side| side.tape.received(mark))
     }
 
-    pub(super) fn leased(&mut self, lease: LeaseId) -> Result<(), Error> {
-        self.change_here(|side| side.tape.leased(lease))
+    /// A record of a queue came, or a part of it.
+    pub(super) fn leased(&mut self, lease: LeaseId, is_whole: bool) -> Result<(), Error> {
+        self.change_here(|side| side.tape.leased(lease, is_whole))
+    }
+
+    /// Whether this is the reader's, and nothing was said of it.
+    pub(super) fn wants(&self, pipe: &PipePath, lease: &LeaseId) -> bool {
+        self.sides.get(pipe).is_some_and(|side| side.tape.wants(lease))
+    }
+
+    /// The rest of a record that came in part will not come.
+    pub(super) fn tear(&mut self, pipe: &PipePath, lease: &LeaseId) {
+        self.change(pipe, |side| side.tape.tear(lease));
     }
 
     /// The broker knows what was said of a record. Gives false when it was not this reader's any more.
@@ -357,7 +368,7 @@ mod tests {
     fn what_is_said_names_its_pipe_first() {
         let mut pipes = two();
         pipes.from(PipeNo(1)).unwrap();
-        pipes.leased(lease(4)).unwrap();
+        pipes.leased(lease(4), true).unwrap();
         assert!(
             pipes.settle(&path("q"), lease(4), Verdict::Done) && !pipes.settle(&path("b"), lease(4), Verdict::Done)
         );
@@ -377,7 +388,7 @@ mod tests {
         pipes.received(mark(7)).unwrap();
         pipes.ack_to(&path("b"), mark(5));
         pipes.from(PipeNo(1)).unwrap();
-        pipes.leased(lease(4)).unwrap();
+        pipes.leased(lease(4), true).unwrap();
         pipes.settle(&path("q"), lease(4), Verdict::Done);
         said(&mut pipes);
         assert!(pipes.are_known());
@@ -407,14 +418,14 @@ mod tests {
     fn a_pipe_that_is_gone_takes_with_it_what_was_said() {
         let mut pipes = two();
         pipes.from(PipeNo(1)).unwrap();
-        pipes.leased(lease(4)).unwrap();
+        pipes.leased(lease(4), true).unwrap();
         pipes.settle(&path("q"), lease(4), Verdict::Done);
         // Another one of its name has joined before that is told.
         pipes.joins(PipeNo(2), path("q"), welcome(Mode::Queue), false).unwrap();
         assert!(pipes.is_settled() && !pipes.holds(&path("q"), &lease(4)));
         pipes.gone(PipeNo(1)).unwrap();
         pipes.from(PipeNo(2)).unwrap();
-        pipes.leased(lease(0)).unwrap();
+        pipes.leased(lease(0), true).unwrap();
         assert!(pipes.holds(&path("q"), &lease(0)));
         pipes.gone(PipeNo(2)).unwrap();
         assert!(!pipes.holds(&path("q"), &lease(0)) && pipes.gone(PipeNo(2)).is_err());

@@ -18,6 +18,8 @@ use crate::session::pipes::Pipes;
 use crate::session::wants::{Outcome, ReaderWants};
 use crate::time::Time;
 
+use on_tape::Part;
+
 /// Encoded bytes on their way to a reader, or waiting in it, unless told otherwise: fills a link of 300 Mbit/s over
 /// 100 ms, and is little memory.
 pub const READER_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
@@ -96,6 +98,8 @@ pub struct ReaderSession {
     was_torn: bool,
     /// An item taken alone was acknowledged to its end: a reader that does not keep on wants no second one.
     has_item: bool,
+    /// The record of a queue that comes in parts.
+    part: Option<Part>,
     pipes: Pipes,
     outcome: Outcome,
     failure: Option<(Code, String)>,
@@ -134,6 +138,7 @@ impl ReaderSession {
             was_lost: false,
             was_torn: false,
             has_item: false,
+            part: None,
             outcome: Outcome::default(),
             failure: None,
             events: Vec::new(),
@@ -152,6 +157,10 @@ impl ReaderSession {
             self.is_lost_in_hands = self.inbox_lost > 0;
             self.inbox_lost = self.inbox_lost.saturating_sub(1);
             match arrival {
+                // A part of a record that is not this reader's any more, or that it is done with.
+                Arrival::Chunk(chunk) if chunk.lease.as_ref().is_some_and(|id| !self.pipes.wants(&chunk.pipe, id)) => {
+                    self.held -= chunk.batch.encoded().len() as u64;
+                }
                 Arrival::Chunk(chunk) if !self.wants.filter.wants(&chunk.batch) => {
                     self.held -= chunk.batch.encoded().len() as u64;
                     self.take(chunk.taken(chunk.next()));
@@ -185,6 +194,7 @@ impl ReaderSession {
             Taken::Numbers(writer, next) => self.ack(writer, next),
             Taken::Place(pipe, mark) => self.pipes.ack_to(&pipe, mark),
             Taken::Lease(pipe, lease) => drop(self.settle(&pipe, lease, Verdict::Done)),
+            Taken::Part => {}
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) struct TapeSide {
     is_ack_due: bool,
     /// Records of a queue that were handed to this reader, and are not settled.
     held: BTreeSet<LeaseId>,
+    /// The one of them that did not come whole yet.
+    part: Option<LeaseId>,
     /// What was said of them and not confirmed.
     said: BTreeMap<LeaseId, Verdict>,
     /// What is to be said over this link.
@@ -51,14 +53,19 @@ impl TapeSide {
     /// Where a returning reader goes on.
     pub(super) fn resume(&self, mut on_tape: OnTape) -> OnTape {
         on_tape.resume_at = (self.mode == Mode::Broadcast).then(|| self.received.clone());
-        on_tape.has = self.held.iter().cloned().collect();
+        on_tape.has = self.whole();
         on_tape
     }
 
     /// What a returning reader of many has of this pipe.
     pub(super) fn had(&self, pipe: PipePath) -> Had {
         let at = (self.mode == Mode::Broadcast).then(|| self.received.clone());
-        Had { pipe, at, leases: self.held.iter().cloned().collect() }
+        Had { pipe, at, leases: self.whole() }
+    }
+
+    /// What it need not be sent again.
+    fn whole(&self) -> Vec<LeaseId> {
+        self.held.iter().filter(|lease| self.part.as_ref() != Some(lease)).cloned().collect()
     }
 
     /// The broker gave the session up. A broadcast goes on where it was, a durable cursor or not, and says again what it acknowledged; what
@@ -70,6 +77,7 @@ impl TapeSide {
             on_tape.resume_at = Some(self.received.clone());
         }
         self.held.clear();
+        self.part = None;
         self.to_say.clear();
         let said = std::mem::take(&mut self.said).into_iter();
         said.filter(|(_, verdict)| *verdict == Verdict::Done).map(|(lease, _)| lease).collect()
@@ -94,8 +102,20 @@ impl TapeSide {
         self.received = mark;
     }
 
-    pub(super) fn leased(&mut self, lease: LeaseId) {
+    pub(super) fn leased(&mut self, lease: LeaseId, is_whole: bool) {
+        self.part = (!is_whole).then(|| lease.clone());
         self.held.insert(lease);
+    }
+
+    /// Whether this is the reader's, and nothing was said of it.
+    pub(super) fn wants(&self, lease: &LeaseId) -> bool {
+        self.held.contains(lease) && self.said.get(lease).is_none_or(|verdict| *verdict == Verdict::Extend)
+    }
+
+    /// The rest of a record that came in part will not come.
+    pub(super) fn tear(&mut self, lease: &LeaseId) {
+        self.held.remove(lease);
+        self.part = None;
     }
 
     pub(super) fn has_in_hands(&self) -> bool {

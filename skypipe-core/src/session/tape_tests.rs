@@ -147,3 +147,72 @@ fn a_gap_does_not_hold_up_who_leaves() {
     reader.down(ReaderDown::Finished);
     assert!(reader.is_finished(), "nobody takes what came");
 }
+
+/// One of the three parts of the record at place 0.
+fn part(number: u64) -> ReaderDown {
+    let mut builder = BatchBuilder::new(WRITER, Epoch(1), Seq(number));
+    assert!(builder.push(format!("part {number}").as_bytes(), number == 0, number == 2));
+    ReaderDown::Leased { lease: lease(0), time: Duration::from_secs(30), batch: builder.build(None) }
+}
+
+fn texts(reader: &mut ReaderSession) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let Some(chunk) = reader.next_chunk() {
+        texts.push(String::from_utf8(chunk.bodies().to_vec()).unwrap());
+    }
+    texts
+}
+
+#[test]
+fn what_came_of_a_record_before_its_link_broke_is_passed_over() {
+    let mut reader = attached(Mode::Queue, None);
+    reader.down(part(0));
+    reader.down(part(1));
+    let chunk = reader.next_chunk().unwrap();
+    assert_eq!(chunk.taken(chunk.next()), Taken::Part, "a part is nothing to be done with");
+    reader.lost(Error::new(Code::Disconnected, "gone"), Time(1), draw());
+    assert_eq!(reader.begin(Time(2)).tape.has, [], "what is not whole must come again");
+    reader.attached(ReaderWelcome { mode: Mode::Queue, position: Position::default() }, Time(2));
+    (0..3).for_each(|number| reader.down(part(number)));
+    assert_eq!(reader.next_chunk().map(|chunk| chunk.from), Some(Seq(1)));
+    let last = reader.next_chunk().unwrap();
+    assert_eq!((last.from, last.taken(last.next())), (Seq(2), Taken::Lease(pipe(), lease(0))));
+    assert_eq!((reader.next_chunk(), reader.outcome().incomplete), (None, false));
+}
+
+#[test]
+fn a_record_whose_rest_does_not_come_is_lost_and_said_to_be() {
+    let other = ReaderDown::Leased { lease: lease(5), time: Duration::from_secs(30), batch: batch(9) };
+    let settled = ReaderDown::Settled { lease: lease(0), error: Some(Code::LeaseLost) };
+    let missing = ReaderDown::Missing { from: Seq(0).into(), to: Seq(1).into(), records: 1 };
+    for (what, rest) in [(other, vec!["a record"]), (settled, vec![]), (missing, vec![])] {
+        let mut reader = attached(Mode::Queue, None);
+        reader.down(part(0));
+        assert_eq!(texts(&mut reader), ["part 0"]);
+        reader.down(part(1));
+        reader.down(what);
+        assert_eq!(texts(&mut reader), rest, "a part that nobody can use");
+        assert_eq!((lost_leases(&mut reader), reader.outcome().incomplete), (vec![lease(0)], true));
+        assert!(!reader.holds(&pipe(), &lease(0)));
+    }
+}
+
+#[test]
+fn who_is_done_with_a_record_sooner_hears_no_more_of_it() {
+    let mut reader = attached(Mode::Queue, None);
+    reader.down(part(0));
+    assert_eq!(texts(&mut reader), ["part 0"]);
+    reader.down(part(1));
+    assert!(reader.settle(&pipe(), lease(0), Verdict::Done));
+    reader.down(part(2));
+    reader.down(ReaderDown::Settled { lease: lease(0), error: None });
+    assert_eq!((texts(&mut reader), lost_leases(&mut reader)), (vec![], vec![]));
+    assert!(reader.is_settled() && !reader.outcome().incomplete);
+}
+
+#[test]
+fn a_record_that_begins_in_its_middle_is_no_record() {
+    let mut reader = attached(Mode::Queue, None);
+    reader.down(part(1));
+    assert_eq!(reader.failure().map(|error| error.code()), Some(Code::Protocol));
+}

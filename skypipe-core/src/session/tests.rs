@@ -736,6 +736,38 @@ fn the_end_of_an_item_that_was_given_up_is_not_stored() {
     assert_eq!(writer.failure().map(|e| e.code()), Some(Code::SessionExpired));
 }
 
+#[test]
+fn a_record_of_a_queue_is_written_anew_from_its_beginning_or_not_at_all() {
+    for acknowledged in [0, 1] {
+        let mut writer = WriterSession::new(id(1), WriterWants::default(), Time(0));
+        writer.begin(Time(0));
+        writer.attached(&WriterWelcome { mode: Mode::Queue, ..welcome(0, 1 << 20) }, Time(0));
+        assert!(writer.push(b"one", true, false));
+        assert!(writer.next_up().is_some());
+        assert!(writer.push(b"two", false, false));
+        let settled = Seq(acknowledged);
+        writer.down(WriterDown::Ack(Ack { settled, stored: settled, delivered: Seq(0) }));
+        writer.lost(Error::new(Code::SessionExpired, "gone").with_stored(Seq(0)), Time(1), any_draw());
+        let failure = writer.failure().map(|error| error.code());
+        assert_eq!(failure, (acknowledged == 1).then_some(Code::SessionExpired), "its beginning is gone");
+    }
+}
+
+#[test]
+fn parts_of_a_record_share_no_batch_with_others_on_a_tape() {
+    let mut writer = WriterSession::new(id(1), WriterWants::default(), Time(0));
+    writer.begin(Time(0));
+    writer.attached(&WriterWelcome { mode: Mode::Broadcast, ..welcome(0, 1 << 20) }, Time(0));
+    let pieces: [(&[u8], bool, bool); 5] =
+        [(b"a", true, true), (b"b", true, true), (b"c", true, false), (b"C", false, true), (b"d", true, true)];
+    assert!(pieces.into_iter().all(|(body, first, last)| writer.push(body, first, last)));
+    let mut bodies = Vec::new();
+    while let Some(WriterUp::Batch(batch)) = writer.next_up() {
+        bodies.push(batch.bodies());
+    }
+    assert_eq!(bodies, ["ab", "cC", "d"]);
+}
+
 /// Says that it starts a writer's item in the middle.
 fn middle(from: u64) -> ReaderDown {
     ReaderDown::Notice(Notice::Middle { writer: id(7), from: Seq(from) })

@@ -104,8 +104,8 @@ pub struct WriterSession {
     end: Option<Seq>,
     ack: Ack,
     credit: i64,
-    /// A queue hands out records one by one, so each has a batch of its own.
-    is_queue: bool,
+    /// How the pipe hands out records: one by one in a queue, so each has a batch of its own.
+    mode: Mode,
     /// When the next records may be handed out by a queue.
     not_before: Option<WallTime>,
     /// What the next records carry beside their bytes.
@@ -139,7 +139,7 @@ impl WriterSession {
             end: None,
             ack: Ack::default(),
             credit: 0,
-            is_queue: false,
+            mode: Mode::Default,
             not_before: None,
             headers: Headers::new(),
             flushed: true,
@@ -299,7 +299,7 @@ impl WriterSession {
         }
         self.events.extend(self.connection.attached(now));
         self.take_ack(welcome.ack);
-        self.is_queue = welcome.mode == Mode::Queue;
+        self.mode = welcome.mode;
         self.has_reader |= welcome.readers > 0;
         self.credit = i64::try_from(welcome.credit).unwrap_or(i64::MAX);
         self.sent = self.kept.partition_point(|batch| batch.next() <= welcome.next);
@@ -400,7 +400,9 @@ impl WriterSession {
             self.add(b"", false, true);
         }
         let first = !self.in_record;
-        if !self.open.fits(piece.len()) {
+        // Of a record in parts a queue or broadcast takes each batch for itself.
+        let is_begun_alone = first && !last && self.mode != Mode::Default;
+        if is_begun_alone || !self.open.fits(piece.len()) {
             self.close_open();
         }
         let added = self.open.push(piece, first, last);
@@ -408,7 +410,8 @@ impl WriterSession {
         self.open_bodies += piece.len() as u64;
         self.in_record = !last;
         self.count.push(last);
-        if self.is_queue || self.open.encoded_bytes() >= BATCH_BYTES_TARGET {
+        let ends_alone = last && (self.mode == Mode::Queue || (!first && self.mode == Mode::Broadcast));
+        if ends_alone || self.open.encoded_bytes() >= BATCH_BYTES_TARGET {
             self.close_open();
         }
     }
@@ -417,7 +420,7 @@ impl WriterSession {
         if self.open.is_empty() {
             return;
         }
-        let not_before = self.not_before.filter(|_| self.is_queue);
+        let not_before = self.not_before.filter(|_| self.mode == Mode::Queue);
         let batch = self.swap_open().not_before(not_before).build(None);
         self.digest.add(&batch);
         self.keep(batch);
@@ -477,6 +480,13 @@ impl WriterSession {
         let (kept, settled) = (std::mem::take(&mut self.kept), self.ack.settled);
         if self.end.is_some() && kept.iter().all(|batch| batch.first().plus(u64::from(batch.count())) <= settled) {
             self.fail(Error::new(Code::SessionExpired, "the relay gave the item up before it knew of its end"));
+            return;
+        }
+        let rest = kept.iter().flat_map(Batch::pieces).find(|piece| piece.seq >= settled);
+        let is_torn = rest.map_or(self.in_record, |piece| !piece.first);
+        if is_torn && self.mode != Mode::Default {
+            let text = "the relay gave this writer up within a record, and has nothing of that record";
+            self.fail(Error::new(Code::SessionExpired, text));
             return;
         }
         self.before = Progress { records: done.settled, ..done };

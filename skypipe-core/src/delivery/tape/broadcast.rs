@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use crate::batch::Batch;
-use crate::broker::{Mark, Notice, ReaderAttach, ReaderDown, ReaderUp, Start, Take};
+use crate::broker::{Notice, ReaderAttach, ReaderDown, ReaderUp, Start, Take};
 use crate::caller::{Holder, ProcessId};
 use crate::error::{Code, Error};
-use crate::id::{Epoch, Position, Seq, SessionId};
+use crate::id::{Epoch, ItemNo, Position, Seq, SessionId};
 use crate::stat::{Lag, Presence, ReaderStat};
 use crate::time::{Time, WallTime};
 
@@ -15,6 +15,7 @@ use super::super::default::{Counts, Next, expired, fenced};
 use super::super::fact::{Fact, Held, Place};
 use super::super::item::{Link, NOTICES_MAX};
 use super::super::limits::{AWAY_LOST, DURABLE_CURSORS_MAX, READERS_MAX, TAPE};
+use super::long::{Long, Point};
 use super::{Saved, Tape};
 
 /// Who reads a broadcast, and from where.
@@ -38,8 +39,8 @@ pub(super) struct Reader {
     pub(super) cursor: Option<String>,
     /// Records from here on came while it was there: they are owed to it before they count as delivered.
     pub(super) since: Seq,
-    /// The place of the next record it is sent.
-    pub(super) sent: Seq,
+    /// Where it is sent the next record from, or the next part of one.
+    pub(super) sent: Point,
     /// It acknowledged all below.
     pub(super) acked: Seq,
     /// It ends here.
@@ -76,7 +77,7 @@ impl Reader {
             joined,
             cursor: None,
             since: from,
-            sent: from,
+            sent: from.into(),
             acked: from,
             until: None,
             credit: 0,
@@ -131,8 +132,8 @@ impl Broadcast {
         tape.when_durable(joined, super::Pending::Wake(attach.session));
         let mut reader = Reader::new(attach.epoch, holder, joined, from);
         // One that goes on after it was given up has more than its cursor tells; what it acknowledged of that it will say.
-        let has = attach.tape.resume_at.as_ref().and_then(place_behind).unwrap_or_default();
-        (reader.sent, reader.since) = (from.max(has.min(tape.next)), tape.next);
+        let has = attach.tape.resume_at.as_ref().and_then(|mark| tape.behind(mark)).unwrap_or_default();
+        (reader.sent, reader.since) = (has.min(tape.next.into()).max(from.into()), tape.next);
         reader.until = (attach.no_wait || is_look).then_some(tape.durable);
         reader.is_look = is_look;
         reader.credit = i64::try_from(attach.credit).unwrap_or(i64::MAX);
@@ -169,7 +170,6 @@ impl Broadcast {
     }
 
     fn come_back(&mut self, tape: &mut Tape, attach: &ReaderAttach, holder: Holder) -> Result<(), Error> {
-        let low = tape.low;
         let Some(reader) = self.readers.get_mut(&attach.session) else { return Err(expired()) };
         if !reader.holder.admits(holder) {
             return Err(expired());
@@ -187,15 +187,15 @@ impl Broadcast {
             cursor.reader = Some(attach.session);
         }
         // The reader knows best what it has. One that knows nothing never heard that it was welcome.
-        let has = attach.tape.resume_at.as_ref().and_then(place_behind).unwrap_or(reader.acked);
-        reader.sent = has.min(tape.next.max(low));
+        let has = attach.tape.resume_at.as_ref().and_then(|mark| tape.behind(mark)).unwrap_or(reader.acked.into());
+        reader.sent = has.min(tape.next.max(tape.low).into());
         Ok(())
     }
 
     /// Where the reader begins, once its joining is durable.
     pub(super) fn welcome(&mut self, tape: &Tape, session: SessionId, epoch: Epoch) -> Option<Result<Position, Error>> {
         match self.attached(tape, session, epoch) {
-            Ok(reader) => (reader.joined <= tape.joined_upto()).then(|| Ok(Position::from(reader.sent))),
+            Ok(reader) => (reader.joined <= tape.joined_upto()).then(|| Ok(Position::from(reader.sent.place))),
             Err(error) => Some(Err(error)),
         }
     }
@@ -220,9 +220,11 @@ impl Broadcast {
                 reader.credit = reader.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
             }
             ReaderUp::AckTo(mark) => {
-                let upto = place_behind(&mark).filter(|upto| *upto <= reader.sent);
+                let upto = tape.behind(&mark).filter(|upto| *upto <= reader.sent);
                 let upto =
                     upto.ok_or_else(|| Error::new(Code::Protocol, "an acknowledgement of what was never sent"))?;
+                // A part of a record is acknowledged with the last one.
+                let upto = upto.place;
                 reader.acked = reader.acked.max(upto);
                 self.acknowledged(tape, session, upto);
             }
@@ -296,7 +298,8 @@ impl Broadcast {
     pub(super) fn more(&mut self, tape: &mut Tape, now: Time) {
         self.keep(tape, now);
         let durable = tape.durable;
-        let waiting = self.readers.iter().filter(|(_, r)| r.sent < durable && r.credit > 0 && r.link == Link::Attached);
+        let waiting =
+            self.readers.iter().filter(|(_, r)| r.sent.place < durable && r.credit > 0 && r.link == Link::Attached);
         let waiting: Vec<SessionId> = waiting.map(|(session, _)| *session).collect();
         waiting.into_iter().for_each(|session| tape.wake(session));
     }
@@ -310,14 +313,18 @@ impl Broadcast {
             let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
             tape.marks.older_than(WallTime(tape.wall(now).0.saturating_sub(age_ms)))
         });
-        self.cut(tape, by_count.max(by_bytes).max(by_age));
+        self.cut(tape, by_count.max(by_bytes).max(by_age).max(tape.long_excess()));
     }
 
     /// A quota is used up: it grows no more, and the oldest go. An eighth goes at once, so that there is not something to go with each record.
-    pub(super) fn make_room(&mut self, tape: &mut Tape) {
-        let bytes = *self.bytes_max.get_or_insert_with(|| tape.marks.bytes_from(tape.low) / 8 * 7);
-        let below = tape.marks.newest_bytes(bytes);
+    /// Gives false when nothing is left that could go: all of it are parts of records without end.
+    pub(super) fn make_room(&mut self, tape: &mut Tape) -> bool {
+        let bytes =
+            *self.bytes_max.get_or_insert_with(|| (tape.marks.bytes_from(tape.low) + tape.open_bytes()) / 8 * 7);
+        let left = bytes.saturating_sub(tape.open_bytes());
+        let below = if left > 0 { tape.marks.newest_bytes(left) } else { tape.next };
         self.cut(tape, below);
+        left > 0
     }
 
     /// No quota is used up.
@@ -329,7 +336,8 @@ impl Broadcast {
         let below = below.min(tape.durable);
         if below > tape.low && tape.read_only.is_none() {
             tape.forget(below);
-            let behind: Vec<SessionId> = self.readers.iter().filter(|(_, r)| r.sent < below).map(|(s, _)| *s).collect();
+            let behind: Vec<SessionId> =
+                self.readers.iter().filter(|(_, r)| r.sent.place < below).map(|(s, _)| *s).collect();
             behind.into_iter().for_each(|session| tape.wake(session));
         }
     }
@@ -352,26 +360,26 @@ impl Broadcast {
             return Next::Message(ReaderDown::Notice(notice));
         }
         // What is gone, and was told to be, is not waited for.
-        let has = reader.acked.max(low.min(reader.sent));
+        let has = reader.acked.max(low.min(reader.sent.place));
         if reader.leaving || reader.until.is_some_and(|until| has >= until) {
             return self.finish(tape, session);
         }
-        if reader.sent < low {
-            let from = std::mem::replace(&mut reader.sent, low);
+        if reader.sent.place < low {
+            let from = std::mem::replace(&mut reader.sent, low.into()).place;
             return Next::Message(ReaderDown::Missing { from: from.into(), to: low.into(), records: low.0 - from.0 });
         }
         let end = reader.until.unwrap_or(durable).min(durable);
-        if reader.sent >= end || reader.credit <= 0 {
-            return tape
-                .read_only_error()
-                .filter(|_| reader.sent >= durable)
-                .map_or(Next::Wait, |e| Next::End(Some(e)));
+        let place = reader.sent.place;
+        if place >= end || reader.credit <= 0 {
+            return tape.read_only_error().filter(|_| place >= durable).map_or(Next::Wait, |e| Next::End(Some(e)));
         }
-        match tape.in_memory(reader.sent) {
+        let bytes_max = u64::try_from(reader.credit).unwrap_or(1);
+        if let Some(long) = tape.long(place) {
+            return Next::FromLog { item: long.item, from: long.part(reader.sent), bytes_max };
+        }
+        match tape.in_memory(place) {
             Some((at, batch)) => Next::Message(reader.send(at, batch.clone())),
-            None => {
-                Next::FromLog { item: TAPE, from: reader.sent, bytes_max: u64::try_from(reader.credit).unwrap_or(1) }
-            }
+            None => Next::FromLog { item: TAPE, from: place, bytes_max },
         }
     }
 
@@ -403,8 +411,25 @@ impl Broadcast {
         _now: Time,
     ) -> Option<ReaderDown> {
         let reader = self.attached(tape, session, epoch).ok()?;
-        let wanted = at <= reader.sent && reader.sent < at.plus(u64::from(batch.count())) && reader.credit > 0;
+        let place = reader.sent.place;
+        let wanted = at <= place && place < at.plus(u64::from(batch.count())) && reader.credit > 0;
         wanted.then(|| reader.send(at, batch.clone()))
+    }
+
+    /// A part of a record, from the log.
+    pub(super) fn fetched_part(
+        &mut self,
+        tape: &mut Tape,
+        session: SessionId,
+        epoch: Epoch,
+        item: ItemNo,
+        batch: &Batch,
+        _now: Time,
+    ) -> Option<ReaderDown> {
+        let reader = self.attached(tape, session, epoch).ok()?;
+        let long = tape.long(reader.sent.place).filter(|long| long.item == item)?;
+        let wanted = reader.credit > 0 && long.has_next(reader.sent, batch);
+        wanted.then(|| reader.send_part(long, batch.clone()))
     }
 
     pub(super) fn missing(
@@ -415,8 +440,8 @@ impl Broadcast {
         from: Seq,
         to: Seq,
     ) -> Option<ReaderDown> {
-        let reader = self.attached(tape, session, epoch).ok().filter(|reader| reader.sent == from)?;
-        reader.sent = to;
+        let reader = self.attached(tape, session, epoch).ok().filter(|reader| reader.sent.place == from)?;
+        reader.sent = to.into();
         Some(ReaderDown::Missing { from: from.into(), to: to.into(), records: to.0 - from.0 })
     }
 
@@ -539,16 +564,18 @@ impl Broadcast {
 
 impl Reader {
     fn send(&mut self, at: Seq, batch: Batch) -> ReaderDown {
-        let from = batch.first().plus(self.sent.0 - at.0);
-        self.sent = at.plus(u64::from(batch.count()));
+        let from = batch.first().plus(self.sent.place.0 - at.0);
+        self.sent = at.plus(u64::from(batch.count())).into();
         self.credit -= batch.encoded().len() as i64;
         ReaderDown::Batch { from, position: at.into(), batch }
     }
-}
 
-/// The place behind what a reader has.
-fn place_behind(mark: &Mark) -> Option<Seq> {
-    Some(Seq::try_from(&mark.position).ok()?.plus(u64::from(mark.records)))
+    fn send_part(&mut self, long: Long, batch: Batch) -> ReaderDown {
+        let (from, position) = (long.part(self.sent), long.position(self.sent.place, &batch));
+        self.sent = long.behind(self.sent.place, &batch);
+        self.credit -= batch.encoded().len() as i64;
+        ReaderDown::Batch { from, position, batch }
+    }
 }
 
 /// The place that a reader wants to begin at.
@@ -562,7 +589,11 @@ fn start(tape: &Tape, start: &Start, now: Time) -> Result<Seq, Error> {
             tape.marks.since(WallTime(tape.wall(now).0.saturating_sub(age_ms))).max(tape.low)
         }
         Start::Since(at) => tape.marks.since(*at).max(tape.low),
-        Start::At(mark) => Seq::try_from(&mark.position)?.plus(u64::from(mark.records)).min(tape.next),
+        Start::At(mark) => tape.behind(mark).ok_or_else(foreign)?.place.min(tape.next),
     };
     Ok(place)
+}
+
+fn foreign() -> Error {
+    Error::new(Code::Usage, "a position that is not of this pipe")
 }

@@ -141,6 +141,7 @@ impl Queue {
         reader.credit = i64::try_from(attach.credit).unwrap_or(i64::MAX);
         reader.told.clear();
         reader.unsent.clear();
+        reader.part = None;
         // What it does not have it was not handed, whatever an earlier handing out of the same record left with it.
         let id = |lease: &LeaseId| Some((Seq::try_from(&lease.position).ok()?, lease.attempt));
         let has: BTreeSet<(Seq, u32)> = attach.tape.has.iter().filter_map(id).collect();
@@ -219,6 +220,7 @@ impl Queue {
     fn give_back_all(&mut self, tape: &mut Tape, session: SessionId, now: Time) {
         let Some(reader) = self.readers.get_mut(&session) else { return };
         reader.unsent.clear();
+        reader.part = None;
         let wall = tape.wall(now);
         for place in reader.leased.let_go_of_all() {
             let Some(lease) = self.leases.remove(&place) else { continue };
@@ -321,6 +323,7 @@ impl Queue {
         lost.into_iter().for_each(|session| self.lost(tape, session, now));
         while let Some(&(_, place)) = self.lapsing.first().filter(|(until, _)| *until <= now) {
             let Some(lease) = self.leases.get(&place).copied() else { break };
+            self.tell_if_torn(tape, place, lease);
             self.release(place);
             let wall = tape.wall(now);
             self.put_back(tape, place, lease.attempts(), wall, now);

@@ -23,7 +23,7 @@ impl TapePipe {
             Fact::Opened { pipe, .. } => tape.pipe = pipe,
             Fact::Settings(settings) => tape.settings = settings,
             Fact::WriterJoined { session, epoch, item, holder } => {
-                tape.next_writer = tape.next_writer.max(ItemNo(item.0.saturating_add(1)));
+                tape.next_item = tape.next_item.max(ItemNo(item.0.saturating_add(1)));
                 tape.writers.entry(session).or_insert_with(|| Writer::new(item, epoch, holder, 0));
             }
             Fact::Ended { item, kind, next } => tape.replay_end(item, kind, next),
@@ -36,10 +36,14 @@ impl TapePipe {
                     }
                 }
             }
+            Fact::Begun { writer, item, first, not_before } => tape.replay_begun(writer, item, first, not_before),
+            Fact::Long { place, long } => tape.replay_long(place, long),
+            Fact::NextItem(item) => tape.next_item = tape.next_item.max(item),
             Fact::Cut { below } => {
                 tape.low = tape.low.max(below);
                 tape.next = tape.next.max(below);
                 tape.forgotten = tape.forgotten.max(below);
+                tape.long.retain(|place, _| *place >= below);
             }
             Fact::ReaderJoined { session, epoch, holder, holds, .. } => {
                 self.replay_reader(session, epoch, holder, holds)
@@ -119,14 +123,24 @@ impl TapePipe {
             tape.unsaid.insert(batch.session());
         }
         tape.unsaid_bytes += batch.encoded().len() as u64;
+        if batch.is_beside() {
+            tape.replay_stand_in(at, batch);
+        }
     }
 
-    /// Makes the pipe ready after the last fact and the last batch: `extent` is what of the tape the log has. All sessions are away from
-    /// `now` on.
-    pub fn recovered(&mut self, now: Time, extent: &Extent) {
+    /// The last batch that the log has of a record of which more parts were to come, and how many encoded bytes it has in all.
+    pub fn replay_part(&mut self, item: ItemNo, last: &Batch, bytes: u64) {
+        self.tape.replay_part(item, last, bytes);
+    }
+
+    /// Makes the pipe ready after the last fact and the last batch: `extent` is what the log has of the tape, and of the parts of records.
+    /// All sessions are away from `now` on.
+    pub fn recovered(&mut self, now: Time, extent: impl Fn(ItemNo) -> Extent) {
         let tape = &mut self.tape;
-        tape.next = tape.next.max(extent.last().map(|range| range.end).unwrap_or_default()).max(tape.low);
+        let end = extent(super::TAPE).last().map(|range| range.end);
+        tape.next = tape.next.max(end.unwrap_or_default()).max(tape.low);
         tape.durable = tape.next;
+        tape.recover_open(now, extent);
         // The log does not remember what it was told to forget, and may only forget what its own facts tell.
         tape.effects.push(super::Effect::Forget(super::TAPE, tape.forgotten));
         tape.writers.values_mut().for_each(|writer| writer.recover(now));
@@ -165,6 +179,7 @@ impl TapePipe {
             facts.extend(writer.end.map(|(kind, next, _)| Fact::Ended { item: writer.no, kind, next }));
         }
         facts.push(Fact::Cut { below: tape.forgotten });
+        facts.extend(tape.long_facts());
         match &self.side {
             Side::Queue(queue) => {
                 facts.extend(
@@ -205,6 +220,7 @@ impl Tape {
         if let Some(writer) = self.writers.get_mut(&session) {
             writer.end = Some((kind, next, 0));
             writer.accepted = next;
+            writer.open = None;
             // The relay before may have been killed before the log knew what it was to say of it.
             writer.gone_at = (kind == EndKind::Aborted).then_some(0);
         }

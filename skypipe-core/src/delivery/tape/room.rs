@@ -22,9 +22,12 @@ impl TapePipe {
     /// Which quota is used up now, if one is. A broadcast lets go of its oldest; writers of a queue wait.
     pub fn quota(&mut self, used_up: Option<Room>, now: Time) {
         let Some(room) = used_up else { return self.room_again(|room| room != Room::Disk) };
-        match &mut self.side {
+        let has_made_room = match &mut self.side {
             Side::Broadcast(broadcast) => broadcast.make_room(&mut self.tape),
-            Side::Queue(_) => self.waits_for_room(room, now),
+            Side::Queue(_) => false,
+        };
+        if !has_made_room {
+            self.waits_for_room(room, now);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::time::Time;
 
 use super::super::item::{Link, NOTICES_MAX};
 use super::super::limits::{AWAY_LOST, CREDIT_STEPS, WRITER_CREDIT_BYTES};
+use super::long::Open;
 
 /// Places that tell how far a writer's records are delivered: the last is exact, and two next to each other become one when there are more.
 const STEPS_MAX: usize = 64;
@@ -26,6 +27,8 @@ pub(super) struct Writer {
     pub(super) joined: u64,
     /// The next number expected of it.
     pub(super) accepted: Seq,
+    /// The record of which more parts are to come.
+    pub(super) open: Option<Open>,
     /// How it ended: how, the number behind the end mark, and which append says so.
     pub(super) end: Option<(EndKind, Seq, u64)>,
     /// It was given up, and goes once the log has all up to this append: only then may anybody be told how much of it there is.
@@ -54,6 +57,7 @@ impl Writer {
             holder,
             joined,
             accepted: Seq(0),
+            open: None,
             end: None,
             gone_at: None,
             stored: Seq(0),
@@ -73,6 +77,12 @@ impl Writer {
         self.accepted = next;
         self.under_way.push_back((next, bytes as u64));
         self.step(next, behind);
+    }
+
+    /// A part of a record of `bytes` encoded bytes, which has no place yet.
+    pub(super) fn accept_part(&mut self, next: Seq, bytes: usize) {
+        self.accepted = next;
+        self.under_way.push_back((next, bytes as u64));
     }
 
     /// The oldest records under way are on disk.

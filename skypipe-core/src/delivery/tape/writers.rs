@@ -12,6 +12,7 @@ use super::super::fact::Fact;
 use super::super::item::Link;
 use super::super::limits::ITEMS_MAX;
 use super::super::writers::Came;
+use super::long::Part;
 use super::writer::Writer;
 use super::{Pending, Side, Tape, TapePipe, side};
 
@@ -67,7 +68,7 @@ impl TapePipe {
         if !writer.spend(batch.encoded().len()) {
             return Err(protocol("a batch without credit for it"));
         }
-        let (accepted, ended) = (writer.accepted, writer.end.is_some());
+        let (accepted, ended, has_open) = (writer.accepted, writer.end.is_some(), writer.open.is_some());
         let behind = batch.first().plus(u64::from(batch.count()));
         let is_known = behind <= accepted;
         if batch.first() > accepted
@@ -80,16 +81,26 @@ impl TapePipe {
             // The writer hears why from below, behind the last acknowledgement.
             return Ok(Came::Fine);
         }
-        if is_queue && batch.count() > 1 {
+        let part = Part::of(&batch)?;
+        if part.is_none() && is_queue && batch.count() > 1 {
             return Err(protocol("a batch of a queue has one record"));
         }
-        if batch.is_open() || batch.pieces().any(|piece| !piece.first || !piece.last) {
-            return Err(Error::new(Code::FrameSize, "a record of a queue or broadcast has at most 256 KiB"));
+        if batch.is_beside() {
+            return Err(protocol("a batch that stands for another record"));
+        }
+        if batch.is_end() && has_open && !part.is_some_and(|part| part.ends) {
+            return Err(protocol("an end before that of its record"));
         }
         let end = batch.end();
         let encoded = batch.encoded().len();
         if is_known || batch.count() == 0 {
             self.tape.refund(session, encoded);
+        } else if let Some(part) = part {
+            if let Some(place) = self.tape.put_part(session, batch, part, now)? {
+                side!(self, |side, tape| side.came(tape, place..place.plus(1), now));
+            }
+        } else if has_open {
+            return Err(protocol("a record between the parts of another"));
         } else {
             let places = self.tape.put(session, batch, now);
             if let Some(writer) = self.tape.writers.get_mut(&session) {
@@ -163,8 +174,8 @@ impl Tape {
         if self.writers.len() >= ITEMS_MAX {
             return Err(Error::new(Code::Busy, "the pipe has as many writers as it may"));
         }
-        let no = self.next_writer;
-        self.next_writer = ItemNo(no.0 + 1);
+        let no = self.next_item;
+        self.next_item = ItemNo(no.0 + 1);
         let joined = self.append(Fact::WriterJoined { session, epoch, item: no, holder });
         self.when_durable(joined, Pending::Wake(session));
         self.writers.insert(session, Writer::new(no, epoch, holder, joined));
@@ -248,12 +259,16 @@ impl Tape {
     /// the rest: so it goes only when that much is on disk.
     pub(super) fn writer_lost(&mut self, session: SessionId) -> bool {
         let Some(writer) = self.writers.get(&session).filter(|writer| writer.gone_at.is_none()) else { return false };
-        let (no, next, open) = (writer.no, writer.accepted, writer.end.is_none());
+        // Of a record that was not written to its end there is nothing.
+        let (no, open) = (writer.no, writer.end.is_none());
+        let next = writer.open.map_or(writer.accepted, |open| open.first);
         if open {
             let append = self.append(Fact::Ended { item: no, kind: EndKind::Aborted, next });
             if let Some(writer) = self.writers.get_mut(&session) {
                 writer.end = Some((EndKind::Aborted, next, append));
+                writer.accepted = next;
             }
+            self.drop_open(session);
         }
         if self.appended <= self.confirmed || self.read_only.is_some() {
             self.drop_writer(session);
@@ -277,7 +292,7 @@ impl Tape {
     fn drop_writer(&mut self, session: SessionId) {
         let Some(writer) = self.writers.remove(&session) else { return };
         let ended = writer.end.is_some_and(|(kind, ..)| kind != EndKind::Aborted);
-        let next = if self.read_only.is_some() { writer.stored() } else { writer.accepted };
+        let next = if self.read_only.is_some() { writer.stored().min(writer.accepted) } else { writer.accepted };
         self.effects.push(Effect::Closed { session, next, ended, delivered: writer.heard_all() });
         self.wake(session);
     }

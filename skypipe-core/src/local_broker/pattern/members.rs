@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::broker::{Had, PATTERN_PIPES_MAX, ReaderAttach, ReaderDown, ReaderUp, Start};
+use crate::broker::{Had, LeaseId, PATTERN_PIPES_MAX, ReaderAttach, ReaderDown, ReaderUp, Start};
 use crate::budget::Reservation;
 use crate::caller::{Caller, Holder, Peer};
 use crate::delivery::{Hands, Next};
@@ -50,6 +50,8 @@ pub(super) struct Members {
     out: VecDeque<ReaderDown>,
     /// Whose turn it is still: what was read from the log is sent before another one's is read.
     reads: Option<PipeNo>,
+    /// From whom went a part of a record, and of a queue which one: nothing of others comes between that and the rest.
+    torn: Option<(PipeNo, Option<LeaseId>)>,
     reading: LogReading,
     /// Those whose turn came when nothing could be sent. Each at most once.
     starved: Vec<PipeNo>,
@@ -108,6 +110,7 @@ impl Members {
             from: None,
             out: VecDeque::new(),
             reads: None,
+            torn: None,
             reading: LogReading::new(&shared.memory.part_of(caller.key), is_local),
             starved: Vec::new(),
             hungry: VecDeque::new(),
@@ -192,8 +195,12 @@ impl Members {
                 }
                 self.feed();
             }
-            let Some(no) = self.reads.or_else(|| self.turn.next()) else { return self.rest() };
-            ready!(self.poll_member(no, cx))?;
+            let only = self.torn.as_ref().map(|(no, _)| *no);
+            match self.reads.or_else(|| self.turn.next(only)) {
+                Some(no) => ready!(self.poll_member(no, cx))?,
+                None if only.is_some() => return Poll::Pending,
+                None => return self.rest(),
+            }
         }
     }
 
@@ -416,10 +423,28 @@ impl Members {
             self.credit -= batch.encoded().len() as i64;
             self.hands.open(self.credit > 0);
         }
+        self.note_torn(no, &message);
         if self.from.replace(no) != Some(no) {
             self.out.push_back(ReaderDown::From(no));
         }
         self.out.push_back(message);
+    }
+
+    /// Whether more of a record is to come from this pipe before others have their turn.
+    fn note_torn(&mut self, no: PipeNo, message: &ReaderDown) {
+        let is_here = self.torn.as_ref().is_some_and(|(torn, _)| *torn == no);
+        match message {
+            ReaderDown::Batch { batch, .. } => self.torn = batch.is_open().then_some((no, None)),
+            ReaderDown::Leased { lease, batch, .. } => {
+                self.torn = batch.is_open().then(|| (no, Some(lease.clone())));
+            }
+            ReaderDown::Missing { .. } if is_here => self.torn = None,
+            // It was settled before its end came: that does not come then.
+            ReaderDown::Settled { lease, .. } => {
+                self.torn.take_if(|(torn, part)| *torn == no && part.as_ref() == Some(lease));
+            }
+            _ => {}
+        }
     }
 
     fn waits(&mut self, no: PipeNo, is_hungry: bool) {
@@ -460,6 +485,7 @@ impl Members {
 
     fn part_with(&mut self, no: PipeNo) {
         let Some(member) = self.members.remove(&no) else { return };
+        self.torn.take_if(|(torn, _)| *torn == no);
         self.joining.remove(&no);
         self.reserved.resize(self.members.len() as u64 * MEMBER_BYTES);
         if member.has_joined {

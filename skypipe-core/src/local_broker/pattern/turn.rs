@@ -20,9 +20,11 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Whose turn it is next, if anybody's.
-    pub(super) fn next(&self) -> Option<PipeNo> {
-        lock(&self.woken).pop_front()
+    /// Whose turn it is next, if anybody's; of one alone while others wait for it.
+    pub(super) fn next(&self, only: Option<PipeNo>) -> Option<PipeNo> {
+        let mut woken = lock(&self.woken);
+        let at = only.map_or(Some(0), |only| woken.iter().position(|no| *no == only))?;
+        woken.remove(at)
     }
 
     /// Wakes this task when there is somebody, or something else to look at.

@@ -13,6 +13,15 @@ use crate::record::Chunk;
 
 use super::{Arrival, ReaderSession};
 
+/// A record of a queue of which more is to come.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pipe: PipePath,
+    pub(super) lease: LeaseId,
+    /// The number of the next part.
+    next: Seq,
+}
+
 impl ReaderSession {
     /// Records of a broadcast, from `from` on.
     pub(super) fn take_place(&mut self, from: Seq, batch: Batch, position: Position) -> Result<(), Error> {
@@ -34,17 +43,17 @@ impl ReaderSession {
         Ok(())
     }
 
-    /// A record of a queue.
+    /// A record of a queue, or a part of one.
     pub(super) fn take_lease(&mut self, lease: LeaseId, lease_time: Duration, batch: Batch) -> Result<(), Error> {
         if !self.spend(&batch)? {
             return Ok(());
         }
-        self.pipes.leased(lease.clone())?;
+        let Some(from) = self.take_part(&lease, &batch)? else { return Ok(()) };
         if self.stopping {
             self.pipes.settle(&self.pipes.here(), lease, Verdict::Refused { delay: Duration::ZERO });
             return Ok(());
         }
-        let (writer, from, position) = (batch.session(), batch.first(), lease.position.clone());
+        let (writer, position) = (batch.session(), lease.position.clone());
         self.arrive(Chunk {
             pipe: self.pipes.here(),
             writer,
@@ -58,8 +67,43 @@ impl ReaderSession {
         Ok(())
     }
 
+    /// From where on what came of this record is new and wanted. After a broken link a record that was under way comes from its beginning.
+    fn take_part(&mut self, lease: &LeaseId, batch: &Batch) -> Result<Option<Seq>, Error> {
+        let behind = batch.first().plus(u64::from(batch.count()));
+        let had = self.part.take_if(|part| part.lease == *lease);
+        self.tear();
+        if let Some(part) = had {
+            let from = part.next.max(batch.first());
+            let is_wanted = self.pipes.wants(&part.pipe, lease);
+            if is_wanted {
+                self.pipes.leased(lease.clone(), !batch.is_open())?;
+            }
+            self.part = batch.is_open().then(|| Part { next: from.max(behind), ..part });
+            return Ok((from < behind && is_wanted).then_some(from));
+        }
+        if batch.first_start() != Some(batch.first()) {
+            return Err(Error::new(Code::Protocol, "a record that begins in its middle"));
+        }
+        self.pipes.leased(lease.clone(), !batch.is_open())?;
+        self.part = batch.is_open().then(|| Part { pipe: self.pipes.here(), lease: lease.clone(), next: behind });
+        Ok(Some(batch.first()))
+    }
+
+    /// The rest of a record that came in part will not come.
+    fn tear(&mut self) {
+        if let Some(part) = self.part.take().filter(|part| self.pipes.wants(&part.pipe, &part.lease)) {
+            self.pipes.tear(&part.pipe, &part.lease);
+            self.outcome.incomplete = true;
+            self.events.push(Event::LeaseLost { pipe: part.pipe, lease: part.lease });
+        }
+    }
+
     /// What was said of a record of a queue is known to the broker, or came too late.
     pub(super) fn take_settled(&mut self, lease: LeaseId, error: Option<Code>) -> Result<(), Error> {
+        if error.is_some() && self.part.as_ref().is_some_and(|part| part.lease == lease) {
+            self.tear();
+            return Ok(());
+        }
         if !self.pipes.settled(&lease, error)? {
             self.events.push(Event::LeaseLost { pipe: self.pipes.here(), lease });
         }
@@ -69,6 +113,9 @@ impl ReaderSession {
     /// Records are gone that were owed to this reader.
     pub(super) fn take_missing(&mut self, from: Position, to: Position, records: u64) -> Result<(), Error> {
         self.pipes.received(Mark { position: to.clone(), records: 0 })?;
+        if self.part.as_ref().is_some_and(|part| (from.clone()..to.clone()).contains(&part.lease.position)) {
+            self.tear();
+        }
         // Nobody takes it from a reader that leaves, which would wait for that.
         if self.leave.is_none() {
             self.inbox.push_back(Arrival::Missing { pipe: self.pipes.here(), from, to, records });
@@ -134,6 +181,9 @@ impl ReaderSession {
 
     /// Records of queues that wait here, of this one or of all, are somebody else's.
     pub(super) fn drop_leased(&mut self, pipe: Option<&PipePath>) -> Vec<Chunk> {
+        if self.part.as_ref().is_some_and(|part| pipe.is_none_or(|pipe| *pipe == part.pipe)) {
+            self.tear();
+        }
         let is_meant = |chunk: &Chunk| chunk.lease.is_some() && pipe.is_none_or(|pipe| *pipe == chunk.pipe);
         let is_dropped = |arrival: &Arrival| matches!(arrival, Arrival::Chunk(chunk) if is_meant(chunk));
         let (dropped, kept) = std::mem::take(&mut self.inbox).into_iter().partition(is_dropped);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::broker::{LeaseId, ReaderDown};
-use crate::id::{Epoch, Seq, SessionId};
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::time::Time;
 
 use super::super::super::default::Next;
@@ -43,7 +43,7 @@ impl Queue {
         let until = now.plus(lease_time(tape));
         let mut given: BTreeMap<SessionId, Vec<(Seq, u32)>> = BTreeMap::new();
         while let Some((place, attempts)) = self.next_ready(tape).filter(|_| !self.turn.is_empty()) {
-            let not_before = tape.in_memory(place).and_then(|(_, batch)| batch.not_before());
+            let not_before = tape.not_before(place);
             if let Some(due) = not_before.filter(|due| attempts == 0 && *due > tape.wall(now)) {
                 self.fresh = self.fresh.max(place.plus(1));
                 self.put_back(tape, place, 0, due, now);
@@ -132,7 +132,11 @@ impl Queue {
         if let Some(error) = tape.read_only_error() {
             return Next::End(Some(error));
         }
-        let Some(&place) = reader.unsent.first().filter(|_| reader.credit > 0) else { return Next::Wait };
+        let Some(point) = reader.next_unsent().filter(|_| reader.credit > 0) else { return Next::Wait };
+        let (place, bytes_max) = (point.place, u64::try_from(reader.credit).unwrap_or(1));
+        if let Some(long) = tape.long(place) {
+            return Next::FromLog { item: long.item, from: long.part(point), bytes_max };
+        }
         match tape.in_memory(place).map(|(_, batch)| batch.clone()) {
             Some(batch) => self.send(tape, session, place, batch).map_or(Next::Wait, Next::Message),
             None => Next::FromLog { item: TAPE, from: place, bytes_max: 1 },
@@ -145,9 +149,38 @@ impl Queue {
         let lease = *lease;
         let reader = self.readers.get_mut(&session)?;
         reader.unsent.remove(&place);
+        reader.part = None;
         reader.credit -= batch.encoded().len() as i64;
         let id = LeaseId { position: place.into(), attempt: lease.attempt };
         Some(ReaderDown::Leased { lease: id, time: lease_time(tape), batch })
+    }
+
+    /// A part of a record, from the log. The record is the reader's for longer with each.
+    pub(in super::super) fn fetched_part(
+        &mut self,
+        tape: &mut Tape,
+        session: SessionId,
+        epoch: Epoch,
+        item: ItemNo,
+        batch: &Batch,
+        now: Time,
+    ) -> Option<ReaderDown> {
+        if self.looks.contains_key(&session) {
+            return self.show_part(tape, session, item, batch);
+        }
+        let point = self.attached(tape, session, epoch).ok()?.next_unsent()?;
+        let place = point.place;
+        let long = tape.long(place).filter(|long| long.item == item && long.has_next(point, batch))?;
+        self.extend(tape, place, now);
+        let leased = self.send(tape, session, place, batch.clone())?;
+        let behind = long.behind(place, batch);
+        if behind.place == place
+            && let Some(reader) = self.readers.get_mut(&session)
+        {
+            reader.unsent.insert(place);
+            reader.part = Some(behind);
+        }
+        Some(leased)
     }
 
     pub(super) fn finish(&mut self, tape: &mut Tape, session: SessionId) -> Next<ReaderDown> {

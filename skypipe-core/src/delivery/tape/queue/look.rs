@@ -3,11 +3,12 @@
 use crate::batch::Batch;
 use crate::broker::{ReaderAttach, ReaderDown, ReaderUp, Start};
 use crate::error::{Code, Error};
-use crate::id::{Epoch, Seq, SessionId};
+use crate::id::{Epoch, ItemNo, Seq, SessionId};
 
 use super::super::super::default::{Next, expired, fenced};
 use super::super::super::limits::{READERS_MAX, TAPE};
 use super::super::Tape;
+use super::super::long::Point;
 use super::Queue;
 
 /// One who looks.
@@ -16,7 +17,7 @@ pub(super) struct Look {
     epoch: Epoch,
     credit: i64,
     /// All below was shown.
-    next: Seq,
+    next: Point,
     /// What came later is not shown.
     until: Seq,
     leaving: bool,
@@ -39,11 +40,10 @@ impl Queue {
         }
         let credit = i64::try_from(attach.credit).unwrap_or(i64::MAX);
         let next = match &attach.tape.start {
-            Start::At(mark) => {
-                Seq::try_from(&mark.position).map_or(tape.low, |place| place.plus(u64::from(mark.records)))
-            }
-            _ => tape.low,
+            Start::At(mark) => tape.behind(mark),
+            _ => None,
         };
+        let next = next.unwrap_or(tape.low.into());
         let look = Look { epoch: attach.epoch, credit, next, until: tape.durable, leaving: false };
         self.looks.insert(attach.session, look);
         Ok(())
@@ -69,13 +69,17 @@ impl Queue {
         if look.epoch != epoch {
             return Some(Next::End(Some(fenced())));
         }
-        let (low, until) = (look.next.max(tape.low), look.until);
-        let Some(place) = self.shown_from(low, until).filter(|_| !look.leaving) else {
+        let (next, until) = (look.next.max(tape.low.into()), look.until);
+        let Some(place) = self.shown_from(next.place, until).filter(|_| !look.leaving) else {
             self.looks.remove(&session);
             return Some(Next::Message(ReaderDown::Finished));
         };
         if look.credit <= 0 {
             return Some(Next::Wait);
+        }
+        if let Some(long) = tape.long(place) {
+            let from = long.part(if place == next.place { next } else { place.into() });
+            return Some(Next::FromLog { item: long.item, from, bytes_max: u64::try_from(look.credit).unwrap_or(1) });
         }
         Some(match tape.in_memory(place).map(|(_, batch)| batch.clone()) {
             Some(batch) => self.show(session, place, &batch).map_or(Next::Wait, Next::Message),
@@ -85,16 +89,34 @@ impl Queue {
 
     /// A record to show, from memory or from the log.
     pub(super) fn show(&mut self, session: SessionId, place: Seq, batch: &Batch) -> Option<ReaderDown> {
-        let look = self.looks.get_mut(&session).filter(|look| look.next <= place)?;
-        look.next = place.plus(1);
+        let look = self.looks.get_mut(&session).filter(|look| look.next.place <= place)?;
+        look.next = place.plus(1).into();
         look.credit -= batch.encoded().len() as i64;
         Some(ReaderDown::Batch { from: batch.first(), position: place.into(), batch: batch.clone() })
+    }
+
+    /// A part of a record to show.
+    pub(super) fn show_part(
+        &mut self,
+        tape: &Tape,
+        session: SessionId,
+        item: ItemNo,
+        batch: &Batch,
+    ) -> Option<ReaderDown> {
+        let from = self.looks.get(&session)?.next;
+        let place = self.shown_from(from.place, Seq(u64::MAX))?;
+        let point = if place == from.place { from } else { place.into() };
+        let long = tape.long(place).filter(|long| long.item == item && long.has_next(point, batch))?;
+        let look = self.looks.get_mut(&session)?;
+        look.next = long.behind(place, batch);
+        look.credit -= batch.encoded().len() as i64;
+        Some(ReaderDown::Batch { from: long.part(point), position: long.position(place, batch), batch: batch.clone() })
     }
 
     /// What was to be shown is gone.
     pub(super) fn pass_over(&mut self, session: SessionId, to: Seq) {
         if let Some(look) = self.looks.get_mut(&session) {
-            look.next = look.next.max(to);
+            look.next = look.next.max(to.into());
         }
     }
 

@@ -11,6 +11,7 @@ use crate::time::{Time, WallTime};
 use super::super::super::hands::InHands;
 use super::super::super::item::Link;
 use super::super::super::limits::PREFETCH_MAX;
+use super::super::long::Point;
 
 /// One reader.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(in super::super) struct Reader {
     pub(super) leased: InHands,
     /// Leases that are on disk and not sent over this link.
     pub(super) unsent: BTreeSet<Seq>,
+    /// Of the record that it is being sent in parts: how many it was sent.
+    pub(super) part: Option<Point>,
     /// What became of its verdicts.
     pub(super) told: VecDeque<(LeaseId, Option<Code>)>,
     /// Acknowledgements that are not on disk yet.
@@ -76,6 +79,7 @@ impl Reader {
             no_wait: false,
             leased: InHands::default(),
             unsent: BTreeSet::new(),
+            part: None,
             told: VecDeque::new(),
             unconfirmed: BTreeMap::new(),
             finished: VecDeque::new(),
@@ -89,6 +93,18 @@ impl Reader {
         if self.finished.len() > PREFETCH_MAX as usize {
             self.finished.pop_front();
         }
+    }
+
+    /// What it is sent next: a record that was begun before all else.
+    pub(super) fn next_unsent(&self) -> Option<Point> {
+        self.part.or_else(|| self.unsent.first().map(|place| Point::from(*place)))
+    }
+
+    /// It has not got this record any more.
+    pub(super) fn let_go(&mut self, place: Seq) {
+        self.leased.let_go(place);
+        self.unsent.remove(&place);
+        self.part = self.part.filter(|part| part.place != place);
     }
 
     /// Records that may be in its hands.

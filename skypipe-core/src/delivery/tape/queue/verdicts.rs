@@ -42,14 +42,27 @@ impl Queue {
                 self.put_back(tape, place, lease.attempt, due, now);
                 self.tell_when_durable(tape, session, id, None);
             }
-            Verdict::Extend => {
-                self.lapsing.remove(&(lease.until, place));
-                let until = now.plus(lease_time(tape));
-                self.lapsing.insert((until, place));
-                self.leases.insert(place, Lease { until, ..lease });
-            }
+            Verdict::Extend => self.extend(tape, place, now),
         }
         self.queue_up(session);
+    }
+
+    /// The time of a lease begins anew.
+    pub(super) fn extend(&mut self, tape: &Tape, place: Seq, now: Time) {
+        let Some(lease) = self.leases.get_mut(&place) else { return };
+        self.lapsing.remove(&(lease.until, place));
+        lease.until = now.plus(lease_time(tape));
+        self.lapsing.insert((lease.until, place));
+    }
+
+    /// The time is over of a record that its reader has a part of: it waits for the rest in vain.
+    pub(super) fn tell_if_torn(&mut self, tape: &mut Tape, place: Seq, lease: Lease) {
+        let reader = self.readers.get(&lease.reader);
+        if reader.is_some_and(|reader| reader.part.is_some_and(|part| part.place == place)) {
+            let id = LeaseId { position: place.into(), attempt: lease.attempt };
+            self.tell(lease.reader, id, Some(Code::LeaseLost));
+            tape.wake(lease.reader);
+        }
     }
 
     /// What is not the reader's is no more, unless that is what it said itself and did not hear confirmed.
@@ -92,8 +105,7 @@ impl Queue {
         let Some(lease) = self.leases.remove(&place) else { return };
         self.lapsing.remove(&(lease.until, place));
         if let Some(reader) = self.readers.get_mut(&lease.reader) {
-            reader.leased.let_go(place);
-            reader.unsent.remove(&place);
+            reader.let_go(place);
         }
     }
 

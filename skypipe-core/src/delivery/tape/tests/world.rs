@@ -1,14 +1,15 @@
 //! A tape with a log that keeps what was synced when it crashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::batch::{Batch, BatchBuilder, EndKind, ItemDigest};
 use crate::broker::{Mode, ReaderAttach, ReaderDown, Settings, WriterResume};
 use crate::caller::Holder;
+use crate::delivery::limits::TAPE;
 use crate::delivery::{Counts, Effect, Fact, Next, TapePipe};
 use crate::error::{Code, Error};
-use crate::id::{Epoch, Seq, SessionId};
+use crate::id::{Epoch, ItemNo, Position, Seq, SessionId};
 use crate::name::{PipeName, PipeRef};
 use crate::stat::{Presence, ReaderStat};
 use crate::time::{Time, WallTime};
@@ -27,12 +28,17 @@ pub(super) struct World {
     /// The number behind the last of sessions that are over.
     closed: BTreeMap<SessionId, Seq>,
     names: u8,
+    /// Parts that the log was told to forget.
+    dropped: BTreeSet<ItemNo>,
+    /// Records in parts of which a writer that was given up had a part acknowledged: it cannot write them anew.
+    pub(super) torn: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
 enum Logged {
     Fact(Fact),
     Tape(Seq, Batch),
+    Part(ItemNo, Batch),
 }
 
 #[derive(Default)]
@@ -44,6 +50,10 @@ struct Writer {
     stored: Seq,
     digest: ItemDigest,
     connected: bool,
+    /// What is still to be written of a record in parts.
+    rest: VecDeque<String>,
+    /// Records in parts, by the number of the first.
+    long: BTreeMap<Seq, String>,
 }
 
 impl World {
@@ -62,6 +72,8 @@ impl World {
             writers,
             closed: BTreeMap::new(),
             names: 0,
+            dropped: BTreeSet::new(),
+            torn: Vec::new(),
         }
     }
 
@@ -112,7 +124,7 @@ impl World {
         let forgotten = self.forgotten;
         self.log.retain(|entry| match entry {
             Logged::Tape(at, batch) => at.plus(u64::from(batch.count())) > forgotten,
-            Logged::Fact(_) => true,
+            Logged::Fact(_) | Logged::Part(..) => true,
         });
         self.synced = self.log.len();
         self.restart();
@@ -123,7 +135,7 @@ impl World {
         let before = self.log.len();
         self.pipe.log_snapshot();
         self.effects();
-        let tape = |entry: &Logged| matches!(entry, Logged::Tape(..));
+        let tape = |entry: &Logged| !matches!(entry, Logged::Fact(..));
         let mut kept: Vec<Logged> = self.log[..before].iter().filter(|entry| tape(entry)).cloned().collect();
         // Nothing of it is on disk before the snapshot is.
         let synced = kept.len();
@@ -160,7 +172,7 @@ impl World {
         });
         let tape = |entry: &Logged| match entry {
             Logged::Tape(at, batch) => Some((*at, batch.clone())),
-            Logged::Fact(_) => None,
+            Logged::Fact(_) | Logged::Part(..) => None,
         };
         let tape: Vec<(Seq, Batch)> = log.iter().filter_map(tape).collect();
         let from = self.pipe.unread_from();
@@ -171,9 +183,25 @@ impl World {
         let end = tape.last().map_or(Seq(0), |(at, batch)| at.plus(u64::from(batch.count())));
         let start = tape.first().map_or(Seq(0), |(at, _)| *at).max(self.forgotten).min(end);
         let extent = if start < end { std::iter::once(start..end).collect() } else { Vec::new() };
+        let parts = |wanted: ItemNo| {
+            log.iter().filter_map(move |entry| match entry {
+                Logged::Part(item, batch) if *item == wanted => Some(batch),
+                _ => None,
+            })
+        };
+        for item in self.pipe.open_items() {
+            if let Some(last) = parts(item).last() {
+                self.pipe.replay_part(item, last, parts(item).map(|batch| batch.encoded().len() as u64).sum());
+            }
+        }
+        self.pipe.recovered(self.now, |item| match (item, parts(item).next(), parts(item).last()) {
+            (TAPE, ..) => extent.clone(),
+            (_, Some(first), Some(last)) => std::iter::once(first.first()..last.next()).collect(),
+            _ => Vec::new(),
+        });
+        self.dropped.clear();
         self.log = log;
         self.synced = self.log.len();
-        self.pipe.recovered(self.now, &extent);
         for writer in self.writers.values_mut() {
             writer.connected = false;
         }
@@ -186,10 +214,11 @@ impl World {
                 Effect::Fact(fact) => self.log.push(Logged::Fact(fact)),
                 Effect::Tape(at, batch) => self.log.push(Logged::Tape(at, batch)),
                 Effect::Bury(place) => self.buried.push(place),
-                Effect::Forget(_, below) => self.forgetting.push((self.log.len(), below)),
+                Effect::Forget(TAPE, below) => self.forgetting.push((self.log.len(), below)),
+                Effect::Forget(item, _) => drop(self.dropped.insert(item)),
                 Effect::Closed { session, next, .. } => drop(self.closed.insert(session, next)),
                 Effect::Wake(_) | Effect::Gone => {}
-                Effect::Batch(..) => unreachable!("a tape has no items"),
+                Effect::Batch(item, batch) => self.log.push(Logged::Part(item, batch)),
             }
         }
     }
@@ -205,25 +234,60 @@ impl World {
 
     /// It writes records with these bodies, one to a batch, or all in one.
     pub(super) fn write(&mut self, session: SessionId, bodies: &[String], not_before: Option<WallTime>) {
+        self.write_rest(session);
         let one_each = self.mode == Mode::Queue;
         let groups: Vec<&[String]> = if one_each { bodies.chunks(1).collect() } else { vec![bodies] };
         for group in groups {
             let writer = self.writers.get_mut(&session).unwrap();
             let mut builder = BatchBuilder::new(session, Epoch(1), writer.next).not_before(not_before);
             assert!(group.iter().all(|body| builder.push(body.as_bytes(), true, true)));
-            let batch = builder.build(None);
-            writer.next = batch.next();
-            writer.digest.add(&batch);
-            writer.kept.push(batch.clone());
-            if writer.connected {
-                let epoch = Epoch(writer.epoch);
-                self.pipe.batch(session, epoch, batch, self.now).unwrap();
-                self.effects();
-            }
+            self.send(session, builder.build(None));
+        }
+    }
+
+    fn send(&mut self, session: SessionId, batch: Batch) {
+        let writer = self.writers.get_mut(&session).unwrap();
+        writer.next = batch.next();
+        writer.digest.add(&batch);
+        writer.kept.push(batch.clone());
+        if writer.connected {
+            let epoch = Epoch(writer.epoch);
+            self.pipe.batch(session, epoch, batch, self.now).unwrap();
+            self.effects();
+        }
+    }
+
+    /// It begins a record in parts, one word each.
+    pub(super) fn begin_long(&mut self, session: SessionId, body: &str, not_before: Option<WallTime>) {
+        self.write_rest(session);
+        let writer = self.writers.get_mut(&session).unwrap();
+        writer.long.insert(writer.next, body.to_owned());
+        writer.rest = body.split_inclusive(' ').map(str::to_owned).collect();
+        self.write_part(session, true, not_before);
+    }
+
+    /// It writes the next part of its record.
+    pub(super) fn go_on(&mut self, session: SessionId) {
+        self.write_part(session, false, None);
+    }
+
+    fn write_part(&mut self, session: SessionId, first: bool, not_before: Option<WallTime>) {
+        let writer = self.writers.get_mut(&session).unwrap();
+        let Some(part) = writer.rest.pop_front() else { return };
+        let mut builder = BatchBuilder::new(session, Epoch(1), writer.next).not_before(not_before);
+        assert!(builder.push(part.as_bytes(), first, writer.rest.is_empty()));
+        self.send(session, builder.build(None));
+    }
+
+    /// And all that follow.
+    pub(super) fn write_rest(&mut self, session: SessionId) {
+        while !self.writers[&session].rest.is_empty() {
+            self.go_on(session);
         }
     }
 
     pub(super) fn end(&mut self, session: SessionId) {
+        self.write_rest(session);
         let writer = self.writers.get_mut(&session).unwrap();
         let mark = writer.digest.end(EndKind::Finished, 0);
         let batch = BatchBuilder::new(session, Epoch(1), writer.next).build(Some(mark));
@@ -267,12 +331,30 @@ impl World {
 
     fn start_over(&mut self, lost: SessionId) -> SessionId {
         let stored = self.closed.get(&lost).copied().unwrap_or_default();
-        let kept = self.writers.remove(&lost).unwrap().kept;
-        let session = self.writer();
-        for batch in kept.iter().filter(|batch| batch.first() >= stored) {
+        let gone = self.writers.remove(&lost).unwrap();
+        let (session, mut long) = (self.writer(), None);
+        let mut torn = (!gone.rest.is_empty()).then_some(gone.next);
+        for batch in gone.kept.iter().filter(|batch| batch.first() >= stored) {
             let bodies: Vec<String> =
                 batch.pieces().map(|piece| String::from_utf8(piece.body.to_vec()).unwrap()).collect();
-            self.write(session, &bodies, batch.not_before());
+            match (batch.first_start() == Some(batch.first()), batch.is_open()) {
+                (true, false) => self.write(session, &bodies, batch.not_before()),
+                // Of one in parts all are written anew, if the first was kept.
+                (true, true) => long = Some((batch.first(), batch.not_before())),
+                (false, _) if long.is_none() => torn = Some(batch.first()),
+                (false, true) => {}
+                (false, false) => {
+                    let (first, not_before) = long.take().unwrap();
+                    self.begin_long(session, &gone.long[&first], not_before);
+                }
+            }
+        }
+        if let Some((first, not_before)) = long {
+            torn.take_if(|torn| *torn == gone.next);
+            self.begin_long(session, &gone.long[&first], not_before);
+        }
+        if let Some(torn) = torn {
+            self.torn.push(gone.long.range(..torn).next_back().unwrap().1.clone());
         }
         session
     }
@@ -328,24 +410,54 @@ impl World {
 
     /// The next message for a reader, from memory or from the log.
     pub(super) fn next(&mut self, session: SessionId, epoch: Epoch) -> Option<ReaderDown> {
+        let mut parts = Vec::new();
+        loop {
+            match self.next_part(session, epoch) {
+                Some(ReaderDown::Batch { position, batch, .. }) if position.0.len() == 16 => {
+                    parts.extend_from_slice(&batch.bodies());
+                    if !batch.is_open() {
+                        let batch = joined(&batch, &parts);
+                        let position = Position(position.0.slice(..8));
+                        return Some(ReaderDown::Batch { from: batch.first(), position, batch });
+                    }
+                }
+                Some(ReaderDown::Leased { lease, time, batch }) => {
+                    parts.extend_from_slice(&batch.bodies());
+                    if !batch.is_open() {
+                        return Some(ReaderDown::Leased { lease, time, batch: joined(&batch, &parts) });
+                    }
+                }
+                message => {
+                    assert!(parts.is_empty(), "{message:?} between the parts of a record");
+                    return message;
+                }
+            }
+        }
+    }
+
+    /// The same, of a record in parts one by one.
+    pub(super) fn next_part(&mut self, session: SessionId, epoch: Epoch) -> Option<ReaderDown> {
         loop {
             let next = self.pipe.next_for_reader(session, epoch);
             self.effects();
             match next {
                 Next::Message(message) => return Some(message),
                 Next::Wait | Next::End(_) => return None,
-                Next::FromLog { from, .. } => {
-                    let holds = |entry: &Logged| match entry {
-                        Logged::Tape(at, batch) => {
-                            let is_here = *at <= from && from < at.plus(u64::from(batch.count()));
-                            is_here.then(|| (*at, batch.clone()))
-                        }
-                        Logged::Fact(_) => None,
+                Next::FromLog { item, from, .. } => {
+                    let holds = |entry: &Logged| {
+                        let (of, at, batch) = match entry {
+                            Logged::Tape(at, batch) => (TAPE, *at, batch),
+                            Logged::Part(item, batch) => (*item, batch.first(), batch),
+                            Logged::Fact(_) => return None,
+                        };
+                        let is_here = of == item && at <= from && from < at.plus(u64::from(batch.count()));
+                        is_here.then(|| (at, batch.clone()))
                     };
                     let found = self.log[..self.synced].iter().find_map(holds);
-                    let (at, batch) = found.unwrap_or_else(|| panic!("{from:?} is not in the log"));
-                    assert!(from >= self.forgotten, "{from:?} was forgotten");
-                    let down = self.pipe.from_log(session, epoch, at, &batch, self.now);
+                    let (at, batch) = found.unwrap_or_else(|| panic!("{from:?} of {item:?} is not in the log"));
+                    assert!(item != TAPE || from >= self.forgotten, "{from:?} was forgotten");
+                    assert!(!self.dropped.contains(&item), "{item:?} was forgotten");
+                    let down = self.pipe.from_log(session, epoch, (item, at), &batch, self.now);
                     self.effects();
                     if let Some(down) = down {
                         return Some(down);
@@ -358,6 +470,13 @@ impl World {
 
 fn new_pipe(mode: Mode) -> TapePipe {
     TapePipe::new(PipeRef::from(&PipeName::new("x").unwrap()), mode, WallTime(1_000_000))
+}
+
+/// A batch with the record whose last part this is.
+fn joined(last: &Batch, body: &[u8]) -> Batch {
+    let mut builder = BatchBuilder::new(last.session(), last.epoch(), Seq(last.next().0 - 1));
+    assert!(builder.push(body, true, true));
+    builder.build(None)
 }
 
 pub(super) fn body(batch: &Batch) -> String {
