@@ -11,8 +11,8 @@ use crate::ground::Ground;
 use crate::process::{Process, role, until};
 use crate::task::Task;
 
-/// How long all roles together may take until they are ready.
-const READY_LIMIT: Duration = Duration::from_secs(20);
+/// How long all roles together may take until they are ready: ten thousand handshakes on a machine that is slow.
+const READY_LIMIT: Duration = Duration::from_secs(180);
 /// How long a run may take. A record that is lost is waited for so long.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
 

@@ -24,9 +24,10 @@ pub(super) fn rows(setting: &Setting) -> Vec<Row> {
 fn waiting(setting: &Setting, record_bytes: usize, (writers, whole, quick): (u16, u64, u64)) -> Row {
     let task = Task::stored(record_bytes, setting.size(whole, quick));
     let task = task.with_writers(writers).with_pace(Pace::Outstanding);
+    let who = if writers == 1 { "1 writer".to_owned() } else { format!("{writers} writers") };
     Row {
         family: "durable",
-        name: format!("stored one by one, {writers} writers, {}", length(record_bytes)),
+        name: format!("stored one by one, {who}, {}", length(record_bytes)),
         entries: WAITING.map(|who| entry(who, task.clone())).into(),
     }
 }
