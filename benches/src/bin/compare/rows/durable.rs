@@ -9,9 +9,9 @@ use crate::task::{Pace, Task};
 
 const LENGTHS: [usize; 2] = [128, 16 * KIB];
 /// Of so many writers: records of each, and of `--quick`.
-const WRITERS: [(u16, u64, u64); 2] = [(1, 10_000, 200), (64, 2_000, 20)];
+const WRITERS: [(u16, u64, u64); 2] = [(1, 5_000, 200), (64, 2_000, 20)];
 /// Of each length, by a writer that does not wait.
-const PIPELINED: [(u64, u64); 2] = [(10_000_000, 100_000), (65_536, 2_000)];
+const PIPELINED: [(u64, u64); 2] = [(3_000_000, 100_000), (32_768, 2_000)];
 const WAITING: [&dyn Contender; 3] = [&Skypipe::Local, &PlainFile::Grouped, &Redis::Stream];
 const NOT_WAITING: [&dyn Contender; 4] = [&Skypipe::Local, &PlainFile::Grouped, &PlainFile::Sequential, &Redis::Stream];
 
