@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use skypipe_core::{
-    BrokerPipe, Client, Env, Pipe, Reader, ReaderOptions, RemoteBroker, Until as EndsWhen, Writer, registry,
+    BrokerPipe, Client, Env, KeyPair, Pipe, Reader, ReaderOptions, RemoteBroker, Until as EndsWhen, Writer, registry,
 };
 use skypipe_keys::key_file;
 
@@ -73,6 +73,15 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Of a relay at this URL that belongs to the owner of the run.
+    pub(crate) fn at(ground: &Ground, url: String) -> Result<Self, Failure> {
+        Ok(Self { url, key: owner(ground)?.0 })
+    }
+
+    pub(crate) fn text(&self) -> String {
+        format!("{} {}", self.url, self.key.display())
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let (url, key) = text.split_once(' ').ok_or("no key")?;
         Ok(Self { url: url.to_owned(), key: key.into() })
@@ -103,6 +112,13 @@ pub(crate) fn relay_command(data: &Path) -> Result<Command, Failure> {
     Ok(relay)
 }
 
+/// The key of the owner of a run, and the file that it is in.
+fn owner(ground: &Ground) -> Result<(PathBuf, KeyPair), Failure> {
+    let file = ground.data().join("key");
+    let key = key_file::read_or_make(&file, "compare", &Env::system())?;
+    Ok((file, key))
+}
+
 /// The command `skypipe`, built beside this program.
 pub(crate) fn program() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?.with_file_name("skypipe");
@@ -119,10 +135,9 @@ impl Contender for Skypipe {
     }
 
     fn serve(&self, ground: &Ground) -> Result<Server, Failure> {
-        let file = ground.data().join("key");
-        let key = key_file::read_or_make(&file, "compare", &Env::system())?;
+        let (file, key) = owner(ground)?;
         let (process, url) = self.relay(ground, &skypipe_keys::public_line(key.public(), "compare"))?;
-        Ok(Server::at(process, format!("{url} {}", file.display())))
+        Ok(Server::at(process, Place { url, key: file }.text()))
     }
 
     fn write<'a>(&'a self, post: Post<'a>) -> Work<'a> {
