@@ -7,3 +7,4 @@
 //!   `docs/decisions.md`.
 //! * `cargo run --release -p skypipe-benches --bin throughput`: records a second through a pipe.
 //! * `cargo run --release -p skypipe-benches --bin wildcard`: what a record costs a reader of a pattern, by how many pipes there are.
+//! * `cargo bench -p skypipe-benches --bench micro`: codec, session, delivery and log, a step of each alone.

@@ -1,6 +1,7 @@
 //! What may stand on the command line.
 
 mod across;
+mod bench;
 mod machine;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use skypipe_core::wire::constants::CURSOR_NAME_BYTES_MAX;
 use skypipe_core::{Code, Error, Filter, Headers, Mode, Retain, Settings, Start};
 
 pub(crate) use across::{InviteArgs, JoinArgs, KeysArgs, KeysVerb, RelayArgs};
+pub(crate) use bench::{BenchArgs, BenchWhat};
 pub(crate) use machine::{DownArgs, PrintArg, UpArgs};
 
 use crate::exit;
@@ -102,6 +104,8 @@ pub(crate) enum Verb {
     Keys(KeysArgs),
     /// Is the relay there, over which path, how fast; if not, what is wrong
     Check(JsonArgs),
+    /// Measure how fast the relay is from here, over pipes of its own
+    Bench(BenchArgs),
     /// Print the completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page

@@ -50,6 +50,11 @@ impl Relay {
         Self::with(&urls.join(RACE_SEPARATOR.encode_utf8(&mut [0; 4])), token)
     }
 
+    /// The same relay over a link of its own, as another program would have it.
+    pub(crate) fn over_another_link(&self) -> Result<Self, Error> {
+        Self::at(self.broker.url())
+    }
+
     fn with(url: &str, token: Bytes) -> Result<Self, Error> {
         install_transports();
         let relay = RemoteBroker::new(transport(url)?, url);

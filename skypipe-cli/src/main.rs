@@ -21,6 +21,7 @@ mod exit;
 mod listen;
 mod listeners;
 mod looks;
+mod many_files;
 mod notices;
 mod pipe_line;
 mod progress;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use skypipe_core::{
-    BrokerPipe, Caller, Code, Error, Event as Told, Mark, Mode, Pipe, PipeName, Reader, ReaderOptions, Record, Retain,
-    Seq, Start, Until, WriterOptions,
+    BrokerPipe, Caller, Code, Error, Event as Told, Mark, Mode, Pipe, PipeName, Position, Reader, ReaderOptions,
+    Record, Retain, Seq, Start, Until, WriterOptions,
 };
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
@@ -17,6 +17,7 @@ use crate::client::{broker, env};
 use crate::dice::Dice;
 use crate::history::{ItemId, RecordId, body, identify};
 use crate::net::{Host, Via, Way};
+use crate::workers::send;
 use crate::world::{Fault, Plan, World, in_virtual_time};
 
 /// More than any of these takes by its own clock.
@@ -168,7 +169,7 @@ impl Desk {
             for n in 0..self.paper.records {
                 let record = RecordId { item, n };
                 self.sent.borrow_mut().insert(record);
-                writer.send(&body(record, dice.within(20..=3000) as usize)).await?;
+                send(&mut writer, &body(record, dice.within(20..=3000) as usize), &mut dice).await?;
                 // Some come together in a batch.
                 if dice.chance(60) {
                     sleep(dice.millis(0..=2500)).await;
@@ -382,5 +383,7 @@ impl Subscriber {
 
 /// The place of a record.
 fn place(mark: &Mark) -> Result<Seq, Error> {
-    Ok(Seq::try_from(&mark.position)?.plus(u64::from(mark.records)))
+    // That of a record in parts ends with the part.
+    let position = Position(mark.position.0.slice(..mark.position.0.len().min(8)));
+    Ok(Seq::try_from(&position)?.plus(u64::from(mark.records)))
 }

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use skypipe_core::{
     Broker, BrokerPipe, Caller, Code, Error, Event as Told, Features, Lease, LeaseId, ListPage, ListQuery, Mode, Pipe,
     PipeName, PipeRef, PipeStat, Reader, ReaderAttach, ReaderDown, ReaderHalves, ReaderOptions, SessionId,
-    SharedBroker, Until, WriterAttach, WriterHalves, WriterOptions,
+    SharedBroker, Until, Writer, WriterAttach, WriterHalves, WriterOptions,
 };
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
@@ -272,7 +272,7 @@ async fn write(
         for n in 0..records {
             let record = RecordId { item, n };
             lock(&ledger).sent.insert(record);
-            writer.send(&body(record, dice.within(20..=3000) as usize)).await?;
+            send(&mut writer, &body(record, dice.within(20..=3000) as usize), &mut dice).await?;
             sleep(dice.millis(0..=2500)).await;
             lock(&ledger).settled.insert(item, writer.progress().settled);
         }
@@ -284,6 +284,17 @@ async fn write(
         Err(error) if error.code() == Code::SessionExpired => {}
         Err(error) => lock(&ledger).wrong.push(format!("{item:?}: {error}")),
     }
+}
+
+/// Sends a record, now and then in parts with time between them.
+pub(crate) async fn send(writer: &mut Writer, body: &[u8], dice: &mut Dice) -> Result<(), Error> {
+    if !dice.chance(30) {
+        return writer.send(body).await;
+    }
+    let (begin, rest) = body.split_at(body.len() / 2);
+    writer.send_part(begin, true, false).await?;
+    sleep(dice.millis(0..=2500)).await;
+    writer.send_part(rest, false, true).await
 }
 
 fn pipe_of(world: &World, host: Host, broker: SharedBroker, name: &str) -> BrokerPipe {
@@ -515,9 +526,17 @@ impl Broker for Seen {
         }
         let ReaderHalves { welcome, up, down } = self.inner.attach_reader(caller, pipe, attach).await?;
         let ledger = self.ledger.clone();
+        let mut whole = Vec::new();
         let down = down.inspect(move |message| {
             if let (Ok(ReaderDown::Leased { lease, batch, .. }), Some(ledger)) = (message, &ledger) {
-                lock(ledger).arrives(session, lease, &batch.bodies());
+                // Over each link a record in parts comes from its beginning.
+                if batch.first_start() == Some(batch.first()) {
+                    whole.clear();
+                }
+                whole.extend_from_slice(&batch.bodies());
+                if !batch.is_open() {
+                    lock(ledger).arrives(session, lease, &whole);
+                }
             }
         });
         Ok(ReaderHalves { welcome, up, down: Box::pin(down) })

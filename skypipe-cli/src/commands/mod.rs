@@ -1,6 +1,7 @@
 //! One verb, one file.
 
 mod bare;
+mod bench;
 mod chat;
 mod check;
 mod completions;
@@ -22,6 +23,7 @@ mod top;
 mod up;
 mod write;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use skypipe_core::{Code, Error};
@@ -50,6 +52,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Error> {
         Some(Verb::Up(args)) => up::run(&args),
         Some(Verb::Down(args)) => down::run(&args),
         Some(Verb::Check(args)) => check::run(relay, args),
+        Some(Verb::Bench(args)) => bench::run(relay, args),
         Some(Verb::Completions(args)) => completions::run(args),
         Some(Verb::Man) => man::run(),
         Some(Verb::Version) => print(&format!("skypipe {}\n", env!("CARGO_PKG_VERSION"))),
@@ -62,7 +65,20 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs a command on this thread alone: it starts in no time, and one pipe needs no more.
 fn on_this_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    on(tokio::runtime::Builder::new_current_thread(), Box::pin(command))
+}
+
+/// Runs a command whose parts are to work beside each other.
+fn on_threads(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
+    on(tokio::runtime::Builder::new_multi_thread(), Box::pin(command))
+}
+
+/// Takes all commands as one type: the program has the runtime's code once for each.
+fn on(
+    mut runtime: tokio::runtime::Builder,
+    command: Pin<Box<dyn Future<Output = Result<Exit, Error>> + '_>>,
+) -> Result<Exit, Error> {
+    let runtime = runtime.enable_all().build();
     runtime.map_err(|e| Error::new(Code::Internal, "no runtime").because(e))?.block_on(async {
         let end = command.await;
         // The command's writers and readers are dropped, and what they have left to say goes out here.

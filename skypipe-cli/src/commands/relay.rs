@@ -17,6 +17,7 @@ use crate::broker::identity;
 use crate::exit::{Exit, say};
 use crate::listen::{Listen, Public};
 use crate::listeners::Open;
+use crate::many_files::allow_many_files;
 use crate::ready;
 use crate::relief::relieve;
 use crate::signals::{Hangups, Watch};
@@ -203,12 +204,4 @@ fn explain(error: Error) -> Error {
 fn leave_the_terminal() {
     // It fails only for the leader of a process group, which is in nobody's way.
     let _ = rustix::process::setsid();
-}
-
-/// A link is a file, and a thousand are soon there: as many as the system lets this user have.
-fn allow_many_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // Where it is refused, the relay has the files it has.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

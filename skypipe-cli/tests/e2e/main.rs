@@ -8,6 +8,7 @@
 
 mod across;
 mod bad_input;
+mod bench;
 mod big;
 mod bounds;
 mod broadcast;

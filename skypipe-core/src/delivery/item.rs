@@ -352,7 +352,7 @@ impl Item {
         let window = window?;
         // All that is not due is the writer's already: under way, or its to send.
         let given = self.credit_due.saturating_sub(WRITER_CREDIT_BYTES.saturating_sub(window));
-        (given >= window / CREDIT_STEPS).then_some(given)
+        (given > 0 && given >= window / CREDIT_STEPS).then_some(given)
     }
 
     /// Gives back the credit of a batch that was known already.

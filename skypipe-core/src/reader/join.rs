@@ -27,6 +27,7 @@ pub(super) struct Join {
 struct Open {
     writer: SessionId,
     seq: Seq,
+    at: Mark,
     headers: Headers,
     body: BytesMut,
 }
@@ -61,22 +62,19 @@ impl Join {
         self.run = Some(chunk.clone());
     }
 
-    fn record(&self, (writer, seq): (SessionId, Seq), headers: Headers, body: Bytes) -> Record {
-        let run = self.run.as_ref();
-        let at = run.map(|run| Mark {
+    /// Where this number of the run at hand stands.
+    fn mark(&self, seq: Seq) -> Mark {
+        let mark = |run: &Chunk| Mark {
             position: run.position.clone(),
             records: u32::try_from(seq.0.saturating_sub(run.batch.first().0)).unwrap_or(u32::MAX),
-        });
+        };
+        self.run.as_ref().map(mark).unwrap_or_default()
+    }
+
+    fn record(&self, (writer, seq): (SessionId, Seq), at: Mark, headers: Headers, body: Bytes) -> Record {
+        let run = self.run.as_ref();
         let attempt = run.and_then(|run| run.lease.as_ref()).map(|lease| lease.attempt);
-        Record {
-            pipe: run.map(|run| run.pipe.clone()).unwrap_or_default(),
-            writer,
-            seq,
-            at: at.unwrap_or_default(),
-            attempt,
-            headers,
-            body,
-        }
+        Record { pipe: run.map(|run| run.pipe.clone()).unwrap_or_default(), writer, seq, at, attempt, headers, body }
     }
 
     /// The next whole record and the number behind it, if the run at hand has one.
@@ -88,12 +86,13 @@ impl Join {
                 self.open = None;
             }
             if last && self.open.is_none() {
-                let record = self.record((self.writer, piece.seq), self.headers.clone(), piece.body);
+                let at = self.mark(piece.seq);
+                let record = self.record((self.writer, piece.seq), at, self.headers.clone(), piece.body);
                 return Ok(Some((record, self.taken(next))));
             }
             self.append(piece.seq, &piece.body)?;
             if last && let Some(open) = self.open.take() {
-                let record = self.record((open.writer, open.seq), open.headers, open.body.freeze());
+                let record = self.record((open.writer, open.seq), open.at, open.headers, open.body.freeze());
                 return Ok(Some((record, self.taken(next))));
             }
         }
@@ -109,9 +108,11 @@ impl Join {
     }
 
     fn append(&mut self, seq: Seq, body: &Bytes) -> Result<(), Error> {
-        let (writer, headers) = (self.writer, &self.headers);
-        let open =
-            self.open.get_or_insert_with(|| Open { writer, seq, headers: headers.clone(), body: BytesMut::new() });
+        if self.open.is_none() {
+            let (at, headers) = (self.mark(seq), self.headers.clone());
+            self.open = Some(Open { writer: self.writer, seq, at, headers, body: BytesMut::new() });
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
         if open.body.len() + body.len() > self.record_bytes_max {
             let text = format!("a record is longer than {} bytes", self.record_bytes_max);
             return Err(Error::new(Code::FrameSize, text));

@@ -1,7 +1,7 @@
 //! Queues and broadcasts over every way to another machine.
 
 use super::sky::Sky;
-use crate::harness::{Home, In, Signal, until};
+use crate::harness::{Data, Home, In, Out, Signal, until};
 
 /// Runs `what` for each URL of a relay, and of its own machine's socket, at a home that joined it.
 fn over_each(what: impl Fn(&dyn Fn(&[&str]) -> crate::harness::Command, &str)) {
@@ -52,5 +52,19 @@ fn news_is_kept_and_comes_live_and_of_many_pipes() {
         until("both ends are there", || (skypipe(&["stat", &a, "--json"]).ok().json()["readers"] == 1).then_some(()));
         skypipe(&["chat", &a, "--timeout", "20s", "-n", "1", "--echo"]).stdin(In::Pipe(b"hello\n".to_vec())).ok();
         answer.wait().exits(0).gave("hello\n");
+    });
+}
+
+#[test]
+fn records_of_any_length_come_whole() {
+    let record = Data::random(7, 3 << 20);
+    over_each(|skypipe, pipe| {
+        let (jobs, news) = (format!("{pipe}/jobs"), format!("{pipe}/news"));
+        for (mode, pipe) in [("-q", &jobs), ("-b", &news)] {
+            skypipe(&["write", mode, pipe, "--item"]).stdin(In::Data(record.clone())).ok();
+        }
+        skypipe(&["read", &jobs, "-n", "1"]).stdout(Out::Summed).ok().gave_digest(&record.digest());
+        let read = ["read", &news, "--from", "start", "--no-wait"];
+        skypipe(&read).stdout(Out::Summed).ok().gave_digest(&record.digest());
     });
 }

@@ -205,7 +205,7 @@ impl Writer {
     fn credit_to_give(&self, window: Option<u64>) -> Option<u64> {
         let window = window?;
         let given = self.credit_due.saturating_sub(WRITER_CREDIT_BYTES.saturating_sub(window));
-        (given >= window / CREDIT_STEPS).then_some(given)
+        (given > 0 && given >= window / CREDIT_STEPS).then_some(given)
     }
 
     pub(super) fn notify(&mut self, notice: Notice) {

@@ -226,3 +226,29 @@ fn a_stand_in_comes_from_no_writer() {
     let refused = world.pipe.batch(writer, Epoch(1), builder.build(None), world.now);
     assert_eq!(refused.map(drop).unwrap_err().code(), Code::Protocol);
 }
+
+/// The power goes behind each entry in turn, twice, with facts of others between.
+#[test]
+fn it_is_there_once_wherever_the_power_goes() {
+    for mode in [Mode::Queue, Mode::Broadcast] {
+        for entries in 0..8 {
+            let mut world = World::new(mode);
+            let (writer, other) = (world.writer(), world.writer());
+            world.sync();
+            world.begin_long(writer, "one two three", None);
+            world.write_rest(writer);
+            world.sync_some(entries);
+            world.crash();
+            // The log hears how far writers are, and of this one no more than it was.
+            world.pipe.flush();
+            world.effects();
+            world.come_back(other);
+            world.write(other, &["other".to_owned()], None);
+            world.sync();
+            world.crash();
+            world.come_back(writer);
+            world.sync();
+            assert_eq!(world.pipe.counts().items, 2, "{mode:?}: the power went behind {entries} entries");
+        }
+    }
+}
