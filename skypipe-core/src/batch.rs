@@ -228,6 +228,11 @@ impl Batch {
         (skipped..self.count as usize).filter(|&index| self.table(index) & LAST != 0).count() as u64
     }
 
+    /// Whether all its records are whole: none is a piece of a longer one.
+    pub fn are_whole(&self) -> bool {
+        (0..self.count as usize).all(|index| self.table(index) & (FIRST | LAST) == FIRST | LAST)
+    }
+
     /// Whether the last record goes on in the next batch.
     pub fn is_open(&self) -> bool {
         self.count > 0 && self.table(self.count as usize - 1) & LAST == 0

@@ -37,6 +37,7 @@ use crate::time::{Time, WallTime};
 
 use self::broadcast::Broadcast;
 pub use self::long::Long;
+use self::long::Longs;
 pub use self::marks::Mark as TapeMark;
 use self::marks::Marks;
 use self::queue::Queue;
@@ -100,7 +101,7 @@ pub(super) struct Tape {
     writers: BTreeMap<SessionId, Writer>,
     next_item: ItemNo,
     /// Records in parts, by place.
-    long: BTreeMap<Seq, Long>,
+    long: Longs,
     /// Encoded bytes since the log was told how far each writer is.
     unsaid_bytes: u64,
     /// Those of whom it is not.
@@ -201,7 +202,7 @@ impl TapePipe {
             Side::Queue(queue) => queue.parties(),
             Side::Broadcast(broadcast) => broadcast.parties(),
         };
-        self.tape.writers.len() + readers
+        self.tape.writers.len() + readers + self.tape.long.len() / 8
     }
 
     /// Each writer may have so many encoded bytes under way from now on.
@@ -300,7 +301,7 @@ impl TapePipe {
         self.tape.removed = true;
         self.tape.writers.clear();
         self.tape.window.clear();
-        self.tape.long.clear();
+        self.tape.long = Longs::default();
         self.tape.gone = true;
         if self.tape.opened {
             self.tape.append(Fact::Removed);
@@ -351,7 +352,7 @@ impl TapePipe {
         let places = match item {
             TAPE => from..to.min(self.tape.durable).max(from.plus(1)),
             item => {
-                let place = *self.tape.long.iter().find(|(_, long)| long.item == item)?.0;
+                let place = self.tape.long.place_of(item)?;
                 place..place.plus(1)
             }
         };
@@ -390,7 +391,7 @@ impl Tape {
             marks: Marks::default(),
             writers: BTreeMap::new(),
             next_item: ItemNo(0),
-            long: BTreeMap::new(),
+            long: Longs::default(),
             unsaid_bytes: 0,
             unsaid: BTreeSet::new(),
             appended: 0,
@@ -544,7 +545,7 @@ impl Tape {
     /// tells then.
     fn forget_on_disk(&mut self) {
         let is_idle = self.low == self.next && self.writers.values().all(|writer| writer.end.is_some());
-        let has_long = self.long.first_key_value().is_some_and(|(place, _)| *place < self.low);
+        let has_long = self.long.first().is_some_and(|place| place < self.low);
         let is_due = self.low.0 - self.forgotten.0 >= FORGET_STEP || has_long || (is_idle && self.low > self.forgotten);
         if is_due && self.read_only.is_none() {
             self.say_progress();

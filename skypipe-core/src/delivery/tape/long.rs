@@ -10,6 +10,8 @@
 //! place, one like any other: it is counted, kept, leased and acknowledged as one. Its parts go to readers from the log; none of them
 //! stays in memory.
 
+use std::collections::BTreeMap;
+
 use crate::batch::{Batch, BatchBuilder};
 use crate::broker::{Mark, Mode};
 use crate::error::{Code, Error};
@@ -66,6 +68,49 @@ impl From<Seq> for Point {
     }
 }
 
+/// The records in parts that have a place.
+#[derive(Debug, Default)]
+pub(super) struct Longs {
+    by_place: BTreeMap<Seq, Long>,
+    places: BTreeMap<ItemNo, Seq>,
+}
+
+impl Longs {
+    pub(super) fn at(&self, place: Seq) -> Option<Long> {
+        self.by_place.get(&place).copied()
+    }
+
+    /// The place of the record whose parts are this item.
+    pub(super) fn place_of(&self, item: ItemNo) -> Option<Seq> {
+        self.places.get(&item).copied()
+    }
+
+    pub(super) fn first(&self) -> Option<Seq> {
+        self.by_place.first_key_value().map(|(place, _)| *place)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_place.len()
+    }
+
+    fn insert(&mut self, place: Seq, long: Long) {
+        if let Some(before) = self.by_place.insert(place, long) {
+            self.places.remove(&before.item);
+        }
+        // Only a damaged log has an item at two places; nobody may wait for what cannot be told apart.
+        if let Some(other) = self.places.insert(long.item, place).filter(|other| *other != place) {
+            self.by_place.remove(&other);
+        }
+    }
+
+    /// Takes the first out if it stands below this place, and gives its item.
+    pub(super) fn take_first_below(&mut self, below: Seq) -> Option<ItemNo> {
+        let long = self.by_place.first_entry().filter(|entry| *entry.key() < below)?.remove();
+        self.places.remove(&long.item);
+        Some(long.item)
+    }
+}
+
 impl Long {
     /// The part that a reader which is so far is to be given next.
     pub(super) fn part(self, point: Point) -> Seq {
@@ -102,7 +147,7 @@ impl Part {
     /// # Errors
     /// `E_PROTOCOL` for one that mixes them: a part takes no place.
     pub(super) fn of(batch: &Batch) -> Result<Option<Self>, Error> {
-        if batch.pieces().all(|piece| piece.first && piece.last) {
+        if batch.are_whole() {
             return Ok(None);
         }
         let (begins, mut ends) = (batch.first_start() == Some(batch.first()), false);
@@ -119,12 +164,12 @@ impl Part {
 impl Tape {
     /// The record in parts that has this place.
     pub(super) fn long(&self, place: Seq) -> Option<Long> {
-        self.long.get(&place).copied()
+        self.long.at(place)
     }
 
     /// The moment before which a queue hands the record at this place to nobody, as far as that is known without the log.
     pub(super) fn not_before(&self, place: Seq) -> Option<WallTime> {
-        match self.long.get(&place) {
+        match self.long.at(place) {
             Some(long) => long.not_before,
             None => self.in_memory(place).and_then(|(_, batch)| batch.not_before()),
         }
@@ -132,7 +177,7 @@ impl Tape {
 
     /// Whether parts with this number lie beside the tape.
     pub(super) fn has_item(&self, item: ItemNo) -> bool {
-        self.long.values().any(|long| long.item == item) || self.open_items().contains(&item)
+        self.long.place_of(item).is_some() || self.open_items().contains(&item)
     }
 
     /// The records of which parts are to come.
@@ -148,7 +193,8 @@ impl Tape {
     /// Below are more records in parts than there may be.
     pub(super) fn long_excess(&self) -> Seq {
         let excess = self.long.len().saturating_sub(LONG_MAX);
-        if excess == 0 { Seq(0) } else { self.long.keys().nth(excess - 1).map_or(Seq(0), |place| place.plus(1)) }
+        let last = excess.checked_sub(1).and_then(|last| self.long.by_place.keys().nth(last));
+        last.map_or(Seq(0), |place| place.plus(1))
     }
 
     /// Where somebody is who has all up to this mark. None for one that was not given out here.
@@ -161,7 +207,7 @@ impl Tape {
         let (parts, all) = (number(&bytes[8..12]) + u64::from(mark.records), number(&bytes[12..]));
         Some(match parts >= all {
             true => place.plus(1).into(),
-            false if self.long.contains_key(&place) => Point { place, parts },
+            false if self.long.at(place).is_some() => Point { place, parts },
             // One that is not there any more is missed as a whole.
             false => place.into(),
         })
@@ -243,9 +289,8 @@ impl Tape {
 
     /// The log lets go of the parts of records that are not needed any more; it knows that by now, or it was told just before.
     pub(super) fn forget_long(&mut self) {
-        while let Some(entry) = self.long.first_entry().filter(|entry| *entry.key() < self.forgotten) {
-            let long = entry.remove();
-            self.effects.push(Effect::Forget(long.item, Seq(u64::MAX)));
+        while let Some(item) = self.long.take_first_below(self.forgotten) {
+            self.effects.push(Effect::Forget(item, Seq(u64::MAX)));
         }
     }
 
@@ -270,7 +315,7 @@ impl Tape {
     /// A stand-in behind what the facts tell: the power went before the fact about it was on disk.
     pub(super) fn replay_stand_in(&mut self, place: Seq, batch: &Batch) {
         let next = batch.first().plus(u64::from(batch.count()));
-        if self.long.contains_key(&place) {
+        if self.long.at(place).is_some() {
             return;
         }
         let Some(writer) = self.writers.get_mut(&batch.session()) else { return };
@@ -311,6 +356,6 @@ impl Tape {
         let begun =
             open.map(|(writer, Open { item, first, not_before, .. })| Fact::Begun { writer, item, first, not_before });
         let begun = std::iter::once(Fact::NextItem(self.next_item)).chain(begun);
-        begun.chain(self.long.iter().map(|(place, long)| Fact::Long { place: *place, long: *long })).collect()
+        begun.chain(self.long.by_place.iter().map(|(place, long)| Fact::Long { place: *place, long: *long })).collect()
     }
 }

@@ -43,7 +43,7 @@ impl TapePipe {
                 tape.low = tape.low.max(below);
                 tape.next = tape.next.max(below);
                 tape.forgotten = tape.forgotten.max(below);
-                tape.long.retain(|place, _| *place >= below);
+                while tape.long.take_first_below(below).is_some() {}
             }
             Fact::ReaderJoined { session, epoch, holder, holds, .. } => {
                 self.replay_reader(session, epoch, holder, holds)
