@@ -76,6 +76,23 @@ fn what_failed_goes_to_the_dead_letters_and_back_whole() {
 }
 
 #[test]
+fn a_command_whose_record_is_torn_is_stopped_before_it_sees_an_end() {
+    let home = Home::new();
+    for stubborn in ["", "trap '' TERM; "] {
+        write(&home, "-q", "jobs", &Data::random(6, 24 * MIB));
+        let command =
+            format!("{stubborn}touch begun; while [ ! -e go ]; do sleep 0.01; done; cat > /dev/null; touch whole");
+        let worker = home.skypipe(["read", "jobs", "--exec", &command]).start();
+        until("it has begun", || home.path("begun").exists().then_some(()));
+        home.skypipe(["rm", "jobs"]).ok();
+        home.file("go", "");
+        worker.wait().exits(3).says("(E_ACCESS)");
+        assert!(!home.path("whole").exists(), "it took a part for the whole");
+        ["begun", "go"].iter().for_each(|file| std::fs::remove_file(home.path(file)).unwrap());
+    }
+}
+
+#[test]
 fn a_writer_that_dies_within_it_leaves_nothing_of_it() {
     let home = Home::new();
     for mode in ["-q", "-b"] {

@@ -431,7 +431,6 @@ impl Fact {
                 Self::Done { places: take_pairs(fields)?.into_iter().map(range).collect() }
             }
             20 => Self::Cursor { name: fields.text()?, at: Seq(fields.u64()?) },
-            23 => Self::NextItem(ItemNo(fields.u64()?)),
             21 => Self::Begun {
                 writer: ItemNo(fields.u64()?),
                 item: ItemNo(fields.u64()?),
@@ -447,6 +446,7 @@ impl Fact {
                     not_before: take_moment(fields)?,
                 },
             },
+            23 => Self::NextItem(ItemNo(fields.u64()?)),
             _ => return Err(unknown()),
         })
     }

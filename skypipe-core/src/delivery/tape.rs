@@ -99,6 +99,7 @@ pub(super) struct Tape {
     window_bytes: usize,
     marks: Marks,
     writers: BTreeMap<SessionId, Writer>,
+    /// The number of the next writer, or of the next record in parts.
     next_item: ItemNo,
     /// Records in parts, by place.
     long: Longs,

@@ -46,21 +46,28 @@ async fn bury(shared: &Arc<Shared>, burial: &Burial) -> Result<(), Error> {
     let cell = shared.directory().by_id(burial.pipe).ok_or_else(gone)?;
     let (pipe, place) = (burial.pipe, burial.place);
     let dead = PipeRef { owner: cell.pipe.owner, path: cell.pipe.path.join(DEAD_LETTERS) };
-    if let Some(long) = cell.change(shared, |pipe| pipe.long(place)).ok_or_else(gone)? {
-        bury_long(shared, pipe, long, &dead).await?;
-    } else if let Read::Tape(batches) = read(shared, pipe, TAPE, place).await?
-        && let Some((_, batch)) = batches.into_iter().next().filter(|(_, batch)| !batch.is_beside())
-    {
-        let mut grave = Grave::dig(shared, &dead)?;
-        grave.put(shared, &batch).await?;
-        grave.close(shared);
-    }
+    let long = cell.change(shared, |pipe| pipe.long(place)).ok_or_else(gone)?;
+    let mut grave = Grave::dig(shared, &dead)?;
+    let moved = match long {
+        Some(long) => move_parts(shared, pipe, long, &mut grave).await,
+        None => move_record(shared, pipe, place, &mut grave).await,
+    };
+    grave.close(shared);
+    moved?;
     cell.change(shared, |pipe| pipe.buried(place)).ok_or_else(gone)
 }
 
-/// Of one in parts each part is on disk before the next is read. One of which a part is damaged is gone.
-async fn bury_long(shared: &Arc<Shared>, pipe: PipeId, long: Long, dead: &PipeRef) -> Result<(), Error> {
-    let mut grave = Grave::dig(shared, dead)?;
+async fn move_record(shared: &Arc<Shared>, pipe: PipeId, place: Seq, grave: &mut Grave) -> Result<(), Error> {
+    if let Read::Tape(batches) = read(shared, pipe, TAPE, place).await?
+        && let Some((_, batch)) = batches.into_iter().next().filter(|(_, batch)| !batch.is_beside())
+    {
+        grave.put(shared, &batch).await?;
+    }
+    Ok(())
+}
+
+/// Of a record in parts each part is on disk before the next is read. One of which a part is damaged is gone.
+async fn move_parts(shared: &Arc<Shared>, pipe: PipeId, long: Long, grave: &mut Grave) -> Result<(), Error> {
     let mut from = long.first;
     while from < long.next {
         let batch = match read(shared, pipe, long.item, from).await? {
@@ -68,13 +75,9 @@ async fn bury_long(shared: &Arc<Shared>, pipe: PipeId, long: Long, dead: &PipeRe
             _ => None,
         };
         let Some(batch) = batch else { break };
-        if let Err(error) = grave.put(shared, &batch).await {
-            grave.close(shared);
-            return Err(error);
-        }
+        grave.put(shared, &batch).await?;
         from = batch.first().plus(u64::from(batch.count()));
     }
-    grave.close(shared);
     Ok(())
 }
 

@@ -113,7 +113,8 @@ impl ReaderSession {
     /// Records are gone that were owed to this reader.
     pub(super) fn take_missing(&mut self, from: Position, to: Position, records: u64) -> Result<(), Error> {
         self.pipes.received(Mark { position: to.clone(), records: 0 })?;
-        if self.part.as_ref().is_some_and(|part| (from.clone()..to.clone()).contains(&part.lease.position)) {
+        // Nothing comes between the parts of a record: it is that one.
+        if self.part.as_ref().is_some_and(|part| part.pipe == self.pipes.here()) {
             self.tear();
         }
         // Nobody takes it from a reader that leaves, which would wait for that.
