@@ -18,6 +18,11 @@ impl Cutter {
         Self { delimiter, open: Vec::new() }
     }
 
+    /// What it cuts behind.
+    pub(crate) fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
     /// Whether bytes wait for their end.
     pub(crate) fn has_open(&self) -> bool {
         !self.open.is_empty()

@@ -39,6 +39,7 @@ mod stdout;
 mod switch;
 mod ticket_source;
 mod up;
+mod wide_pipe;
 mod words;
 
 use std::process::ExitCode;

@@ -8,6 +8,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use crate::wide_pipe;
+
 /// One read. As long as a piece of a record, and longer than any pipe holds by default.
 const READ_BYTES: usize = 256 * 1024;
 /// Chunks that lie between the thread and the command: one in work, one ready.
@@ -74,10 +76,16 @@ struct Reading {
 
 impl Reading {
     fn run(mut self) {
+        let mut is_wide = false;
         loop {
             let mut buffer = self.empty.try_recv().unwrap_or_else(|_| vec![0; READ_BYTES]);
             let chunk = match read(&mut buffer) {
                 Ok(0) => return,
+                Ok(length) if length >= wide_pipe::FULL_BYTES && !is_wide => {
+                    wide_pipe::widen(rustix::stdio::stdin());
+                    is_wide = true;
+                    Ok(Chunk { buffer, length })
+                }
                 Ok(length) => Ok(Chunk { buffer, length }),
                 Err(e) => Err(e),
             };

@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::mpsc as blocking;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use crate::escape::Escaper;
-use crate::startup;
+use crate::{startup, wide_pipe};
 
 /// A pipe that says it has room takes so many bytes without waiting.
 const PIPE_ROOM_BYTES: usize = 4096;
@@ -20,6 +20,8 @@ pub(crate) struct Stdout {
     kind: Kind,
     escaper: Option<Escaper>,
     thread: Option<Thread>,
+    /// Whether a pipe was given more room already.
+    is_wide: bool,
 }
 
 /// Why bytes could not be written.
@@ -60,7 +62,7 @@ impl Stdout {
             _ => Kind::Other,
         };
         let escaper = rustix::termios::isatty(fd).then(Escaper::default);
-        Some(Self { kind, escaper, thread: None })
+        Some(Self { kind, escaper, thread: None, is_wide: false })
     }
 
     /// Writes all of `bytes`. On a terminal control characters are written out.
@@ -88,25 +90,38 @@ impl Stdout {
     /// # Cancel safety
     /// As [`Stdout::write`].
     pub(crate) async fn write_shown(&mut self, bytes: Bytes) -> Result<(), WriteError> {
-        if bytes.is_empty() {
-            return Ok(());
+        match self.kind {
+            Kind::Prompt => write_all(&bytes),
+            Kind::Pipe => self.write_to_pipe(bytes).await,
+            Kind::Other => self.write_on_thread(bytes).await,
         }
-        if self.is_prompt_for(bytes.len()) {
-            return write_all(&bytes);
-        }
-        self.write_on_thread(bytes).await
     }
 
-    /// Whether a write of this length returns at once: then the way to the thread and back is saved.
-    fn is_prompt_for(&self, length: usize) -> bool {
-        match self.kind {
-            Kind::Prompt => true,
-            Kind::Pipe => length <= PIPE_ROOM_BYTES && has_room(),
-            Kind::Other => false,
+    /// What a pipe takes at once is written at once: the way to the thread and back is saved.
+    async fn write_to_pipe(&mut self, mut bytes: Bytes) -> Result<(), WriteError> {
+        if bytes.len() >= wide_pipe::FULL_BYTES && !self.is_wide {
+            wide_pipe::widen(rustix::stdio::stdout());
+            self.is_wide = true;
         }
+        if bytes.len() <= PIPE_ROOM_BYTES && has_room() {
+            return write_all(&bytes);
+        }
+        while !bytes.is_empty() {
+            match wide_pipe::write_ready(rustix::stdio::stdout(), &bytes) {
+                Ok(written) => bytes.advance(written),
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE) => return Err(WriteError::Closed),
+                // What is wrong with it, if not that it is full, the thread finds out too.
+                Err(_) => return self.write_on_thread(bytes).await,
+            }
+        }
+        Ok(())
     }
 
     async fn write_on_thread(&mut self, bytes: Bytes) -> Result<(), WriteError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let thread = match &mut self.thread {
             Some(thread) => thread,
             none => none.insert(Thread::start().map_err(WriteError::Failed)?),

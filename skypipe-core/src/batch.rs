@@ -18,9 +18,10 @@
 //! The table stands before the bodies so that the bodies are one run of bytes: a reader of lines writes them to its
 //! stdout with a single call.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::budget::Reservation;
+use crate::buffers::Buffer;
 use crate::error::{Code, Error};
 use crate::headers::Headers;
 use crate::id::{Epoch, Seq, SessionId};
@@ -55,6 +56,10 @@ const EXTENSION_HEAD_BYTES: usize = 4;
 /// Bytes of the extensions with their heads.
 const END_BYTES: usize = 16;
 const NOT_BEFORE_BYTES: usize = 12;
+/// Of extensions that are known only when a batch is made.
+const LATE_BYTES_MAX: usize = END_BYTES + NOT_BEFORE_BYTES + EXTENSION_HEAD_BYTES;
+/// Room for one in so many more than the batch before had.
+const ROOM_SPARE: usize = 16;
 
 /// How a writer ended its item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,25 +217,24 @@ impl Batch {
 
     /// Each record or piece in order: its number, flags and body, sharing the batch's memory.
     pub fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
-        let mut at = self.bodies_at();
-        (0..self.count as usize).map(move |index| {
-            let entry = self.table(index);
+        let (mut at, first) = (self.bodies_at(), self.first());
+        self.entries().zip(0..).map(move |(entry, index)| {
             let length = (entry & LENGTH) as usize;
             let body = self.encoded.slice(at..at + length);
             at += length;
-            Piece { seq: self.first().plus(index as u64), first: entry & FIRST != 0, last: entry & LAST != 0, body }
+            Piece { seq: first.plus(index), first: entry & FIRST != 0, last: entry & LAST != 0, body }
         })
     }
 
     /// How many records end at `from` or behind.
     pub fn ends_from(&self, from: Seq) -> u64 {
         let skipped = from.0.saturating_sub(self.first().0).min(u64::from(self.count)) as usize;
-        (skipped..self.count as usize).filter(|&index| self.table(index) & LAST != 0).count() as u64
+        self.entries().skip(skipped).filter(|entry| entry & LAST != 0).count() as u64
     }
 
     /// Whether all its records are whole: none is a piece of a longer one.
     pub fn are_whole(&self) -> bool {
-        (0..self.count as usize).all(|index| self.table(index) & (FIRST | LAST) == FIRST | LAST)
+        self.entries().all(|entry| entry & (FIRST | LAST) == FIRST | LAST)
     }
 
     /// Whether the last record goes on in the next batch.
@@ -240,7 +244,7 @@ impl Batch {
 
     /// The number of the first record that begins in this batch, if one does.
     pub fn first_start(&self) -> Option<Seq> {
-        (0..self.count as usize).find(|&i| self.table(i) & FIRST != 0).map(|i| self.first().plus(i as u64))
+        self.entries().position(|entry| entry & FIRST != 0).map(|index| self.first().plus(index as u64))
     }
 
     /// The value of the first extension of this type.
@@ -269,6 +273,12 @@ impl Batch {
         u32_at(&self.encoded, self.table_at() + index * TABLE_ENTRY_BYTES)
     }
 
+    /// The whole table.
+    fn entries(&self) -> impl Iterator<Item = u32> + '_ {
+        let (entries, _) = self.encoded[self.table_at()..self.bodies_at()].as_chunks();
+        entries.iter().map(|entry| u32::from_le_bytes(*entry))
+    }
+
     fn lengths_add_up(&self) -> Result<(), Error> {
         let extensions_end = self.table_at();
         let bodies_at = extensions_end as u64 + u64::from(self.count) * TABLE_ENTRY_BYTES as u64;
@@ -285,7 +295,7 @@ impl Batch {
         if at != extensions_end {
             return Err(malformed("has a torn extension"));
         }
-        let bodies: u64 = (0..self.count as usize).map(|i| u64::from(self.table(i) & LENGTH)).sum();
+        let bodies: u64 = self.entries().map(|entry| u64::from(entry & LENGTH)).sum();
         if bodies_at + bodies != self.encoded.len() as u64 {
             return Err(malformed("has bodies of another length than its table"));
         }
@@ -321,17 +331,34 @@ pub struct Piece {
 
 /// Gathers records into one batch.
 ///
-/// Bodies are kept in the buffer they are pushed into and moved once, when the batch is made.
+/// Bodies are copied once, to where they stay: behind as much room as header and table are likely to need, which are written last.
 #[derive(Debug)]
 pub struct BatchBuilder {
     session: SessionId,
     epoch: Epoch,
     first: Seq,
     table: Vec<u32>,
-    bodies: BytesMut,
+    /// Room for header and table, and the bodies behind it. Empty until something is pushed.
+    buffer: Buffer,
+    bodies_at: usize,
+    room: Room,
     not_before: Option<WallTime>,
     headers: Headers,
     is_beside: bool,
+}
+
+/// What a batch is likely to need.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    entries: usize,
+    bodies: usize,
+}
+
+impl Room {
+    /// With some to spare, so that the next one, which is never quite the same, fits too.
+    fn of(entries: usize, bodies: usize) -> Self {
+        Self { entries: entries + entries / ROOM_SPARE, bodies: bodies + bodies / ROOM_SPARE }
+    }
 }
 
 impl BatchBuilder {
@@ -342,11 +369,20 @@ impl BatchBuilder {
             epoch,
             first,
             table: Vec::new(),
-            bodies: BytesMut::new(),
+            buffer: Buffer::default(),
+            bodies_at: 0,
+            room: Room::default(),
             not_before: None,
             headers: Headers::new(),
             is_beside: false,
         }
+    }
+
+    /// The same, with room for as much as the batch before it had: the next one is likely to be like it.
+    #[must_use]
+    pub fn like(mut self, before: &Self) -> Self {
+        self.room = if before.is_empty() { before.room } else { Room::of(before.table.len(), before.bodies_bytes()) };
+        self
     }
 
     /// The same, handed out by a queue not before this moment.
@@ -372,7 +408,7 @@ impl BatchBuilder {
 
     /// Whether a piece of this length still fits, with room for the extensions.
     pub fn fits(&self, length: usize) -> bool {
-        self.encoded_bytes() + TABLE_ENTRY_BYTES + length + END_BYTES + NOT_BEFORE_BYTES <= BATCH_BYTES_MAX
+        self.encoded_bytes() + TABLE_ENTRY_BYTES + length + LATE_BYTES_MAX <= BATCH_BYTES_MAX
     }
 
     /// Whether nothing was pushed yet.
@@ -382,7 +418,7 @@ impl BatchBuilder {
 
     /// How long the batch is so far, in bytes.
     pub fn encoded_bytes(&self) -> usize {
-        BATCH_HEADER_BYTES + self.headers_bytes() + self.table.len() * TABLE_ENTRY_BYTES + self.bodies.len()
+        BATCH_HEADER_BYTES + self.headers_bytes() + self.table.len() * TABLE_ENTRY_BYTES + self.bodies_bytes()
     }
 
     /// Adds a record or piece, copying its bytes once. Returns false, and adds nothing, when it does not fit or is longer than
@@ -392,9 +428,12 @@ impl BatchBuilder {
         if body.len() > PIECE_BYTES_MAX || !self.fits(body.len()) {
             return false;
         }
+        if self.table.is_empty() {
+            self.make_room(body.len());
+        }
         let flags = if first { FIRST } else { 0 } | if last { LAST } else { 0 };
         self.table.push(body.len() as u32 | flags);
-        self.bodies.extend_from_slice(body);
+        self.buffer.extend_from_slice(body);
         true
     }
 
@@ -403,20 +442,61 @@ impl BatchBuilder {
         self.first.plus(self.table.len() as u64)
     }
 
+    /// Makes the batch, with the item's end mark if `end` is given. `bytes` and `digest` of the mark are taken as they are:
+    /// see [`ItemDigest`].
+    pub fn build(mut self, end: Option<EndMark>) -> Batch {
+        let (count, extension_bytes) = (self.table.len(), self.extension_bytes(end.is_some()));
+        let bodies_at = BATCH_HEADER_BYTES + extension_bytes + count * TABLE_ENTRY_BYTES;
+        let length = bodies_at + self.bodies_bytes();
+        self.room_for(bodies_at);
+        let start = self.bodies_at - bodies_at;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.write_head(&mut buffer[start..start + bodies_at], length, extension_bytes, end);
+        let sum = checksum(&buffer[start..]);
+        buffer[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
+        let is_roomy = buffer.capacity() > 2 * length;
+        let encoded = if is_roomy { Bytes::copy_from_slice(&buffer[start..]) } else { buffer.freeze_from(start) };
+        Batch { encoded, extension_bytes: extension_bytes as u16, count: count as u32 }
+    }
+
     fn headers_bytes(&self) -> usize {
         if self.headers.is_empty() { 0 } else { EXTENSION_HEAD_BYTES + self.headers.encoded().len() }
     }
 
-    /// Makes the batch, with the item's end mark if `end` is given. `bytes` and `digest` of the mark are taken as they are:
-    /// see [`ItemDigest`].
-    pub fn build(self, end: Option<EndMark>) -> Batch {
-        let end_bytes = if end.is_some() { END_BYTES } else { 0 };
-        let late_bytes = end_bytes
-            + if self.not_before.is_some() { NOT_BEFORE_BYTES } else { 0 }
-            + if self.is_beside { EXTENSION_HEAD_BYTES } else { 0 };
-        let extension_bytes = late_bytes + self.headers_bytes();
-        let length = self.encoded_bytes() + late_bytes;
-        let mut out = BytesMut::with_capacity(length);
+    /// Bytes of all extensions.
+    fn extension_bytes(&self, has_end: bool) -> usize {
+        let end = if has_end { END_BYTES } else { 0 };
+        let not_before = if self.not_before.is_some() { NOT_BEFORE_BYTES } else { 0 };
+        let beside = if self.is_beside { EXTENSION_HEAD_BYTES } else { 0 };
+        end + not_before + beside + self.headers_bytes()
+    }
+
+    fn bodies_bytes(&self) -> usize {
+        self.buffer.len() - self.bodies_at
+    }
+
+    /// Before the first body, which is so long.
+    fn make_room(&mut self, length: usize) {
+        let Room { entries, bodies } = self.room;
+        let extension_bytes = self.headers_bytes() + LATE_BYTES_MAX;
+        self.bodies_at = BATCH_HEADER_BYTES + extension_bytes + entries.max(1) * TABLE_ENTRY_BYTES;
+        self.table.reserve(entries);
+        self.buffer = Buffer::with_capacity(self.bodies_at + bodies.max(length));
+        self.buffer.resize(self.bodies_at, 0);
+    }
+
+    /// Makes sure that so many bytes are there before the bodies, which are moved if not.
+    fn room_for(&mut self, bytes: usize) {
+        let (at, end) = (self.bodies_at, self.buffer.len());
+        let missing = bytes.saturating_sub(at);
+        if missing > 0 {
+            self.buffer.resize(end + missing, 0);
+            self.buffer.copy_within(at..end, at + missing);
+            self.bodies_at += missing;
+        }
+    }
+
+    fn write_head(&self, mut out: &mut [u8], length: usize, extension_bytes: usize, end: Option<EndMark>) {
         out.put_u8(BATCH_VERSION);
         out.put_u8(match end.map(|e| e.kind) {
             None => 0,
@@ -450,13 +530,9 @@ impl BatchBuilder {
             out.put_u16_le(self.headers.encoded().len() as u16);
             out.put_slice(self.headers.encoded());
         }
-        for entry in &self.table {
-            out.put_u32_le(*entry);
+        for (slot, entry) in out.as_chunks_mut().0.iter_mut().zip(&self.table) {
+            *slot = entry.to_le_bytes();
         }
-        out.put_slice(&self.bodies);
-        let sum = checksum(&out);
-        out[4..8].copy_from_slice(&sum.to_le_bytes());
-        Batch { encoded: out.freeze(), extension_bytes: extension_bytes as u16, count: self.table.len() as u32 }
     }
 }
 
@@ -485,8 +561,12 @@ impl ItemDigest {
     }
 }
 
+/// CRC32C (as of RFC 3720) of all but itself.
 fn checksum(encoded: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&encoded[..4]), &encoded[8..])
+    let mut sum = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    sum.update(&encoded[..4]);
+    sum.update(&encoded[8..]);
+    sum.finalize() as u32
 }
 
 fn malformed(what: &str) -> Error {
@@ -544,6 +624,36 @@ mod tests {
         assert_eq!((mark.kind, mark.bytes), (EndKind::Interrupted, 5));
         assert_eq!(two.next(), Seq(3));
         assert!(digest.matches(&two) && !ItemDigest::default().matches(&two));
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_another_implementation() {
+        for length in [0, 1, 100, 5000, 200_000] {
+            let body: Vec<u8> = (0..length).map(|at| (at * 7 % 251) as u8).collect();
+            let mut builder = builder();
+            assert!(builder.push(&body, true, true));
+            let batch = builder.build(None);
+            let expected = crc32c::crc32c_append(crc32c::crc32c(&batch.encoded()[..4]), &batch.encoded()[8..]);
+            assert_eq!(batch.checksum(), expected);
+        }
+    }
+
+    #[test]
+    fn a_batch_like_the_one_before_is_made_where_it_stays_and_another_one_too() {
+        let mut before = builder();
+        for (records, length) in
+            [(1, 10), (1, 200_000), (3, 80_000), (2000, 100), (1, 5), (16_000, 1), (1, 256 * 1024), (10, 10)]
+        {
+            let mut builder = builder().like(&before);
+            let body = vec![b'x'; length];
+            (0..records).for_each(|_| assert!(builder.push(&body, true, true)));
+            before = self::builder().like(&builder);
+            let encoded_bytes = builder.encoded_bytes();
+            let batch = builder.build(None);
+            assert_eq!((batch.count(), batch.encoded().len()), (records, encoded_bytes));
+            assert_eq!(Batch::decode(Bytes::copy_from_slice(batch.encoded())).unwrap(), batch);
+            assert!(batch.pieces().all(|piece| piece.body == body));
+        }
     }
 
     #[test]

@@ -143,6 +143,7 @@ pub use gatekeeper::*;
 mod codec;
 
 mod batch;
+mod buffers;
 pub use batch::*;
 
 mod headers;

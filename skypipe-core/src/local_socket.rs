@@ -23,6 +23,9 @@ use crate::error::{Code, Error};
 use crate::transport::{Link, LinkStream, Listener, Transport};
 
 mod process;
+mod stream;
+
+use stream::LocalStream;
 
 pub use process::{is_alive, process_id};
 
@@ -46,8 +49,7 @@ pub struct LocalSocketTransport;
 impl Transport for LocalSocketTransport {
     async fn connect(&self, url: &str) -> Result<Box<dyn Link>, Error> {
         let path = path_in(url)?;
-        let first = connect(&path).await?;
-        let peer = peer_of(&first);
+        let (first, peer) = connect(&path).await?;
         Ok(Box::new(LocalLink { path, first: Mutex::new(Some(first)), peer }))
     }
 }
@@ -56,7 +58,7 @@ impl Transport for LocalSocketTransport {
 struct LocalLink {
     path: PathBuf,
     /// The connection that showed that somebody is there; the first stream takes it.
-    first: Mutex<Option<UnixStream>>,
+    first: Mutex<Option<LocalStream>>,
     peer: Peer,
 }
 
@@ -66,7 +68,7 @@ impl Link for LocalLink {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         match first {
             Some(stream) => Ok(LinkStream::bytes(stream)),
-            None => connect(&self.path).await.map(LinkStream::bytes),
+            None => connect(&self.path).await.map(|(stream, _)| LinkStream::bytes(stream)),
         }
     }
 
@@ -85,7 +87,7 @@ impl Link for LocalLink {
 
 /// A relay's link: one connection, which is its one stream.
 struct AcceptedLink {
-    stream: Mutex<Option<UnixStream>>,
+    stream: Mutex<Option<LocalStream>>,
     peer: Peer,
 }
 
@@ -144,8 +146,9 @@ impl LocalSocketListener {
         let own = rustix::process::geteuid().as_raw();
         match stream.peer_cred() {
             Ok(cred) if cred.uid() == own => {
-                widen(&stream);
                 let peer = peer_of(&stream);
+                let stream = stream.into_std().and_then(LocalStream::new).ok()?;
+                widen(&stream);
                 Some(Box::new(AcceptedLink { stream: Mutex::new(Some(stream)), peer }))
             }
             Ok(cred) => {
@@ -275,7 +278,7 @@ fn bind_private(socket: &OwnedFd, path: &Path) -> io::Result<()> {
     Ok(rustix::fs::chmod(path, private)?)
 }
 
-async fn connect(path: &Path) -> Result<UnixStream, Error> {
+async fn connect(path: &Path) -> Result<(LocalStream, Peer), Error> {
     length_fits(path)?;
     let nobody =
         |e: io::Error| Error::new(Code::Unreachable, format!("no relay answers at {}: {e}", path.display())).because(e);
@@ -287,13 +290,15 @@ async fn connect(path: &Path) -> Result<UnixStream, Error> {
     if cred.uid() != rustix::process::geteuid().as_raw() {
         return Err(Error::new(Code::SocketPath, format!("another user listens at {}", path.display())));
     }
+    let peer = peer_of(&stream);
+    let stream = stream.into_std().and_then(LocalStream::new).map_err(nobody)?;
     widen(&stream);
-    Ok(stream)
+    Ok((stream, peer))
 }
 
 /// More room in the kernel; as much as it gives will do.
-fn widen(stream: &UnixStream) {
-    let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream, SOCKET_BUFFER_BYTES);
+fn widen(stream: &LocalStream) {
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream.socket(), SOCKET_BUFFER_BYTES);
 }
 
 fn peer_of(stream: &UnixStream) -> Peer {

@@ -1,6 +1,7 @@
 //! Writing to a pipe.
 
 mod io;
+mod send;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::pipe::Endpoint;
 use crate::session::drive::{self, Halves, Shared, Side};
 use crate::session::{Progress, Until, WriterSession, WriterWants};
 use crate::time::WallTime;
+
+use send::SendPart;
 
 pub use io::WriterIo;
 
@@ -63,8 +66,8 @@ impl Writer {
     ///
     /// # Cancel safety
     /// A dropped call sent nothing, or, of a record over 256 KiB, a part: the next record then ends it where it is.
-    pub async fn send(&mut self, record: &[u8]) -> Result<(), Error> {
-        self.send_part(record, true, true).await
+    pub fn send<'a>(&'a mut self, record: &'a [u8]) -> impl Future<Output = Result<(), Error>> + Send + 'a {
+        self.send_part(record, true, true)
     }
 
     /// Sends a part of a record: `first` begins it, `last` ends it. Lets a record of any length pass through little memory.
@@ -74,17 +77,13 @@ impl Writer {
     ///
     /// # Cancel safety
     /// As [`Writer::send`].
-    pub async fn send_part(&mut self, bytes: &[u8], first: bool, last: bool) -> Result<(), Error> {
-        let (mut first, mut rest) = (first, bytes);
-        loop {
-            let (piece, tail) = rest.split_at(rest.len().min(PIECE_BYTES_MAX));
-            let last = last && tail.is_empty();
-            self.send_piece(piece, first, last).await?;
-            if tail.is_empty() {
-                return Ok(());
-            }
-            (first, rest) = (false, tail);
-        }
+    pub fn send_part<'a>(
+        &'a mut self,
+        bytes: &'a [u8],
+        first: bool,
+        last: bool,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'a {
+        SendPart::new(self, bytes, first, last)
     }
 
     /// Sends a part of at most [`PIECE_BYTES_MAX`] bytes if there is room for it now; else does nothing and gives false. Then
@@ -93,6 +92,14 @@ impl Writer {
     pub fn try_send_part(&mut self, piece: &[u8], first: bool, last: bool) -> bool {
         self.stamp();
         self.shared.with(|machine| machine.push(piece, first, last))
+    }
+
+    /// Sends each whole line of `bytes`, its `delimiter` with it, as a record, while there is room now. Gives how many bytes it took. What is left begins with a
+    /// line that has no end yet or is longer than [`PIECE_BYTES_MAX`], or there was no room: then [`Writer::ready`] tells when to try again.
+    #[must_use]
+    pub fn try_send_lines(&mut self, bytes: &[u8], delimiter: u8) -> usize {
+        self.stamp();
+        self.shared.with(|machine| machine.push_lines(bytes, delimiter))
     }
 
     /// A queue hands what is sent from now on to nobody before so long after it was sent, by this machine's clock. Other pipes do not mind.
@@ -250,18 +257,31 @@ impl Writer {
         WriterIo::new(self)
     }
 
-    async fn send_piece(&mut self, piece: &[u8], first: bool, last: bool) -> Result<(), Error> {
+    /// Takes what there is room for now, unless the session's task has enough to do: then it is to run first.
+    fn push_at_once(&self, piece: &[u8], first: bool, last: bool) -> bool {
         self.stamp();
-        let at_once = self.shared.with(|machine| {
-            let is_behind = machine.is_batch_waiting();
-            (is_behind, !is_behind && machine.push(piece, first, last))
-        });
-        match at_once {
-            (_, true) => return Ok(()),
-            // On a runtime of one thread the session's task runs only when this one lets it.
-            (true, _) => tokio::task::yield_now().await,
-            (false, false) => {}
+        self.shared.with(|machine| !machine.is_batch_waiting() && machine.push(piece, first, last))
+    }
+
+    async fn send_pieces(&mut self, bytes: &[u8], first: bool, last: bool) -> Result<(), Error> {
+        let (mut first, mut rest) = (first, bytes);
+        loop {
+            let (piece, tail) = rest.split_at(rest.len().min(PIECE_BYTES_MAX));
+            let last = last && tail.is_empty();
+            self.send_piece(piece, first, last).await?;
+            if tail.is_empty() {
+                return Ok(());
+            }
+            (first, rest) = (false, tail);
         }
+    }
+
+    async fn send_piece(&mut self, piece: &[u8], first: bool, last: bool) -> Result<(), Error> {
+        if self.shared.with(|machine| machine.is_batch_waiting()) {
+            // On a runtime of one thread the session's task runs only when this one lets it.
+            tokio::task::yield_now().await;
+        }
+        self.stamp();
         self.wait(|machine| machine.push(piece, first, last)).await
     }
 

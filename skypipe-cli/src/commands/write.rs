@@ -328,6 +328,12 @@ impl Records {
         let mut cut = false;
         let mut rest = bytes;
         while !rest.is_empty() {
+            if !cutter.has_open() {
+                // Lines that are whole here need not be looked at one by one.
+                let taken = writer.try_send_lines(rest, cutter.delimiter());
+                cut |= taken > 0;
+                rest = &rest[taken..];
+            }
             let (record, used) = cutter.next(rest);
             if let Some(record) = record {
                 cut = true;

@@ -28,7 +28,9 @@ use crate::time::Time;
 
 use super::fact::Fact;
 use super::item::{Item, Link};
-use super::limits::{AWAY_LOST, FORGET_STEP, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN, WRITER_CREDIT_BYTES};
+use super::limits::{
+    AWAY_LOST, FORGET_STEP, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN, WRITER_CREDIT_BYTES, WRITER_CREDIT_BYTES_MIN,
+};
 use super::read_only::{NEVER, ReadOnly};
 use super::reader::{Cursor, Holds, Reader, Readers};
 use super::room::Full;
@@ -110,8 +112,10 @@ pub struct DefaultPipe {
     pub(super) read_only: Option<ReadOnly>,
     /// Something could not be read back from the log.
     pub(super) damaged: bool,
-    /// Encoded bytes that each writer may have under way.
+    /// Encoded bytes that writers may have under way, all together.
     pub(super) writer_window: u64,
+    /// Writers that are there and whose items have no end yet.
+    pub(super) sending: u64,
     pub(super) effects: Vec<Effect>,
     /// The log knows of the pipe.
     pub(super) opened: bool,
@@ -182,6 +186,7 @@ impl DefaultPipe {
             read_only: None,
             damaged: false,
             writer_window: WRITER_CREDIT_BYTES,
+            sending: 0,
             effects: Vec::new(),
             opened: false,
             removed: false,
@@ -241,7 +246,7 @@ impl DefaultPipe {
         self.items.len() + self.readers.len()
     }
 
-    /// Each writer may have so many encoded bytes under way from now on, at most [`WRITER_CREDIT_BYTES`]. What it was told it may send it may.
+    /// Writers may have so many encoded bytes under way together from now on, at most [`WRITER_CREDIT_BYTES`]. What it was told it may send it may.
     pub fn writers_may(&mut self, window_bytes: u64) {
         let before = std::mem::replace(&mut self.writer_window, window_bytes.min(WRITER_CREDIT_BYTES));
         if self.writer_window > before {
@@ -257,10 +262,12 @@ impl DefaultPipe {
     }
 
     /// What the writer of an item may have under way now: nothing more where it waits for room, and nothing before the log says that it is
-    /// there. On a full disk it is welcome sooner; should the relay crash then, nothing of it was with any reader.
+    /// there. On a full disk it is welcome sooner; should the relay crash then, nothing of it was with any reader. Writers share what there
+    /// is: else a few of them would fill what is kept in memory for readers that keep up, and all of it would go to the disk.
     pub(super) fn window(&self, no: ItemNo) -> Option<u64> {
         let is_there = self.items.get(&no).is_some_and(|item| item.joined <= self.durable);
-        (is_there && !self.waits()).then_some(self.writer_window)
+        let share = (self.writer_window / self.sending.max(1)).max(WRITER_CREDIT_BYTES_MIN);
+        (is_there && !self.waits()).then_some(share)
     }
 
     /// Whether this session belongs to the pipe.
@@ -448,7 +455,9 @@ impl DefaultPipe {
     pub(super) fn with_item<R>(&mut self, no: ItemNo, change: impl FnOnce(&mut Item) -> R) -> Option<R> {
         let item = self.items.get_mut(&no)?;
         let before = (item.unlogged_bytes(), item.window_bytes());
+        self.sending -= u64::from(item.is_sending());
         let result = change(item);
+        self.sending += u64::from(item.is_sending());
         self.unlogged_bytes = self.unlogged_bytes + item.unlogged_bytes() - before.0;
         self.window_bytes = self.window_bytes + item.window_bytes() - before.1;
         if item.unlogged_bytes() > 0 || (item.end.is_none() && item.link != Link::Attached) {
@@ -589,6 +598,7 @@ impl DefaultPipe {
             let session = item.session;
             self.unlogged_bytes -= item.unlogged_bytes();
             self.window_bytes -= item.window_bytes();
+            self.sending -= u64::from(item.is_sending());
             self.watched.remove(&no);
             self.items.remove(&no);
             self.writers.remove(&session);

@@ -206,6 +206,11 @@ impl Item {
         self.unlogged_bytes
     }
 
+    /// Whether its writer is there and may send more.
+    pub(super) fn is_sending(&self) -> bool {
+        self.end.is_none() && self.link == Link::Attached
+    }
+
     /// Encoded bytes in memory.
     pub(super) fn window_bytes(&self) -> usize {
         self.window_bytes

@@ -9,10 +9,10 @@ use crate::id::ItemNo;
 pub const PROMPT: Duration = Duration::from_millis(250);
 /// Encoded bytes of a pipe kept in memory for its live readers; past it the oldest go to the log.
 pub const LIVE_WINDOW_BYTES: usize = 4 * 1024 * 1024;
-/// Encoded bytes a writer may have under way. Less than [`LIVE_WINDOW_BYTES`], so that one writer with a prompt reader never
-/// reaches the disk, and enough to keep the disk busy during one sync.
+/// Encoded bytes that the writers of a pipe may have under way together. Less than [`LIVE_WINDOW_BYTES`], so that what prompt readers get
+/// never reaches the disk, and enough to keep the disk busy during one sync.
 pub const WRITER_CREDIT_BYTES: u64 = 2 * 1024 * 1024;
-/// The same while memory is short. One batch may overdraw it, so a writer goes on however little it is, and it is more than a batch of
+/// The same of each writer, however many they are, and while memory is short. One batch may overdraw it, so a writer goes on however little it is, and it is more than a batch of
 /// lines that are written one by one.
 pub const WRITER_CREDIT_BYTES_MIN: u64 = 64 * 1024;
 /// Credit is given back in so many parts at most: a message per batch would cost a wake-up each.

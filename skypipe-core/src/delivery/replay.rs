@@ -76,6 +76,7 @@ impl DefaultPipe {
         for reader in self.readers.values_mut() {
             reader.link = Link::Away(now);
         }
+        self.sending = 0;
         let items: Vec<ItemNo> = self.items.keys().copied().collect();
         for no in items {
             self.with_item(no, |_| ());

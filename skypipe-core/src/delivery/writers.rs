@@ -172,6 +172,7 @@ impl DefaultPipe {
             item.taker = Some(*session);
         }
         self.writers.insert(item.session, no);
+        self.sending += u64::from(item.is_sending());
         self.items.insert(no, item);
         self.next_item = ItemNo(no.0.saturating_add(1));
     }

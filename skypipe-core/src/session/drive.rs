@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,7 +61,6 @@ pub(crate) trait Side: Send + Sync + 'static {
 pub(crate) struct Shared<M> {
     state: Mutex<State<M>>,
     task: AtomicWaker,
-    app: AtomicWaker,
     events: Option<Events>,
     env: Env,
     /// Until the session is over, and its last words have left.
@@ -74,13 +73,15 @@ struct State<M> {
     machine: M,
     /// The task waits to be told of something to send. Spares a wake-up for each record.
     is_idle: bool,
+    /// Of the application, while it waits. Not of one that has what it wanted: to wake who runs anyway costs a call of the kernel.
+    app: Option<Waker>,
 }
 
 impl<M: Machine> Shared<M> {
     pub(crate) fn new(machine: M, events: Option<Events>, env: Env) -> Arc<Self> {
-        let state = Mutex::new(State { machine, is_idle: false });
-        let (task, app, open) = (AtomicWaker::new(), AtomicWaker::new(), Mutex::default());
-        Arc::new(Self { state, task, app, events, env, open, is_stopping: AtomicBool::new(false) })
+        let state = Mutex::new(State { machine, is_idle: false, app: None });
+        let (task, open) = (AtomicWaker::new(), Mutex::default());
+        Arc::new(Self { state, task, events, env, open, is_stopping: AtomicBool::new(false) })
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -94,8 +95,12 @@ impl<M: Machine> Shared<M> {
 
     /// The application does something; wakes the task where that gives it work.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut M) -> R) -> R {
+        self.change(|state| act(&mut state.machine))
+    }
+
+    fn change<R>(&self, act: impl FnOnce(&mut State<M>) -> R) -> R {
         let mut state = self.lock();
-        let result = act(&mut state.machine);
+        let result = act(&mut state);
         let wake = state.machine.connection().is_over() || (state.is_idle && state.machine.can_send());
         state.is_idle &= !wake;
         let events = state.machine.take_events();
@@ -109,8 +114,18 @@ impl<M: Machine> Shared<M> {
 
     /// Waits until `look` gives something. One waiter at a time: handles are taken by `&mut`.
     pub(crate) fn poll<R>(&self, cx: &Context<'_>, look: impl FnOnce(&mut M) -> Poll<R>) -> Poll<R> {
-        self.app.register(cx.waker());
-        self.with(look)
+        self.change(|state| {
+            let result = look(&mut state.machine);
+            if result.is_pending() {
+                state.app = Some(cx.waker().clone());
+            }
+            result
+        })
+    }
+
+    fn wake_app(&self) {
+        let app = self.lock().app.take();
+        app.into_iter().for_each(Waker::wake);
     }
 
     /// The task does something; the application may have waited for it.
@@ -124,10 +139,10 @@ impl<M: Machine> Shared<M> {
     fn quick_step<R>(&self, act: impl FnOnce(&mut M) -> R) -> R {
         let mut state = self.lock();
         let result = act(&mut state.machine);
-        let events = state.machine.take_events();
+        let (events, app) = (state.machine.take_events(), state.app.take());
         drop(state);
         self.tell(events);
-        self.app.wake();
+        app.into_iter().for_each(Waker::wake);
         result
     }
 
@@ -176,7 +191,7 @@ impl Stop for Shared<ReaderSession> {
     fn stop(&self) {
         self.is_stopping.store(true, Ordering::Release);
         self.with(ReaderSession::stop);
-        self.app.wake();
+        self.wake_app();
     }
 }
 
@@ -191,7 +206,7 @@ pub(crate) async fn run<S: Side>(shared: Arc<Shared<S::Machine>>, side: S) {
             wait(&shared).await;
         }
     }
-    shared.app.wake();
+    shared.wake_app();
     shared.open.lock().unwrap_or_else(PoisonError::into_inner).take();
 }
 

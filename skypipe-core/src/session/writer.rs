@@ -197,6 +197,21 @@ impl WriterSession {
         Ok(())
     }
 
+    /// Adds each whole line of `bytes`, its `delimiter` with it, as a record, while there is room; copies them. Gives how many bytes it took: all but a last line
+    /// without its end, if there was room.
+    ///
+    /// A line over [`PIECE_BYTES_MAX`] is not taken, nor what follows it.
+    pub fn push_lines(&mut self, bytes: &[u8], delimiter: u8) -> usize {
+        let mut taken = 0;
+        for end in memchr::memchr_iter(delimiter, bytes).map(|at| at + 1) {
+            if !self.push(&bytes[taken..end], true, true) {
+                break;
+            }
+            taken = end;
+        }
+        taken
+    }
+
     /// A queue hands what is pushed from now on to nobody before this moment. No other pipe minds.
     pub fn not_before(&mut self, moment: Option<WallTime>) {
         self.not_before = moment;
@@ -434,7 +449,7 @@ impl WriterSession {
 
     fn next_open(&self) -> BatchBuilder {
         let epoch = Epoch(self.connection.epoch().0.max(1));
-        BatchBuilder::new(self.session, epoch, self.open.next()).headers(self.headers.clone())
+        BatchBuilder::new(self.session, epoch, self.open.next()).headers(self.headers.clone()).like(&self.open)
     }
 
     fn keep(&mut self, batch: Batch) {

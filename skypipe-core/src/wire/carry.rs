@@ -2,13 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::marker::PhantomData;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{Sink, Stream, StreamExt};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 
 use super::constants::WRITE_SLICES_MAX;
 use super::decoder::Decoder;
@@ -207,30 +207,24 @@ fn poll_frame(
         if let Some(intake) = intake {
             ready!(intake.poll_room(decoder, cx))?;
         }
-        let mut space = decoder.space()?;
-        let Poll::Ready(read) = poll_read(reading, &mut space, cx) else {
+        let mut space = ReadBuf::new(decoder.space()?);
+        let read = Pin::new(&mut *reading).poll_read(cx, &mut space);
+        let bytes = space.filled().len();
+        let Poll::Ready(read) = read else {
             match intake {
                 Some(intake) => intake.poll_rest(decoder, cx)?,
                 None => decoder.rest(),
             }
             return Poll::Pending;
         };
+        decoder.advance(bytes);
         match read {
-            Ok(0) if decoder.is_torn() => return Poll::Ready(Err(closed())),
-            Ok(0) => return Poll::Ready(Ok(None)),
-            Ok(bytes) => intake.iter_mut().for_each(|intake| intake.came(bytes)),
+            Ok(()) if bytes == 0 && decoder.is_torn() => return Poll::Ready(Err(closed())),
+            Ok(()) if bytes == 0 => return Poll::Ready(Ok(None)),
+            Ok(()) => intake.iter_mut().for_each(|intake| intake.came(bytes)),
             Err(error) => return Poll::Ready(Err(broken(&error))),
         }
     }
-}
-
-/// One read into spare memory. The future holds no state, so a new one for each poll is the same read going on.
-fn poll_read(
-    reading: &mut (impl AsyncRead + Unpin),
-    space: &mut impl bytes::BufMut,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    pin!(reading.read_buf(space)).poll(cx)
 }
 
 /// The hello, and its payload byte for byte, which proofs are made over. None when the link closed.

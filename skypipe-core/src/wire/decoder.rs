@@ -1,29 +1,45 @@
 //! Bytes in, in any split; frames out.
 
-use bytes::buf::Limit;
-use bytes::{BufMut, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::constants::{
     FLAG_SKIPPABLE, HEADER_BYTES, HELLO_BYTES_MAX, PAYLOAD_BYTES_MAX, READ_BYTES_MAX, READ_BYTES_MIN,
 };
 use super::frame::Frame;
+use crate::buffers::Buffer;
 use crate::error::{Code, Error};
 
 /// Cuts a stream of bytes into frames. A frame shares the buffer it was read into.
 ///
-/// Small frames are read many at a time. A frame over 64 KiB gets a buffer of exactly its length, and no more than 4 KiB of it
-/// was read before that was known: so a large batch is read to where it stays.
+/// Small frames are read many at a time. A frame over 64 KiB gets a buffer of its own, and no more than 4 KiB of it was read before
+/// that was known: so a large batch is read to where it stays.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: BytesMut,
+    /// Bytes of the buffer that were read.
+    filled: usize,
+    large: Option<Large>,
     read_bytes: usize,
     payload_max: usize,
+}
+
+/// A frame over 64 KiB that is under way.
+#[derive(Debug)]
+struct Large {
+    buffer: Buffer,
+    filled: usize,
 }
 
 impl Decoder {
     /// A decoder that takes no payload over [`HELLO_BYTES_MAX`] until [`Decoder::trust`].
     pub fn new() -> Self {
-        Self { buffer: BytesMut::new(), read_bytes: READ_BYTES_MIN, payload_max: HELLO_BYTES_MAX }
+        Self {
+            buffer: BytesMut::new(),
+            filled: 0,
+            large: None,
+            read_bytes: READ_BYTES_MIN,
+            payload_max: HELLO_BYTES_MAX,
+        }
     }
 
     /// The peer said hello and may now send payloads up to [`PAYLOAD_BYTES_MAX`].
@@ -36,36 +52,45 @@ impl Decoder {
     /// # Errors
     /// `E_FRAME_SIZE` when a frame claims more than allowed. Nothing was allocated for it.
     pub fn frame(&mut self) -> Result<Option<Frame>, Error> {
+        if let Some(large) = self.large.take_if(|large| large.missing() == 0) {
+            return Ok(Some(frame(large.buffer.freeze_from(0))));
+        }
         let Some(total) = self.frame_bytes()? else { return Ok(None) };
-        if self.buffer.len() < total {
+        if self.filled < total {
             return Ok(None);
         }
-        let mut bytes = self.buffer.split_to(total).freeze();
-        let header = bytes.split_to(HEADER_BYTES);
-        let skippable = header[5] & FLAG_SKIPPABLE != 0;
-        Ok(Some(Frame { kind: header[4], skippable, payload: bytes, batch: None }))
+        self.filled -= total;
+        Ok(Some(frame(self.buffer.split_to(total).freeze())))
     }
 
-    /// Where the next bytes go, never empty. Call it when [`Decoder::frame`] gave `None`.
+    /// Where the next bytes go, never empty: [`Decoder::advance`] tells how many came. Call it when [`Decoder::frame`] gave `None`.
     ///
     /// # Errors
     /// As [`Decoder::frame`].
-    pub fn space(&mut self) -> Result<Limit<&mut BytesMut>, Error> {
+    pub fn space(&mut self) -> Result<&mut [u8], Error> {
         let total = self.frame_bytes()?.unwrap_or(HEADER_BYTES);
-        let allocates = self.allocates()?;
         if total > READ_BYTES_MAX {
             self.read_bytes = READ_BYTES_MIN;
-            self.move_to(total);
-            let missing = total.saturating_sub(self.buffer.len());
-            return Ok((&mut self.buffer).limit(missing));
-        }
-        if let Some(bytes) = allocates {
+            if self.large.is_none() {
+                self.begin_large(total);
+            }
+        } else if let Some(bytes) = self.allocates()? {
             self.move_to(bytes);
             // The next one is larger: what fills a buffer is likely to fill another.
             self.read_bytes = (self.read_bytes * 4).min(READ_BYTES_MAX);
         }
-        let spare = self.buffer.capacity() - self.buffer.len();
-        Ok((&mut self.buffer).limit(spare))
+        Ok(match &mut self.large {
+            Some(large) => &mut large.buffer[large.filled..],
+            None => &mut self.buffer[self.filled..],
+        })
+    }
+
+    /// So many bytes came into the space.
+    pub fn advance(&mut self, count: usize) {
+        match &mut self.large {
+            Some(large) => large.filled = (large.filled + count).min(large.buffer.len()),
+            None => self.filled = (self.filled + count).min(self.buffer.len()),
+        }
     }
 
     /// How large a buffer [`Decoder::space`] is about to allocate, if it has to.
@@ -74,11 +99,11 @@ impl Decoder {
     /// As [`Decoder::frame`].
     pub fn allocates(&self) -> Result<Option<usize>, Error> {
         let total = self.frame_bytes()?.unwrap_or(HEADER_BYTES);
-        let (length, capacity) = (self.buffer.len(), self.buffer.capacity());
+        let (filled, length) = (self.filled, self.buffer.len());
         Ok(if total > READ_BYTES_MAX {
-            (capacity < total).then_some(total)
+            self.large.is_none().then(|| Buffer::capacity_for(total))
         } else {
-            (capacity < total || capacity == length).then_some(total.max(self.read_bytes))
+            (length < total || length == filled).then_some(total.max(self.read_bytes))
         })
     }
 
@@ -87,9 +112,10 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::frame`].
     pub fn feed(&mut self, input: &mut &[u8]) -> Result<(), Error> {
-        let mut space = self.space()?;
-        let count = space.remaining_mut().min(input.len());
-        space.put_slice(&input[..count]);
+        let space = self.space()?;
+        let count = space.len().min(input.len());
+        space[..count].copy_from_slice(&input[..count]);
+        self.advance(count);
         *input = &input[count..];
         Ok(())
     }
@@ -101,12 +127,12 @@ impl Decoder {
 
     /// Whether a frame was begun and not ended.
     pub fn is_torn(&self) -> bool {
-        !self.buffer.is_empty()
+        self.filled > 0 || self.large.is_some()
     }
 
     /// Nothing comes for now: gives back a buffer that holds nothing.
     pub fn rest(&mut self) {
-        if self.buffer.is_empty() {
+        if self.filled == 0 {
             self.buffer = BytesMut::new();
             self.read_bytes = READ_BYTES_MIN;
         }
@@ -114,7 +140,10 @@ impl Decoder {
 
     /// Bytes of the frame at the front, header included, once its header is there.
     fn frame_bytes(&self) -> Result<Option<usize>, Error> {
-        let Some(length) = self.buffer.first_chunk::<4>().filter(|_| self.buffer.len() >= HEADER_BYTES) else {
+        if let Some(large) = &self.large {
+            return Ok(Some(large.buffer.len()));
+        }
+        let Some(length) = self.buffer.first_chunk::<4>().filter(|_| self.filled >= HEADER_BYTES) else {
             return Ok(None);
         };
         let length = u32::from_le_bytes(*length) as usize;
@@ -125,15 +154,36 @@ impl Decoder {
         Ok(Some(HEADER_BYTES + length))
     }
 
-    /// Goes on in a buffer with room for `capacity` bytes, if this one has not.
-    fn move_to(&mut self, capacity: usize) {
-        if self.buffer.capacity() >= capacity {
-            return;
-        }
-        let mut next = BytesMut::with_capacity(capacity);
-        next.put_slice(&self.buffer);
+    /// Goes on in a buffer of so many bytes.
+    fn move_to(&mut self, length: usize) {
+        let mut next = BytesMut::zeroed(length);
+        next[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
         self.buffer = next;
     }
+
+    /// Goes on in a buffer for a frame of this length alone, with what was read of it.
+    fn begin_large(&mut self, total: usize) {
+        let (mut buffer, filled) = (Buffer::with_length(total), std::mem::take(&mut self.filled));
+        buffer[..filled].copy_from_slice(&self.buffer[..filled]);
+        self.large = Some(Large { buffer, filled });
+        if self.buffer.len() > READ_BYTES_MIN {
+            // Else much of the next one would be read into it, and copied.
+            self.buffer = BytesMut::new();
+        }
+    }
+}
+
+impl Large {
+    fn missing(&self) -> usize {
+        self.buffer.len() - self.filled
+    }
+}
+
+/// All bytes of a frame, as a frame.
+fn frame(mut bytes: Bytes) -> Frame {
+    let header = bytes.split_to(HEADER_BYTES);
+    let skippable = header[5] & FLAG_SKIPPABLE != 0;
+    Frame { kind: header[4], skippable, payload: bytes, batch: None }
 }
 
 impl Default for Decoder {
@@ -199,7 +249,7 @@ mod tests {
             decoder.feed(&mut &bytes[..]).unwrap();
             assert_eq!(decoder.frame().unwrap_err().code(), Code::FrameSize);
             assert_eq!(decoder.space().unwrap_err().code(), Code::FrameSize);
-            assert!(decoder.buffer.capacity() <= READ_BYTES_MIN);
+            assert!(decoder.buffer.len() <= READ_BYTES_MIN && decoder.large.is_none());
         }
     }
 
@@ -211,10 +261,11 @@ mod tests {
         let mut input = &bytes[..];
         for _ in 0..2 {
             decoder.feed(&mut input).unwrap();
-            assert!(decoder.buffer.len() <= READ_BYTES_MIN, "only a little is read before the length is known");
+            assert!(decoder.filled <= READ_BYTES_MIN, "only a little is read before the length is known");
             decoder.feed(&mut input).unwrap();
-            let at = decoder.buffer.as_ptr();
-            assert_eq!(decoder.buffer.len(), HEADER_BYTES + 256 * 1024);
+            let large = decoder.large.as_ref().unwrap();
+            assert_eq!((large.filled, large.missing()), (HEADER_BYTES + 256 * 1024, 0));
+            let at = large.buffer.as_ptr();
             assert_eq!(decoder.frame().unwrap().unwrap().payload.as_ptr(), at.wrapping_add(HEADER_BYTES));
         }
         assert!(!decoder.is_torn());

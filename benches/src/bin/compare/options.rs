@@ -17,6 +17,9 @@ const RUNS: usize = 7;
 pub(crate) struct Options {
     /// Families of rows, such as `bulk` or `latency`, or parts of rows' names; all of them where none is given.
     rows: Vec<String>,
+    /// Beside skypipe only those with this in their names; may be given again.
+    #[arg(long)]
+    who: Vec<String>,
     /// How often everybody runs, in turns.
     #[arg(long)]
     runs: Option<usize>,
@@ -49,7 +52,15 @@ impl Options {
             if families.contains(&word) { row.family == word } else { row.name.contains(word) }
         };
         let is_wanted = |row: &Row| self.rows.is_empty() || self.rows.iter().any(|word| is_named(row, word));
-        rows.into_iter().filter(is_wanted).collect()
+        rows.into_iter().filter(is_wanted).map(|row| self.those(row)).collect()
+    }
+
+    /// The row, put only to those who were named.
+    fn those(&self, mut row: Row) -> Row {
+        let is_named = |who: &str| self.who.is_empty() || self.who.iter().any(|word| who.contains(word.as_str()));
+        let is_named = |who: &str| who.starts_with("skypipe") || is_named(who);
+        row.entries.retain(|entry| is_named(&entry.who));
+        row
     }
 }
 
