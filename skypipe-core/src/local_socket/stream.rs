@@ -86,10 +86,15 @@ impl AsyncRead for LocalStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.socket.poll_read_ready(cx))?;
+            let room = space.remaining();
             match guard.try_io(|socket| socket.get_ref().read(space.initialize_unfilled())) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(Ok(count)) => {
                     space.advance(count);
+                    if (1..room).contains(&count) {
+                        // That was all there is: another look would only find so.
+                        guard.clear_ready();
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
