@@ -1,4 +1,13 @@
 //! The one who writes, a round at a time: takes what is queued, writes it at once, syncs once, tells the owner.
+//!
+//! ```text
+//!   small group    write · sync · tell
+//!   large group    write · sync beside ············ tell
+//!                          write · write            sync beside ············ tell
+//! ```
+//!
+//! A small group is synced in place, so that nobody waits for a wake-up. A large one is synced beside, and what comes meanwhile is written
+//! ahead, as soon as it is worth a write: the next sync covers it. So a stream keeps the disk busy all the time.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -13,6 +22,7 @@ use super::format::{CONTENTS_SHARE, HEADER_BYTES, Header, Kind, PAYLOAD_BYTES_MA
 use super::index::Place;
 use super::reclaim::Moving;
 use super::recover::OpenHead;
+use super::syncer::Syncer;
 use super::{Core, LogOwner, Queued, State, broken, lock, storage};
 use crate::descriptors::is_lack;
 use crate::error::{Code, Error};
@@ -51,8 +61,24 @@ pub(super) struct Committer {
     pub(super) moving: Option<Moving>,
     /// A group for which the disk has no room.
     stalled: Option<Vec<Queued>>,
+    /// What is written and no sync covers yet: of one segment.
+    written: Vec<Written>,
+    /// What is synced beside; nothing while none is.
+    syncing: Vec<Written>,
+    /// Syncs beside; none where all is done within one task.
+    syncer: Option<Syncer>,
     /// Encoded headers of a group, kept for the next one.
     headers: Vec<u8>,
+}
+
+/// What was written at once.
+struct Written {
+    group: Vec<Queued>,
+    /// Where each entry stands.
+    offsets: Vec<u64>,
+    /// Where it begins in its segment, and where it ends.
+    from: u64,
+    to: u64,
 }
 
 /// What follows a round.
@@ -76,6 +102,7 @@ pub(super) enum Stop {
 }
 
 enum Work {
+    Land(io::Result<()>),
     Commit(Vec<Queued>),
     Tidy,
     Stop,
@@ -88,8 +115,21 @@ enum WriteError {
 }
 
 impl Committer {
-    pub(super) fn new(core: Arc<Core>, owner: Option<Weak<dyn LogOwner>>, head: Head) -> Self {
-        Self { core, owner, head, dirty: false, committed: Lsn(0), moving: None, stalled: None, headers: Vec::new() }
+    /// With `syncer`, large groups are synced beside.
+    pub(super) fn new(core: Arc<Core>, owner: Option<Weak<dyn LogOwner>>, head: Head, syncer: Option<Syncer>) -> Self {
+        Self {
+            core,
+            owner,
+            head,
+            dirty: false,
+            committed: Lsn(0),
+            moving: None,
+            stalled: None,
+            written: Vec::new(),
+            syncing: Vec::new(),
+            syncer,
+            headers: Vec::new(),
+        }
     }
 
     /// Does what is next. Not to be called again after [`Next::Over`].
@@ -108,11 +148,15 @@ impl Committer {
 
     /// Whether a round would do something now.
     pub(super) fn has_work(&self, state: &State) -> bool {
+        if !state.beside.is_idle() {
+            return state.beside.is_over() || self.ahead(state).is_some();
+        }
         !state.queue.is_empty() || state.closing || self.wants_tidying(state)
     }
 
     fn do_next(&mut self) -> Result<Next, Stop> {
         match self.next_work()? {
+            Work::Land(synced) => self.land(synced),
             Work::Commit(group) => self.commit(group),
             Work::Tidy => self.tidy().map(|()| Next::Again),
             Work::Stop => self.mark_closed().map(|()| Next::Over),
@@ -122,6 +166,13 @@ impl Committer {
 
     fn next_work(&mut self) -> Result<Work, Stop> {
         let mut state = lock(&self.core.state);
+        if let Some(synced) = state.beside.take() {
+            return Ok(Work::Land(synced));
+        }
+        if !state.beside.is_idle() {
+            let ahead = self.ahead(&state);
+            return Ok(ahead.map_or(Work::Nothing, |bytes_max| Work::Commit(take_group(&mut state, bytes_max))));
+        }
         if self.stalled.is_some() && state.closing {
             return Err(Stop::Closing);
         }
@@ -130,25 +181,39 @@ impl Committer {
             return Ok(Work::Commit(std::mem::take(group)));
         }
         Ok(match () {
-            () if !state.queue.is_empty() => Work::Commit(take_group(&mut state)),
+            () if !state.queue.is_empty() => Work::Commit(take_group(&mut state, GROUP_BYTES_MAX)),
             () if state.closing => Work::Stop,
             () if self.wants_tidying(&state) => Work::Tidy,
             () => Work::Nothing,
         })
     }
 
-    /// Writes a group and tells the owner. If the disk is full, the group waits for another round.
+    /// How many bytes of what is queued may be written ahead, if that is worth it. What does not fit into the segment waits: all of a segment
+    /// is on disk before the next one begins.
+    fn ahead(&self, state: &State) -> Option<u64> {
+        let front = state
+            .queue
+            .front()
+            .filter(|_| state.queued_bytes >= self.core.options.beside_bytes && self.stalled.is_none())?;
+        let head = self.head.open.as_ref()?;
+        let written: u64 = self.written.iter().map(|written| written.to - written.from).sum();
+        let left = GROUP_BYTES_MAX.saturating_sub(written);
+        let left = left.min(self.core.options.segment_bytes.saturating_sub(head.end));
+        (front.header.span() <= left).then_some(left)
+    }
+
+    /// Writes a group, has it synced and tells the owner. If the disk is full, the group waits for another round.
     fn commit(&mut self, group: Vec<Queued>) -> Result<Next, Stop> {
-        match self.write(&group) {
-            Ok(offsets) => {
+        match self.write(group) {
+            Ok(written) => {
+                self.written.push(written);
                 if self.stalled.take().is_some() {
                     self.tell(|owner| owner.resumed());
                 }
-                self.settle(&group, &offsets);
-                self.tidy().map(|()| Next::Again)
+                if self.syncing.is_empty() { self.sync() } else { Ok(Next::Again) }
             }
-            Err(WriteError::Failed(error)) => Err(Stop::Failed(error)),
-            Err(WriteError::Full(error)) => {
+            Err((_, WriteError::Failed(error))) => Err(Stop::Failed(error)),
+            Err((group, WriteError::Full(error))) => {
                 if self.stalled.replace(group).is_none() {
                     self.tell(|owner| owner.stalled(&error));
                 }
@@ -158,12 +223,54 @@ impl Committer {
         }
     }
 
-    /// The group is on disk: the index learns where, the owner that.
-    fn settle(&mut self, group: &[Queued], offsets: &[u64]) {
+    /// Syncs what is written: beside where it is much, else in place and at once.
+    fn sync(&mut self) -> Result<Next, Stop> {
+        if self.syncs_beside() {
+            return Ok(Next::Again);
+        }
+        if let Some(head) = &mut self.head.open {
+            head.file.sync().map_err(|e| Stop::Failed(broken("the log cannot be synced", e)))?;
+            head.synced = head.end;
+        }
+        let on_disk = std::mem::take(&mut self.written);
+        self.settle(on_disk)
+    }
+
+    /// Begins to sync what is written beside, if it is much.
+    fn syncs_beside(&mut self) -> bool {
+        let bytes: u64 = self.written.iter().map(|written| written.to - written.from).sum();
+        let (Some(head), Some(syncer)) = (&self.head.open, &mut self.syncer) else { return false };
+        let begun = bytes >= self.core.options.beside_bytes && syncer.begin(&self.core, head.file.clone());
+        if begun {
+            self.syncing = std::mem::take(&mut self.written);
+        }
+        begun
+    }
+
+    /// A sync beside is over. The next one begins before anybody is told.
+    fn land(&mut self, synced: io::Result<()>) -> Result<Next, Stop> {
+        synced.map_err(|e| Stop::Failed(broken("the log cannot be synced", e)))?;
+        let on_disk = std::mem::take(&mut self.syncing);
+        if let (Some(head), Some(last)) = (&mut self.head.open, on_disk.last()) {
+            head.synced = last.to;
+        }
+        let begun = self.syncs_beside();
+        let next = self.settle(on_disk)?;
+        if begun || self.written.is_empty() { Ok(next) } else { self.sync() }
+    }
+
+    /// These are on disk: the index and the owner learn of it, and a little room is given back.
+    fn settle(&mut self, on_disk: Vec<Written>) -> Result<Next, Stop> {
+        on_disk.into_iter().for_each(|written| self.settle_one(written));
+        self.tidy().map(|()| Next::Again)
+    }
+
+    /// The index learns where, the owner that.
+    fn settle_one(&mut self, Written { group, offsets, .. }: Written) {
         let segment = self.head.last;
         let mut stored: Vec<(PipeId, Lsn)> = Vec::new();
         let mut state = lock(&self.core.state);
-        for (queued, &offset) in group.iter().zip(offsets) {
+        for (queued, &offset) in group.iter().zip(&offsets) {
             let place = Place { segment, offset };
             self.committed = self.committed.max(queued.lsn);
             if let Some(from) = queued.from {
@@ -182,8 +289,16 @@ impl Committer {
         self.tell(|owner| stored.iter().for_each(|&(pipe, upto)| owner.stored(pipe, upto)));
     }
 
-    /// Writes and syncs a group; returns where each entry stands.
-    fn write(&mut self, group: &[Queued]) -> Result<Vec<u64>, WriteError> {
+    /// Writes a group; gives it back where that goes wrong.
+    fn write(&mut self, group: Vec<Queued>) -> Result<Written, (Vec<Queued>, WriteError)> {
+        match self.try_write(&group) {
+            Ok((offsets, from, to)) => Ok(Written { group, offsets, from, to }),
+            Err(error) => Err((group, error)),
+        }
+    }
+
+    /// Returns where each entry stands, where the first begins, and where the last ends.
+    fn try_write(&mut self, group: &[Queued]) -> Result<(Vec<u64>, u64, u64), WriteError> {
         if group.iter().any(|q| q.payload.len() > PAYLOAD_BYTES_MAX as usize) {
             return Err(WriteError::Failed(Error::new(Code::Storage, "an entry is too long for the log")));
         }
@@ -194,12 +309,11 @@ impl Committer {
         let (offsets, end) = encode(group, head, &mut self.headers);
         let mut buffers = interleave(group, &offsets, &self.headers);
         write_all_at(&*head.file, head.end, &mut buffers).map_err(|e| failure("the log cannot be written", e))?;
-        head.file.sync().map_err(|e| failed("the log cannot be synced", e))?;
-        head.end = end;
+        let from = std::mem::replace(&mut head.end, end);
         let facts = group.iter().zip(&offsets).filter(|(q, _)| q.header.kind == Kind::Fact);
         head.facts.extend(facts.map(|(_, &offset)| offset));
         self.dirty = true;
-        Ok(offsets)
+        Ok((offsets, from, end))
     }
 
     /// Sees to it that a group has a segment and room.
@@ -261,7 +375,8 @@ impl Committer {
         file.sync().map_err(|e| failed("a new segment cannot be synced", e))?;
         self.core.disk.sync_folder().map_err(|e| failed("the data folder cannot be synced", e))?;
         self.head.last = number;
-        self.head.open = Some(OpenHead { number, file, seed, end, reserved: end, start: end, facts: Vec::new() });
+        self.head.open =
+            Some(OpenHead { number, file, seed, end, synced: end, reserved: end, start: end, facts: Vec::new() });
         let mut state = lock(&self.core.state);
         state.index.grow(number, end);
         state.head_number = number;
@@ -302,6 +417,7 @@ impl State {
     fn refuse(&mut self) {
         self.failed = true;
         self.queue.clear();
+        self.queued_bytes = 0;
     }
 }
 
@@ -316,13 +432,13 @@ impl Queued {
 ///
 /// Those of the broker stand first: of a group that is torn the front may be kept, and that a session ended must not be lost where that
 /// its pipe let go of it is known.
-fn take_group(state: &mut State) -> Vec<Queued> {
+fn take_group(state: &mut State, bytes_max: u64) -> Vec<Queued> {
     let mut group: Vec<((usize, u32, ItemNo), Queued)> = Vec::new();
     let mut pipes: HashMap<PipeId, (usize, u32)> = HashMap::new();
     let mut bytes = 0;
     while let Some(next) = state.queue.front() {
         let span = next.header.span();
-        if !group.is_empty() && (bytes + span > GROUP_BYTES_MAX || group.len() == GROUP_ENTRIES_MAX) {
+        if !group.is_empty() && (bytes + span > bytes_max || group.len() == GROUP_ENTRIES_MAX) {
             break;
         }
         bytes += span;
@@ -334,12 +450,13 @@ fn take_group(state: &mut State) -> Vec<Queued> {
         *run += is_fact;
         group.extend(state.queue.pop_front().map(|queued| (key, queued)));
     }
+    state.queued_bytes -= bytes;
     group.sort_by_key(|(key, _)| *key);
     group.into_iter().map(|(_, queued)| queued).collect()
 }
 
 /// Encodes the headers of a group, each behind the zeros that fill up the entry before; returns where each entry stands and where
-/// the next group begins.
+/// the next group begins. Each tells how far the segment is on disk: where the group before is not, it is looked at with this one.
 fn encode(group: &[Queued], head: &OpenHead, out: &mut Vec<u8>) -> (Vec<u64>, u64) {
     out.clear();
     let mut offsets = Vec::with_capacity(group.len());
@@ -347,7 +464,7 @@ fn encode(group: &[Queued], head: &OpenHead, out: &mut Vec<u8>) -> (Vec<u64>, u6
     for queued in group {
         let offset = aligned(at);
         out.resize(out.len() + (offset - at) as usize, 0);
-        Header { group: head.end, ..queued.header }.encode(head.seed, offset, out);
+        Header { group: head.synced, ..queued.header }.encode(head.seed, offset, out);
         offsets.push(offset);
         at = offset + HEADER_BYTES as u64 + queued.payload.len() as u64;
     }

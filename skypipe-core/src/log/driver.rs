@@ -21,7 +21,14 @@ pub(super) struct Wake {
 
 impl Wake {
     pub(super) fn wake(&self) {
-        self.thread.notify_one();
+        self.wake_if(true);
+    }
+
+    /// Spares the call to the kernel where no thread waits.
+    pub(super) fn wake_if(&self, waits: bool) {
+        if waits {
+            self.thread.notify_one();
+        }
         self.task.notify_one();
     }
 }
@@ -79,7 +86,9 @@ pub(super) fn run(mut committer: Committer) {
         match committer.round() {
             Next::Again => {}
             Next::Wait => wait(&committer, None, |state| committer.has_work(state)),
-            Next::Pause(pause) => wait(&committer, Some(pause), |state| state.closing),
+            Next::Pause(pause) => {
+                wait(&committer, Some(pause), |state| state.closing || state.beside.is_over());
+            }
             Next::Over => return,
         }
     }
@@ -125,12 +134,19 @@ fn wait(committer: &Committer, at_most: Option<Duration>, done: impl Fn(&State) 
     }
 }
 
-fn woken<'a>(committer: &'a Committer, state: MutexGuard<'a, State>, left: Option<Duration>) -> MutexGuard<'a, State> {
+fn woken<'a>(
+    committer: &'a Committer,
+    mut state: MutexGuard<'a, State>,
+    left: Option<Duration>,
+) -> MutexGuard<'a, State> {
     let thread = &committer.core.wake.thread;
-    match left {
+    state.waits = true;
+    let mut state = match left {
         Some(left) => thread.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
         None => thread.wait(state).unwrap_or_else(PoisonError::into_inner),
-    }
+    };
+    state.waits = false;
+    state
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one thread that writes the log")]

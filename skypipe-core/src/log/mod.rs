@@ -25,10 +25,13 @@ mod salvage;
 mod salvage_tests;
 #[cfg(test)]
 mod size_tests;
+mod syncer;
 #[cfg(test)]
 mod tests;
 mod tolerant;
 mod walk;
+#[cfg(test)]
+mod write_ahead_tests;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -52,6 +55,7 @@ use disk::read_some;
 use driver::{Driver, Wake};
 use format::{FLAG_START, Header, Kind};
 use index::{Index, Place};
+use syncer::{Beside, Syncer};
 use tolerant::Tolerant;
 
 /// What is appended.
@@ -118,17 +122,22 @@ pub struct LogOptions {
     /// A number that nobody can guess: it keeps a stranger's bytes from being taken for entries. 0, the default, is no guard;
     /// [`LocalBroker`](crate::LocalBroker) draws one from its [`Env`](crate::Env) instead.
     pub salt: u64,
+    /// A group of so many bytes is synced while more is written, where the log has threads; a smaller one is synced before anything else.
+    pub beside_bytes: u64,
 }
 
 /// Segments large enough that 100 GiB are 1,600 files, small enough that moving what is wanted out of one is quick.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// To sync so much takes many times as long as the two wake-ups that it costs to have it done beside, and to write it ahead is worth a call.
+const BESIDE_BYTES: u64 = 512 * 1024;
 
 /// "Never the last 5 % of the disk": the machine of a full log still works.
 pub const FREE_PERCENT: u8 = 5;
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, free_percent: FREE_PERCENT, salt: 0 }
+        Self { segment_bytes: SEGMENT_BYTES, free_percent: FREE_PERCENT, salt: 0, beside_bytes: BESIDE_BYTES }
     }
 }
 
@@ -169,6 +178,9 @@ impl Log {
         let recovered = recover::recover(&*disk, &options, replay)?;
         let state = State {
             queue: VecDeque::new(),
+            queued_bytes: 0,
+            beside: Beside::Idle,
+            waits: false,
             next_lsn: 1,
             committed: Lsn(0),
             forgets: VecDeque::new(),
@@ -200,7 +212,8 @@ impl Log {
     pub fn start_as(self: &Arc<Self>, work: Work, owner: Weak<dyn LogOwner>) -> Result<(), Error> {
         let mut driver = lock(&self.driver);
         let Some(head) = lock(&self.core.state).head.take() else { return Ok(()) };
-        let committer = Committer::new(self.core.clone(), Some(owner), head);
+        let syncer = (work == Work::Threads).then(Syncer::default);
+        let committer = Committer::new(self.core.clone(), Some(owner), head, syncer);
         *driver = Some(Driver::start(work, committer)?);
         Ok(())
     }
@@ -212,8 +225,9 @@ impl Log {
         let (header, payload) = parts(entry);
         let mut state = lock(&self.core.state);
         let lsn = state.append(header, payload);
+        let wakes = state.has_news(self.core.options.beside_bytes);
         drop(state);
-        self.core.wake.wake();
+        self.core.wake.wake_if(wakes);
         lsn
     }
 
@@ -250,8 +264,9 @@ impl Log {
         } else {
             state.forgets.push_back(Forget { after: appended, pipe, item, below });
         }
+        let wakes = state.waits;
         drop(state);
-        self.core.wake.wake();
+        self.core.wake.wake_if(wakes);
     }
 
     /// Nothing of this pipe is wanted any more, what is queued included; its number is never used again. Not remembered on disk.
@@ -300,7 +315,7 @@ impl Log {
         };
         self.core.wake.wake();
         if let Some(head) = head {
-            return driver::run(Committer::new(self.core.clone(), None, head));
+            return driver::run(Committer::new(self.core.clone(), None, head, None));
         }
         if let Some(driver) = lock(&self.driver).as_mut() {
             driver.join();
@@ -345,6 +360,12 @@ struct Core {
 struct State {
     /// What is to be written, in order. Bounded by the credit windows of those who append.
     queue: VecDeque<Queued>,
+    /// Bytes of the queue on disk.
+    queued_bytes: u64,
+    /// What is synced while more is written.
+    beside: Beside,
+    /// The thread that writes waits for something to do.
+    waits: bool,
     next_lsn: u64,
     /// All up to here is on disk.
     committed: Lsn,
@@ -393,9 +414,15 @@ impl State {
         let lsn = Lsn(self.next_lsn);
         self.next_lsn += 1;
         if !self.failed {
+            self.queued_bytes += header.span();
             self.queue.push_back(Queued { lsn, header, payload, from });
         }
         lsn
+    }
+
+    /// Whether who writes waits for what is queued now. While something is synced beside that is `ahead_bytes` at least.
+    fn has_news(&self, ahead_bytes: u64) -> bool {
+        self.waits && (self.beside.is_idle() || self.queued_bytes >= ahead_bytes)
     }
 
     /// All up to `upto` is on disk.

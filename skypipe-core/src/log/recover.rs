@@ -118,6 +118,8 @@ pub(super) struct OpenHead {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) seed: u32,
     pub(super) end: u64,
+    /// All before this place is on disk.
+    pub(super) synced: u64,
     pub(super) reserved: u64,
     /// Where entries begin, behind what is told of the segment before.
     pub(super) start: u64,
@@ -159,6 +161,7 @@ impl Scan<'_> {
             file,
             seed,
             end: aligned(end),
+            synced: aligned(end),
             reserved: 0,
             start: HEADER_BYTES as u64,
             facts,

@@ -11,20 +11,20 @@ use crate::id::{Epoch, SessionId};
 
 /// Remembers what the log tells.
 #[derive(Default)]
-struct Owner {
-    told: Mutex<Told>,
+pub(super) struct Owner {
+    pub(super) told: Mutex<Told>,
     changed: Condvar,
     log: Mutex<Option<Arc<Log>>>,
 }
 
 #[derive(Default)]
-struct Told {
-    stored: BTreeMap<PipeId, Lsn>,
+pub(super) struct Told {
+    pub(super) stored: BTreeMap<PipeId, Lsn>,
     calls: u64,
     snapshots: u64,
-    stalls: u64,
+    pub(super) stalls: u64,
     resumes: u64,
-    failures: Vec<Code>,
+    pub(super) failures: Vec<Code>,
 }
 
 impl LogOwner for Owner {
@@ -61,7 +61,7 @@ impl Owner {
         self.changed.notify_all();
     }
 
-    fn wait(&self, until: impl Fn(&Told) -> bool) {
+    pub(super) fn wait(&self, until: impl Fn(&Told) -> bool) {
         let start = Instant::now();
         let mut told = lock(&self.told);
         while !until(&told) {
@@ -70,7 +70,7 @@ impl Owner {
         }
     }
 
-    fn wait_stored(&self, pipe: u64, lsn: Lsn) {
+    pub(super) fn wait_stored(&self, pipe: u64, lsn: Lsn) {
         self.wait(|t| t.stored.get(&PipeId(pipe)).is_some_and(|&upto| upto >= lsn));
     }
 }
@@ -78,7 +78,7 @@ impl Owner {
 /// One open log.
 pub(super) struct Bed {
     pub(super) log: Arc<Log>,
-    owner: Arc<Owner>,
+    pub(super) owner: Arc<Owner>,
     facts: Vec<(u64, String)>,
 }
 
@@ -89,13 +89,17 @@ impl Drop for Bed {
 }
 
 pub(super) fn options(segment_bytes: u64) -> LogOptions {
-    LogOptions { segment_bytes, free_percent: 0, salt: 7 }
+    LogOptions { segment_bytes, free_percent: 0, salt: 7, ..LogOptions::default() }
 }
 
 pub(super) fn try_open(disk: &RamDisk, segment_bytes: u64) -> Result<Bed, Error> {
+    open_with(Arc::new(disk.clone()), options(segment_bytes))
+}
+
+pub(super) fn open_with(disk: Arc<dyn Disk>, options: LogOptions) -> Result<Bed, Error> {
     let mut facts = Vec::new();
     let mut replay = |pipe: PipeId, body: Bytes| facts.push((pipe.0, String::from_utf8(body.to_vec()).unwrap()));
-    let log = Log::open(Arc::new(disk.clone()), options(segment_bytes), &mut replay)?;
+    let log = Log::open(disk, options, &mut replay)?;
     let owner = Arc::new(Owner::default());
     *lock(&owner.log) = Some(log.clone());
     Ok(Bed { log, owner, facts })

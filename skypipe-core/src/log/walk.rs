@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::disk::{DiskFile, read_exact_at, read_some};
 use super::format::{ALIGN, HEADER_BYTES, Header};
+use crate::buffers::Buffer;
 
 /// First read after a jump over a payload: a header and the short entries behind it.
 const CHUNK_BYTES_MIN: usize = 4 * 1024;
@@ -94,14 +95,14 @@ impl<'a> Walker<'a> {
         }
         // The next header is read along: one call for each entry.
         let more = (header.span() as usize - HEADER_BYTES - length) + HEADER_BYTES;
-        let mut bytes = vec![0; length + more];
+        let mut bytes = Buffer::with_length(length + more);
         read_exact_at(self.file, from, &mut bytes[..length])?;
         let behind = read_some(self.file, from + length as u64, &mut bytes[length..])?;
         self.buffer.clear();
         self.buffer.extend_from_slice(&bytes[length..length + behind]);
         self.buffer_at = from + length as u64;
         bytes.truncate(length);
-        Ok(bytes.into())
+        Ok(bytes.freeze_from(0))
     }
 
     fn header_at(&mut self, pos: u64) -> io::Result<Option<Header>> {

@@ -11,7 +11,7 @@ use skypipe_core::{ItemNo, Lsn};
 use skypipe_test::disk::{Image, ImageDisk, Loss, Op, RecordingDisk, Unsynced};
 use skypipe_test::proof::{Proof, cases, seed};
 
-use crate::owed::{At, Opened, Owed, open};
+use crate::owed::{At, Opened, Owed, open, open_with, options};
 use crate::workload::{Over, Reads, Shape, Workload};
 
 /// What was done to a disk, and what was owed meanwhile.
@@ -77,10 +77,14 @@ fn history(seed: u64, tried: &AtomicU64, wanted: u64) -> Option<Vec<String>> {
 /// A few processes, one after the other, on a disk that is written down.
 fn record(seed: u64, begin: &Image, mut owed: Owed) -> Result<Recording, String> {
     let segment_bytes = [1024, 2048, 4096, 16 * 1024][(seed % 4) as usize];
+    let mut options = options(segment_bytes);
+    if (seed / LIVES).is_multiple_of(WRITES_AHEAD_EVERY) {
+        options.beside_bytes = 1;
+    }
     let disk = RecordingDisk::new(begin);
     let mut all = vec![(0, owed.clone())];
     for process in 0..PROCESSES {
-        let (log, opened) = open(Arc::new(disk.clone()), segment_bytes)?;
+        let (log, opened) = open_with(Arc::new(disk.clone()), options.clone())?;
         let start = disk.len();
         owed.check(&opened, start).map_err(|wrong| format!("process {process}: {wrong}"))?;
         owed.begin_again(&opened);
@@ -119,6 +123,8 @@ fn run(seed: u64, disk: &RecordingDisk, log: &Arc<Log>, owed: Owed) -> Result<Ow
 
 /// A full disk costs a second of waiting, so it is tried now and then.
 const FULL_EVERY: u64 = 40;
+/// In so many histories one writes ahead while it syncs, whatever there is. Then two threads decide what is done, and its seed may not do it again.
+const WRITES_AHEAD_EVERY: u64 = 4;
 /// So often what goes on behind an opened image is tried, and what a power cut leaves while it is opened.
 const GOES_ON_EVERY: u64 = 8;
 const AGAIN_EVERY: u64 = 16;

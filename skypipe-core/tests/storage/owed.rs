@@ -83,8 +83,13 @@ pub(crate) fn options(segment_bytes: u64) -> LogOptions {
 
 /// Opens the log on this disk and reads everything.
 pub(crate) fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> Result<(Arc<Log>, Opened), String> {
+    open_with(disk, options(segment_bytes))
+}
+
+/// The same, with options of one's own.
+pub(crate) fn open_with(disk: Arc<dyn Disk>, options: LogOptions) -> Result<(Arc<Log>, Opened), String> {
     let mut facts = Vec::new();
-    let log = Log::open(disk, options(segment_bytes), &mut |pipe, body| facts.push((pipe, body)))
+    let log = Log::open(disk, options, &mut |pipe, body| facts.push((pipe, body)))
         .map_err(|error| format!("it does not open: {error}"))?;
     let items = read_all(&log)?;
     let recovery = log.recovery().clone();
