@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::broker::{Retain, Settings};
 use crate::error::{Code, Error};
@@ -28,16 +28,16 @@ impl Fields {
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        let taken = self.bytes(N)?;
-        let mut array = [0; N];
-        array.copy_from_slice(&taken);
+        // No part of the buffer is shared for it: that would cost more than the number.
+        let array = *self.0.first_chunk().ok_or_else(too_short)?;
+        self.0.advance(N);
         Ok(array)
     }
 
     /// The next `count` bytes, sharing the buffer.
     pub(crate) fn bytes(&mut self, count: usize) -> Result<Bytes, Error> {
         if count > self.0.len() {
-            return Err(Error::new(Code::Protocol, "a field reaches past the end of its frame"));
+            return Err(too_short());
         }
         Ok(self.0.split_to(count))
     }
@@ -57,6 +57,10 @@ impl Fields {
     pub(crate) fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.0)
     }
+}
+
+fn too_short() -> Error {
+    Error::new(Code::Protocol, "a field reaches past the end of its frame")
 }
 
 /// Puts how a queue or a broadcast is kept: a byte that tells what is said, and that.

@@ -15,7 +15,9 @@ pub const MEMORY_BYTES_MIN: u64 = 64 * 1024 * 1024;
 pub const LINK_BYTES: u64 = 20 * 1024;
 /// Most of what an attached stream takes while it is idle, its buffer of 4 KiB included.
 pub const STREAM_BYTES: u64 = 8 * 1024;
-/// What a pipe takes, and what each of its items and readers takes in it.
+/// What a pipe takes that nobody uses, with its place in the log, beside what it rests as.
+pub const PIPE_AT_REST_BYTES: u64 = 400;
+/// What a pipe takes that somebody uses, and what each of its items and readers takes in it.
 pub const PIPE_BYTES: u64 = 2 * 1024;
 /// See [`PIPE_BYTES`].
 pub const PARTY_BYTES: u64 = 512;
@@ -26,6 +28,8 @@ pub const PARTY_BYTES: u64 = 512;
 pub struct Memory {
     /// Links, streams, pipes, items: what is refused with `E_BUSY` when there is no room.
     pub sessions: Budget,
+    /// Those of it that pipes may take, with all that is in them: they stay when everybody has left, and whoever would read them needs a link.
+    pub pipes: Budget,
     /// Frames from their first byte on, and batches until the last reader and the log have let go of them. They wait for room unread.
     pub intake: Budget,
     /// Batches read from the log, until they are sent. They wait for room in the log.
@@ -40,25 +44,29 @@ pub struct Part {
     pub intake: Budget,
     /// As [`Memory::reads`].
     pub reads: Budget,
-    /// As [`Memory::sessions`], for the pipes that the key owns, with all that is in them.
+    /// As [`Memory::pipes`], for those that the key owns.
     pub pipes: Budget,
 }
 
-/// A key has at most this part of each: whoever fills it holds up itself. Of half a gigabyte it is enough for 30,000 pipes.
+/// A key has at most this part of each: whoever fills it holds up itself. Of half a gigabyte it is enough for 180,000 pipes that rest.
 const PART: u64 = 4;
+/// Eighths of what there is for sessions that pipes may have. Of half a gigabyte the rest is enough for a thousand links.
+const PIPES_OF_8: u64 = 7;
 
 impl Memory {
     /// Shares out what a process may take in all. Ten thousand sessions of 32 KiB fit half a gigabyte with 96 MiB for what comes in, 48 full
     /// windows of writers, and a third of that for what is read; an eighth is left to the program itself.
     pub fn of_process(bytes_max: u64) -> Self {
         let part = |of_32: u64| Budget::new(bytes_max / 32 * of_32);
-        Self { sessions: part(20), intake: part(6), reads: part(2), parts: Arc::default() }
+        let sessions = part(20);
+        let pipes = sessions.part(sessions.bytes_max() / 8 * PIPES_OF_8);
+        Self { sessions, pipes, intake: part(6), reads: part(2), parts: Arc::default() }
     }
 
     /// What a caller with this key may have, or one without a key, on this machine.
     pub fn part_of(&self, key: Option<PublicKey>) -> Arc<Part> {
         let Some(key) = key else {
-            let (intake, reads, pipes) = (self.intake.clone(), self.reads.clone(), self.sessions.clone());
+            let (intake, reads, pipes) = (self.intake.clone(), self.reads.clone(), self.pipes.clone());
             return Arc::new(Part { intake, reads, pipes });
         };
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +77,8 @@ impl Memory {
             parts.retain(|_, part| part.strong_count() > 0);
         }
         let of = |budget: &Budget| budget.part(budget.bytes_max() / PART);
-        let part = Arc::new(Part { intake: of(&self.intake), reads: of(&self.reads), pipes: of(&self.sessions) });
+        let pipes = self.pipes.part(self.sessions.bytes_max() / PART);
+        let part = Arc::new(Part { intake: of(&self.intake), reads: of(&self.reads), pipes });
         parts.insert(key, Arc::downgrade(&part));
         part
     }
@@ -101,6 +110,16 @@ mod tests {
         assert!(all.is_some() && second.intake.take(1).is_none());
         assert!(memory.part_of(Some(PublicKey([2; 32]))).intake.take(1).is_some());
         assert!(memory.part_of(None).intake.take(memory.intake.bytes_max() / 2).is_some());
+    }
+
+    #[test]
+    fn pipes_leave_room_for_those_who_read_them() {
+        let memory = Memory::of_process(MEMORY_BYTES_MAX);
+        let own = memory.part_of(None);
+        let all = own.pipes.take(own.pipes.bytes_max());
+        let more = memory.part_of(Some(PublicKey([1; 32]))).pipes.take(PIPE_BYTES);
+        assert!(all.is_some() && more.is_none() && own.pipes.take(PIPE_BYTES).is_none());
+        assert!(memory.sessions.take(1000 * (LINK_BYTES + STREAM_BYTES)).is_some());
     }
 
     #[test]

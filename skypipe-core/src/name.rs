@@ -126,7 +126,7 @@ impl Owner {
 /// The path of a pipe as brokers see it: segments of 1 to 255 opaque bytes. A broker never looks inside a segment, so
 /// that a sealed name (a keyed hash per segment) keeps hierarchy, patterns and access rules.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct PipePath(Bytes);
+pub struct PipePath(Arc<[u8]>);
 
 /// Longest encoded path in bytes: the longest name of one-byte segments, each with its length byte and without slash.
 pub const PATH_BYTES_MAX: usize = 512;
@@ -150,17 +150,16 @@ impl PipePath {
     ///
     /// # Errors
     /// `E_PROTOCOL` when it is empty where `allow_empty` is false, too long, or its lengths do not add up.
-    pub fn decode(encoded: Bytes, allow_empty: bool) -> Result<Self, Error> {
-        let path = Self(encoded);
-        let well_formed = path.0.len() <= PATH_BYTES_MAX && path.lengths_add_up();
-        if !well_formed || (path.0.is_empty() && !allow_empty) {
+    pub fn decode(encoded: &[u8], allow_empty: bool) -> Result<Self, Error> {
+        let well_formed = encoded.len() <= PATH_BYTES_MAX && lengths_add_up(encoded);
+        if !well_formed || (encoded.is_empty() && !allow_empty) {
             return Err(Error::new(Code::Protocol, "malformed pipe path"));
         }
-        Ok(path)
+        Ok(Self(encoded.into()))
     }
 
     /// The encoded form.
-    pub fn encoded(&self) -> &Bytes {
+    pub fn encoded(&self) -> &[u8] {
         &self.0
     }
 
@@ -197,17 +196,17 @@ impl PipePath {
             .collect();
         segments.join("/")
     }
+}
 
-    fn lengths_add_up(&self) -> bool {
-        let mut rest = &self.0[..];
-        while let Some((&length, tail)) = rest.split_first() {
-            match tail.split_at_checked(length as usize) {
-                Some((segment, tail)) if !segment.is_empty() => rest = tail,
-                _ => return false,
-            }
+/// Whether these are segments, each behind its length byte.
+fn lengths_add_up(mut rest: &[u8]) -> bool {
+    while let Some((&length, tail)) = rest.split_first() {
+        match tail.split_at_checked(length as usize) {
+            Some((segment, tail)) if !segment.is_empty() => rest = tail,
+            _ => return false,
         }
-        true
     }
+    true
 }
 
 impl fmt::Debug for PipePath {
@@ -386,10 +385,10 @@ mod tests {
     #[test]
     fn paths_survive_the_wire() {
         let path = PipeName::new("a/bc/d").unwrap().path();
-        assert_eq!(PipePath::decode(path.encoded().clone(), false).unwrap(), path);
+        assert_eq!(PipePath::decode(path.encoded(), false).unwrap(), path);
         assert_eq!(path.display(), "a/bc/d");
         for bad in [&b"\x02a"[..], b"\x00", b"\x01a\x00", b""] {
-            assert!(PipePath::decode(Bytes::from_static(bad), false).is_err(), "{bad:?}");
+            assert!(PipePath::decode(bad, false).is_err(), "{bad:?}");
         }
     }
 

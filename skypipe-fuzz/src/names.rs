@@ -2,7 +2,6 @@
 
 use std::fmt::{Debug, Display};
 
-use bytes::Bytes;
 use skypipe_core::{Error, Pattern, PipeName, PipePath, PublicKey, Target, TargetPattern};
 use skypipe_tls::RelayUrl;
 
@@ -18,7 +17,7 @@ pub(crate) fn run(bytes: &[u8]) {
     if let Some(name) = for_readers {
         survives(&name, PipeName::for_readers);
         assert!(name.as_str().len() <= 240 && !name.as_str().contains(char::is_control));
-        let path = PipePath::decode(name.path().encoded().clone(), false);
+        let path = PipePath::decode(name.path().encoded(), false);
         assert_eq!(path.map(|path| path.display()).as_deref(), Ok(name.as_str()));
     }
     if let Some(target) = checked(Target::for_readers(&text)) {
@@ -43,7 +42,7 @@ pub(crate) fn run(bytes: &[u8]) {
 
 /// A path from the wire, and a pattern made of it.
 fn paths(bytes: &[u8]) {
-    let Ok(path) = PipePath::decode(Bytes::copy_from_slice(bytes), true) else { return };
+    let Ok(path) = PipePath::decode(bytes, true) else { return };
     assert!(PipePath::from_segments(path.segments()) == path, "a path is its segments");
     assert!(path.starts_with(&path) && Pattern::all().matches(&path));
     let _ = format!("{path:?}");

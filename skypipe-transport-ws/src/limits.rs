@@ -32,8 +32,8 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes read and thrown away behind a close, so that the peer sees the close and not a reset connection.
 pub(crate) const FAREWELL_BYTES_MAX: usize = 1024 * 1024;
 
-/// What tungstenite reads at once. It is allocated for every link, so 10,000 idle ones cost 20 MB.
-pub(crate) const READ_BYTES: usize = 2 * 1024;
+/// What tungstenite reads at once. It is allocated for every link, so 10,000 idle ones cost 10 MB.
+pub(crate) const READ_BYTES: usize = 1024;
 /// What the kernel is asked for at once while a link is busy: with 4 KiB, the calls alone halve the rate.
 pub(crate) const AHEAD_BYTES: usize = 64 * 1024;
 /// A link from which less comes at once is not busy.

@@ -220,6 +220,11 @@ impl Fact {
         Self::take(&mut Fields(bytes), 0)
     }
 
+    /// Whether these bytes are [`Fact::Removed`].
+    pub fn is_removed(bytes: &[u8]) -> bool {
+        bytes == [REMOVED]
+    }
+
     fn put(&self, out: &mut BytesMut) {
         match self {
             Self::Opened { pipe, mode } => {
@@ -326,7 +331,7 @@ impl Fact {
                 out.put_u8(23);
                 out.put_u64_le(item.0);
             }
-            Self::Removed => out.put_u8(8),
+            Self::Removed => out.put_u8(REMOVED),
             Self::Snapshot(facts) => {
                 out.put_u8(9);
                 out.put_u32_le(facts.len() as u32);
@@ -350,7 +355,7 @@ impl Fact {
                     [] => Owner::SELF,
                     key => Owner(Some(key.try_into().map_err(|_| unknown())?)),
                 };
-                Self::Opened { pipe: PipeRef { owner, path: PipePath::decode(fields.short()?, true)? }, mode }
+                Self::Opened { pipe: PipeRef { owner, path: PipePath::decode(&fields.short()?, true)? }, mode }
             }
             kind @ (2 | 11) => {
                 let (session, epoch) = take_session(fields)?;
@@ -388,7 +393,7 @@ impl Fact {
                 to: Seq(fields.u64()?),
             },
             7 => Self::ReaderLeft { session: SessionId(fields.array()?) },
-            8 => Self::Removed,
+            REMOVED => Self::Removed,
             // A snapshot holds no snapshot: nothing recurses further than that.
             9 if depth == 0 => {
                 let count = fields.u32()?;
@@ -451,6 +456,9 @@ impl Fact {
         })
     }
 }
+
+/// The number of [`Fact::Removed`].
+const REMOVED: u8 = 8;
 
 fn unknown() -> Error {
     Error::new(Code::Protocol, "a fact in the log is not known to this version")
@@ -616,6 +624,7 @@ mod tests {
         for fact in facts.iter().cloned().chain([Fact::Snapshot(facts.clone())]) {
             let bytes = fact.encode();
             assert_eq!(Fact::decode(bytes.clone()).unwrap(), fact);
+            assert_eq!(Fact::is_removed(&bytes), fact == Fact::Removed);
             for cut in 0..bytes.len() {
                 assert!(Fact::decode(bytes.slice(..cut)).is_err(), "{fact:?} cut at {cut}");
             }

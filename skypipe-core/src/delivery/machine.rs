@@ -16,6 +16,7 @@ use crate::time::{Time, WallTime};
 use super::default::{Counts, DefaultPipe, Effect, Extent, Next};
 use super::fact::Fact;
 use super::hands::Hands;
+use super::rest::Rest;
 use super::room::Room;
 use super::tape::{Long, TapePipe};
 use super::writers::Came;
@@ -112,6 +113,19 @@ impl Machine {
         match mode {
             Mode::Default => Self::Default(Box::new(DefaultPipe::new(pipe))),
             mode => Self::Tape(Box::new(TapePipe::new(pipe, mode, wall_at_zero))),
+        }
+    }
+
+    /// A pipe that rested; see [`DefaultPipe::awake`].
+    pub fn awake(pipe: PipeRef, rest: &Rest, now: Time, extent: impl Fn(ItemNo) -> Extent) -> Self {
+        Self::Default(Box::new(DefaultPipe::awake(pipe, rest, now, extent)))
+    }
+
+    /// The pipe as it rests; `None` while it does not. Queues and broadcasts never do.
+    pub fn rest(&self) -> Option<Rest> {
+        match self {
+            Self::Default(pipe) => pipe.rest(),
+            Self::Tape(_) => None,
         }
     }
 

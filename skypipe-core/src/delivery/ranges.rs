@@ -46,6 +46,11 @@ impl Ranges {
         self.0.iter().map(|r| r.start).find(|&start| start >= from)
     }
 
+    /// Whether no number is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The ranges in order.
     pub fn iter(&self) -> impl Iterator<Item = Range<Seq>> + '_ {
         self.0.iter().cloned()

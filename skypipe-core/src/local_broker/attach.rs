@@ -98,7 +98,7 @@ fn room(shared: &Shared, pipe: &PipeRef, is_new: bool) -> Result<Option<Reservat
     }
     let bytes = PIPE_BYTES + PARTY_BYTES;
     let taken = shared.memory.part_of(pipe.owner.0.map(PublicKey)).pipes.take(bytes);
-    let refused = || match shared.memory.sessions.take(bytes) {
+    let refused = || match shared.memory.pipes.take(bytes) {
         Some(_) => Error::new(Code::Quota, "the owner of this pipe has as many pipes and items as it may"),
         None => Error::new(Code::Busy, "the relay holds as many pipes and sessions as its memory allows; try later"),
     };

@@ -45,7 +45,7 @@ async fn bury(shared: &Arc<Shared>, burial: &Burial) -> Result<(), Error> {
     let gone = || Error::new(Code::Access, "the pipe was removed");
     let cell = shared.directory().by_id(burial.pipe).ok_or_else(gone)?;
     let (pipe, place) = (burial.pipe, burial.place);
-    let dead = PipeRef { owner: cell.pipe.owner, path: cell.pipe.path.join(DEAD_LETTERS) };
+    let dead = PipeRef { path: cell.path.join(DEAD_LETTERS), ..cell.pipe() };
     let long = cell.change(shared, |pipe| pipe.long(place)).ok_or_else(gone)?;
     let mut grave = Grave::dig(shared, &dead)?;
     let moved = match long {

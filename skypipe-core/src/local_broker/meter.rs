@@ -1,16 +1,21 @@
 //! Counts what goes through a pipe. Two additions for each batch, and no lock: rates are for who looks twice to find out.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::broker::ReaderDown;
-use crate::env::Env;
 use crate::stat::{Amount, Traffic};
 use crate::time::{Time, WallTime};
 
 /// What went through one pipe since it began, or since its broker started.
 pub(super) struct Meter {
-    since: WallTime,
     began: Time,
+    /// Not before something goes through: most of very many pipes only rest.
+    flows: OnceLock<Box<Flows>>,
+}
+
+#[derive(Default)]
+struct Flows {
     written: Flow,
     read: Flow,
 }
@@ -24,30 +29,32 @@ struct Flow {
 
 impl Meter {
     /// Counts from now on.
-    pub(super) fn new(env: &Env) -> Self {
-        Self { since: env.clock.wall(), began: env.now(), written: Flow::default(), read: Flow::default() }
+    pub(super) fn new(now: Time) -> Self {
+        Self { began: now, flows: OnceLock::new() }
     }
 
     /// A writer sent this many records of so many encoded bytes.
     pub(super) fn came(&self, records: u64, bytes: usize) {
-        self.written.add(records, bytes);
+        self.flows.get_or_init(Box::default).written.add(records, bytes);
     }
 
     /// A reader is sent this.
     pub(super) fn goes(&self, message: &ReaderDown) {
-        match message {
-            ReaderDown::Batch { from, batch, .. } => {
-                self.read.add(batch.ends_from(*from), batch.encoded().len());
-            }
-            ReaderDown::Leased { batch, .. } => self.read.add(batch.ends_from(batch.first()), batch.encoded().len()),
-            _ => {}
-        }
+        let (from, batch) = match message {
+            ReaderDown::Batch { from, batch, .. } => (*from, batch),
+            ReaderDown::Leased { batch, .. } => (batch.first(), batch),
+            _ => return,
+        };
+        self.flows.get_or_init(Box::default).read.add(batch.ends_from(from), batch.encoded().len());
     }
 
-    /// All of it, at `now`.
-    pub(super) fn traffic(&self, now: Time) -> Traffic {
-        let (written, read) = (self.written.amount(), self.read.amount());
-        Traffic { since: self.since, counted: now.since(self.began), written, read }
+    /// All of it, at `now`, on a clock that began at `wall_at_zero`.
+    pub(super) fn traffic(&self, now: Time, wall_at_zero: WallTime) -> Traffic {
+        let flows = self.flows.get();
+        let amount = |flow: fn(&Flows) -> &Flow| flows.map_or_else(Amount::default, |flows| flow(flows).amount());
+        let since = WallTime(wall_at_zero.0.saturating_add(self.began.0 / 1000));
+        let (written, read) = (amount(|flows| &flows.written), amount(|flows| &flows.read));
+        Traffic { since, counted: now.since(self.began), written, read }
     }
 }
 

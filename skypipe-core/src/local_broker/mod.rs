@@ -21,6 +21,9 @@ mod pattern;
 mod pressure;
 #[cfg(test)]
 mod read_only_tests;
+mod recovery;
+#[cfg(test)]
+mod rest_tests;
 #[cfg(test)]
 mod room_tests;
 mod shared;

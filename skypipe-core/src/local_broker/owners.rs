@@ -3,21 +3,29 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
+use crate::budget::{Budget, Reservation};
 use crate::caller::OwnerLimits;
 use crate::delivery::limits::OWNER_ROOM_STEP;
+use crate::identity::PublicKey;
+use crate::memory::{Memory, Part};
 use crate::name::Owner;
 
 use super::shared::{Shared, lock};
 
 /// The accounts of all owners that have pipes.
-#[derive(Default)]
 pub(super) struct Owners {
+    memory: Memory,
     accounts: Mutex<HashMap<Owner, Weak<Account>>>,
     /// Those whose pipes are still to hear that there is no room any more, or some again.
     changed: Mutex<Vec<Owner>>,
 }
 
 impl Owners {
+    /// Nobody has anything yet, and what they will have takes of this memory.
+    pub(super) fn new(memory: &Memory) -> Self {
+        Self { memory: memory.clone(), accounts: Mutex::default(), changed: Mutex::default() }
+    }
+
     /// The account of this owner, as long as somebody holds it.
     pub(super) fn account(&self, owner: Owner) -> Arc<Account> {
         let mut accounts = lock(&self.accounts);
@@ -27,7 +35,7 @@ impl Owners {
         if accounts.len() == accounts.capacity() {
             accounts.retain(|_, account| account.strong_count() > 0);
         }
-        let account = Arc::new(Account { owner, usage: Mutex::default() });
+        let account = Arc::new(Account::new(owner, self.memory.part_of(owner.0.map(PublicKey))));
         accounts.insert(owner, Arc::downgrade(&account));
         account
     }
@@ -51,9 +59,44 @@ pub(super) fn follow(shared: &Shared) {
 pub(super) struct Account {
     owner: Owner,
     usage: Mutex<Usage>,
+    /// The memory of its pipes that rest, together: for each by itself it would take a good part of what the pipe does.
+    at_rest: Mutex<(u64, Reservation)>,
+    /// What its pipes may take, which is kept as long as it has one.
+    part: Arc<Part>,
 }
 
 impl Account {
+    fn new(owner: Owner, part: Arc<Part>) -> Self {
+        let at_rest = Mutex::new((0, part.pipes.hold(0)));
+        Self { owner, usage: Mutex::default(), at_rest, part }
+    }
+
+    /// Whose it is.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The memory of its pipes.
+    pub(super) fn memory(&self) -> &Budget {
+        &self.part.pipes
+    }
+
+    /// A pipe that takes so many bytes rests from now on.
+    pub(super) fn rests(&self, bytes: u64) {
+        let mut at_rest = lock(&self.at_rest);
+        at_rest.0 += bytes;
+        let all = at_rest.0;
+        at_rest.1.resize(all);
+    }
+
+    /// And no more.
+    pub(super) fn wakes(&self, bytes: u64) {
+        let mut at_rest = lock(&self.at_rest);
+        at_rest.0 = at_rest.0.saturating_sub(bytes);
+        let all = at_rest.0;
+        at_rest.1.resize(all);
+    }
+
     /// The owner may have so much from now on. Tells whether that changed what its writers may do.
     pub(super) fn may_have(&self, limits: OwnerLimits) -> bool {
         lock(&self.usage).may_have(limits)
@@ -70,40 +113,26 @@ impl Account {
     }
 }
 
-/// What one pipe has of its owner's account.
-pub(super) struct Share {
-    account: Arc<Account>,
-    bytes: u64,
-    is_over: bool,
-}
+/// What one pipe has of its owner's account: bytes on disk.
+pub(super) struct Share(u64);
 
 impl Share {
     /// One pipe more.
-    pub(super) fn new(account: Arc<Account>) -> Self {
+    pub(super) fn new(account: &Account) -> Self {
         lock(&account.usage).pipes += 1;
-        Self { account, bytes: 0, is_over: false }
-    }
-
-    pub(super) fn owner(&self) -> Owner {
-        self.account.owner
-    }
-
-    pub(super) fn account(&self) -> &Account {
-        &self.account
+        Self(0)
     }
 
     /// The pipe has so many bytes on disk now. Tells whether that changed what the owner's writers may do.
-    pub(super) fn uses(&mut self, bytes: u64) -> bool {
-        let before = std::mem::replace(&mut self.bytes, bytes);
-        lock(&self.account.usage).uses(before, bytes)
+    pub(super) fn uses(&mut self, account: &Account, bytes: u64) -> bool {
+        let before = std::mem::replace(&mut self.0, bytes);
+        lock(&account.usage).uses(before, bytes)
     }
 
-    /// The pipe is gone; tells the same.
-    pub(super) fn end(&mut self) -> bool {
-        if !std::mem::replace(&mut self.is_over, true) {
-            lock(&self.account.usage).pipes -= 1;
-        }
-        self.uses(0)
+    /// The pipe is gone, which is said once; tells the same.
+    pub(super) fn end(&mut self, account: &Account) -> bool {
+        lock(&account.usage).pipes -= 1;
+        self.uses(account, 0)
     }
 }
 
@@ -156,33 +185,33 @@ mod tests {
 
     #[test]
     fn pipes_of_one_owner_are_counted_together() {
-        let owners = Owners::default();
-        let mut shares = [Share::new(owners.account(Owner::SELF)), Share::new(owners.account(Owner::SELF))];
-        let other = owners.account(Owner(Some([1; 32])));
+        let owners = Owners::new(&Memory::default());
         let own = owners.account(Owner::SELF);
+        let mut shares = [Share::new(&own), Share::new(&owners.account(Owner::SELF))];
+        let other = owners.account(Owner(Some([1; 32])));
         assert!(!own.may_have(limits(1000, 2)) && own.has_all_pipes() && !other.has_all_pipes());
-        assert!(!shares[0].uses(600) && !own.is_full());
-        assert!(shares[1].uses(400) && own.is_full() && !other.is_full());
-        assert!(!shares[1].uses(500), "it is full already");
-        assert!(!shares[0].uses(440) && own.is_full(), "a byte is no room yet");
-        assert!(shares[0].uses(437) && !own.is_full());
-        assert!(!shares[0].end() && !shares[0].end() && !own.has_all_pipes(), "who goes twice goes once");
+        assert!(!shares[0].uses(&own, 600) && !own.is_full());
+        assert!(shares[1].uses(&own, 400) && own.is_full() && !other.is_full());
+        assert!(!shares[1].uses(&own, 500), "it is full already");
+        assert!(!shares[0].uses(&own, 440) && own.is_full(), "a byte is no room yet");
+        assert!(shares[0].uses(&own, 437) && !own.is_full());
+        assert!(!shares[0].end(&own) && !own.has_all_pipes());
     }
 
     #[test]
     fn what_goes_makes_room_and_so_does_a_wider_limit() {
-        let owners = Owners::default();
+        let owners = Owners::new(&Memory::default());
         let own = owners.account(Owner::SELF);
-        let mut share = Share::new(own.clone());
-        assert!(!share.uses(1 << 40), "nobody set a limit");
+        let mut share = Share::new(&own);
+        assert!(!share.uses(&own, 1 << 40), "nobody set a limit");
         assert!(own.may_have(limits(1 << 30, 1)) && own.is_full());
         assert!(own.may_have(limits(1 << 41, 1)) && !own.is_full());
-        assert!(own.may_have(limits(1 << 30, 1)) && share.end() && !own.is_full() && !own.has_all_pipes());
+        assert!(own.may_have(limits(1 << 30, 1)) && share.end(&own) && !own.is_full() && !own.has_all_pipes());
     }
 
     #[test]
     fn accounts_of_owners_that_left_are_forgotten() {
-        let owners = Owners::default();
+        let owners = Owners::new(&Memory::default());
         for number in 0..10_000_u32 {
             let mut key = [0; 32];
             key[..4].copy_from_slice(&number.to_le_bytes());

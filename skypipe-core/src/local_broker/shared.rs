@@ -1,10 +1,8 @@
 //! What all parts of a local broker share.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -13,9 +11,9 @@ use crate::delivery::{Closed, Fact, Machine, Room, TapePipe};
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Lsn, PipeId, Seq};
-use crate::log::{Disk, Entry, Log, LogOwner, Read, TAPE};
+use crate::log::{ByPipe, Disk, Entry, Log, LogOwner, Read, TAPE};
 use crate::memory::Memory;
-use crate::name::{Owner, PipePath, PipeRef};
+use crate::name::{Owner, PipeRef};
 use crate::time::{Time, WallTime};
 
 use super::LocalBrokerOptions;
@@ -23,9 +21,9 @@ use super::burial::{self, Burial};
 use super::cell::{Cell, SharedCell};
 use super::closed::ClosedSessions;
 use super::directory::Directory;
-use super::meter::Meter;
-use super::owners::Owners;
+use super::owners::{Account, Owners};
 use super::pressure;
+use super::recovery::{Found, Recovery};
 use super::timers::Timers;
 use super::vanished;
 
@@ -43,6 +41,8 @@ pub(super) struct Shared {
     /// See [`LocalBrokerOptions::pipe_bytes_max`].
     pub(super) pipe_bytes_max: u64,
     pub(super) memory: Memory,
+    /// The wall clock at [`Time`] 0, as it was when the broker was opened.
+    pub(super) wall_at_zero: WallTime,
     pub(super) owners: Owners,
     directory: Mutex<Directory>,
     closed: Mutex<ClosedSessions>,
@@ -63,25 +63,25 @@ pub(super) struct Shared {
 impl Shared {
     /// Opens the log and makes the pipes from it.
     pub(super) fn open(disk: Arc<dyn Disk>, env: Env, options: &LocalBrokerOptions) -> Result<Arc<Self>, Error> {
-        let mut recovery = Recovery { wall_at_zero: env.wall_at_zero(), ..Recovery::default() };
+        let wall_at_zero = env.wall_at_zero();
+        let mut recovery = Recovery::new(wall_at_zero);
         let mut log_options = options.log.clone();
         if log_options.salt == 0 {
             log_options.salt = env.secret();
         }
-        let log = Log::open(disk, log_options, &mut |pipe, body| recovery.fact(pipe, body))?;
-        if let Some(error) = recovery.error.take() {
-            return Err(error);
-        }
-        let newest = recovery.pipes.keys().chain(&log.pipes()).map(|pipe| pipe.0).max().unwrap_or_default();
+        let log = Log::open(disk, log_options, &mut |pipe, body| recovery.fact(pipe, &body))?;
+        let (pipes, closed) = recovery.finish()?;
+        let newest = pipes.last().into_iter().chain(log.last_pipe()).map(|pipe| pipe.0).max().unwrap_or_default();
         let (burials, buried) = unbounded_channel();
         let shared = Arc::new(Self {
             burials,
             timers: Timers::default(),
             pipe_bytes_max: options.pipe_bytes_max,
             memory: options.memory.clone(),
-            owners: Owners::default(),
+            owners: Owners::new(&options.memory),
+            wall_at_zero,
             directory: Mutex::default(),
-            closed: Mutex::new(recovery.closed),
+            closed: Mutex::new(closed),
             next_pipe: AtomicU64::new(newest + 1),
             draining: AtomicBool::new(false),
             stalled: Mutex::new(None),
@@ -91,9 +91,8 @@ impl Shared {
             env,
             log,
         });
-        shared.drop_unknown(&recovery.pipes);
-        let pipes = recovery.pipes.into_iter();
-        let awaited: Vec<SharedCell> = pipes.filter_map(|(id, pipe)| shared.recover(id, pipe, options)).collect();
+        shared.drop_unknown(&pipes);
+        let awaited = shared.recover_all(pipes, options)?;
         let owner: Weak<dyn LogOwner> = Arc::downgrade(&(shared.clone() as Arc<dyn LogOwner>));
         shared.log.start_as(shared.env.work, owner)?;
         Timers::start(&shared);
@@ -123,16 +122,22 @@ impl Shared {
     pub(super) fn new_cell(&self, pipe: &PipeRef, mode: Mode) -> Arc<Cell> {
         let id = PipeId(self.next_pipe.fetch_add(1, Ordering::Relaxed));
         let mut machine = Machine::new(pipe.clone(), mode, self.env.wall_at_zero());
+        let account = self.owners.account(pipe.owner);
+        self.tell_all_known(&mut machine, &account);
+        Arc::new(Cell::new(id, machine, account, self.env.now()))
+    }
+
+    /// What all pipes were told is told to one that was not there: what is known is changed before the pipes are told, so what it does not hear
+    /// here it hears with the others.
+    pub(super) fn tell_all_known(&self, machine: &mut Machine, account: &Account) {
         if let Some(error) = self.failure() {
             machine.turn_read_only(&error);
         }
-        let account = self.owners.account(pipe.owner);
         machine.quota(account.is_full().then_some(Room::Owner), self.env.now());
         if let Some(since) = *lock(&self.stalled) {
             machine.waits_for_room(Room::Disk, since);
         }
         machine.writers_may(pressure::window(self));
-        Arc::new(Cell::new(id, machine, account, &self.memory, Meter::new(&self.env)))
     }
 
     /// Remembers the last number of a session, in the log as well. A pipe made ready from the log says it once more of who was given up.
@@ -148,10 +153,10 @@ impl Shared {
     /// See [`crate::Broker::drain`].
     pub(super) async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        let cells = self.directory().all();
+        let cells = self.directory().awake();
         // All go to the disk together: one sync for many pipes.
         for cell in &cells {
-            cell.change(self, Machine::flush);
+            cell.change_awake(self, Machine::flush);
         }
         for cell in cells {
             // Whoever waits for room on a full disk goes on with the next host.
@@ -159,6 +164,35 @@ impl Shared {
                 return;
             }
         }
+    }
+
+    /// Makes all pipes ready: those at rest first, of which there may be very many. Gives the cells whose sessions' processes are still to
+    /// come back.
+    fn recover_all(
+        self: &Arc<Self>,
+        pipes: ByPipe<Found>,
+        options: &LocalBrokerOptions,
+    ) -> Result<Vec<SharedCell>, Error> {
+        let (now, mut resting, mut others) = (self.env.now(), Vec::with_capacity(pipes.len()), Vec::new());
+        let mut account = self.owners.account(Owner::SELF);
+        for (id, found) in pipes.drain() {
+            match found.at_rest(|items| self.log.bytes_of_all(id, items)) {
+                Ok((pipe, rest, bytes)) => {
+                    // Neighbours have one owner, mostly.
+                    if *account.owner() != pipe.owner {
+                        account = self.owners.account(pipe.owner);
+                    }
+                    resting.push(Arc::new(Cell::at_rest(id, pipe.path, rest, bytes, account.clone(), now)));
+                }
+                Err(found) => others.push((id, found)),
+            }
+        }
+        self.directory().begin_with(resting);
+        let mut awaited = Vec::new();
+        for (id, found) in others {
+            awaited.extend(self.recover(id, found.machine(id, self.wall_at_zero)?, options));
+        }
+        Ok(awaited)
     }
 
     /// Makes a pipe ready. Gives its cell if processes that had sessions there are still to come back.
@@ -182,7 +216,7 @@ impl Shared {
         }
         pipe.recovered(self.env.now(), |item| self.log.extent(id, item));
         let account = self.owners.account(pipe.pipe().owner);
-        let cell = Arc::new(Cell::new(id, pipe, account, &self.memory, Meter::new(&self.env)));
+        let cell = Arc::new(Cell::new(id, pipe, account, self.env.now()));
         self.directory().insert(cell.clone());
         // It may be gone already: killed between the last taking and the word that nothing is left.
         cell.recovered(self);
@@ -236,8 +270,8 @@ impl Shared {
     }
 
     /// Pipes of which only batches are left were removed before their batches were freed.
-    fn drop_unknown(&self, known: &BTreeMap<PipeId, Machine>) {
-        let unknown = |pipe: &PipeId| *pipe != BROKER && !known.contains_key(pipe);
+    fn drop_unknown(&self, known: &ByPipe<Found>) {
+        let unknown = |pipe: &PipeId| *pipe != BROKER && known.get(*pipe).is_none();
         for pipe in self.log.pipes().into_iter().filter(unknown) {
             if self.log.recovery().has_damage() {
                 self.log.keep_aside(pipe, None);
@@ -246,10 +280,11 @@ impl Shared {
         }
     }
 
+    /// Changes all pipes that do not rest.
     pub(super) fn to_all(&self, change: impl Fn(&mut Machine)) {
-        let cells = self.directory().all();
+        let cells = self.directory().awake();
         for cell in cells {
-            cell.change(self, &change);
+            cell.change_awake(self, &change);
         }
     }
 }
@@ -303,50 +338,6 @@ impl LogOwner for Shared {
         self.stored.notify_waiters();
     }
 }
-
-/// What the facts in the log add up to.
-#[derive(Default)]
-struct Recovery {
-    pipes: BTreeMap<PipeId, Machine>,
-    closed: ClosedSessions,
-    error: Option<Error>,
-    wall_at_zero: WallTime,
-}
-
-impl Recovery {
-    fn fact(&mut self, id: PipeId, body: Bytes) {
-        match Fact::decode(body) {
-            Ok(fact) if id == BROKER => self.closed.replay(fact),
-            Ok(Fact::Removed) => drop(self.pipes.remove(&id)),
-            Ok(fact) => {
-                let (wall, mode) = (self.wall_at_zero, mode_of(&fact));
-                self.pipes.entry(id).or_insert_with(|| nameless(id, mode, wall)).replay(fact);
-            }
-            Err(error) => {
-                let text = "the log holds facts of a newer version";
-                self.error = Some(Error::new(Code::Format, text).because(error));
-            }
-        }
-    }
-}
-
-/// The mode that the first fact of a pipe tells.
-fn mode_of(fact: &Fact) -> Mode {
-    match fact {
-        Fact::Opened { mode, .. } => *mode,
-        Fact::Snapshot(facts) => facts.first().map_or(Mode::Default, mode_of),
-        _ => Mode::Default,
-    }
-}
-
-/// A pipe whose first fact is about to tell its name. Where that cannot be read, what is left of it is found under this one.
-fn nameless(id: PipeId, mode: Mode, wall_at_zero: WallTime) -> Machine {
-    let path = PipePath::from_segments([LOST_AND_FOUND, id.0.to_string().as_bytes()]);
-    Machine::new(PipeRef { owner: Owner::SELF, path }, mode, wall_at_zero)
-}
-
-/// Above the numbers of pipes whose names were lost with damaged bytes of the log.
-const LOST_AND_FOUND: &[u8] = b"lost-and-found";
 
 /// Locks, also after a panic elsewhere: every state machine is valid between two calls.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

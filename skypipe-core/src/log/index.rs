@@ -1,9 +1,14 @@
 //! What stands where, in memory: at most one span for each item in each segment, however many batches it has there.
+//!
+//! There may be a million pipes with one item each, so what one of them takes here is counted in bytes: 128 with its place on a page.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::ops::Range;
 
+use super::by_pipe::ByPipe;
 use super::contents::ItemSpan;
+use super::few::Few;
 use super::format::{FLAG_START, Header, Kind};
 use crate::id::{ItemNo, PipeId, Seq};
 
@@ -13,7 +18,7 @@ const SNAPSHOT_GUESS_BYTES: u64 = 512;
 /// Where everything stands, and what of it is still wanted.
 #[derive(Default)]
 pub(super) struct Index {
-    pipes: BTreeMap<PipeId, PipeIndex>,
+    pipes: ByPipe<Box<PipeIndex>>,
     segments: BTreeMap<u64, SegmentIndex>,
     /// Places from which a reader is likely to go on.
     hints: HashMap<(PipeId, ItemNo, Seq), (u64, u64)>,
@@ -40,11 +45,11 @@ struct SegmentIndex {
 
 #[derive(Default)]
 struct PipeIndex {
-    items: BTreeMap<ItemNo, ItemIndex>,
+    items: Few<ItemNo, ItemIndex>,
     facts: Option<Facts>,
     live: u64,
     /// Entries that are appended and not yet on disk.
-    pending: u64,
+    pending: u32,
     /// Whether one of them is a fact, so that the next one is not the first.
     begun: bool,
     /// Whether `items` has some that were forgotten while entries were pending.
@@ -57,20 +62,20 @@ struct PipeIndex {
 struct Facts {
     oldest: u64,
     bytes: u64,
-    first_bytes: u64,
+    /// Of the one that restates those before it. Of a number that is never 0, so that there being none takes no room.
+    first_bytes: NonZeroU32,
 }
 
 impl Facts {
     fn restated(&self) -> u64 {
-        self.bytes.min(self.first_bytes.max(SNAPSHOT_GUESS_BYTES))
+        self.bytes.min(u64::from(self.first_bytes.get()).max(SNAPSHOT_GUESS_BYTES))
     }
 }
 
 #[derive(Default)]
 struct ItemIndex {
-    spans: BTreeMap<Seq, Span>,
+    spans: Few<Seq, Span>,
     below: Seq,
-    live: u64,
 }
 
 /// Consecutive numbers of one item within one segment. Entries of others may stand between them.
@@ -107,7 +112,7 @@ pub(super) struct Place {
 impl Index {
     /// Counts an appended entry that is not yet on disk. True if it is a fact and the pipe's first.
     pub(super) fn appended(&mut self, pipe: PipeId, fact: bool) -> bool {
-        let pipe = self.pipes.entry(pipe).or_default();
+        let pipe = self.pipes.get_or_insert_with(pipe, Box::default);
         pipe.pending += 1;
         let first = fact && !pipe.begun && pipe.facts.is_none();
         pipe.begun |= fact;
@@ -117,7 +122,7 @@ impl Index {
     /// An appended entry is on disk now.
     pub(super) fn committed(&mut self, place: Place, header: &Header) {
         self.place(place, header);
-        let Some(pipe) = self.pipes.get_mut(&header.pipe) else { return };
+        let Some(pipe) = self.pipes.get_mut(header.pipe) else { return };
         pipe.pending = pipe.pending.saturating_sub(1);
         if pipe.pending > 0 {
             return;
@@ -126,7 +131,7 @@ impl Index {
             pipe.items.retain(|_, item| item.below < Seq(u64::MAX));
         }
         if pipe.gone {
-            self.pipes.remove(&header.pipe);
+            self.pipes.remove(header.pipe);
         }
     }
 
@@ -158,12 +163,12 @@ impl Index {
 
     /// Whether some number of the batch at this place is wanted and would be read from here.
     pub(super) fn is_live(&self, place: Place, header: &Header) -> bool {
-        let spans = self.pipes.get(&header.pipe).and_then(|p| p.items.get(&header.item)).map(|i| &i.spans);
+        let spans = self.pipes.get(header.pipe).and_then(|p| p.items.get(header.item)).map(|i| &i.spans);
         spans.is_some_and(|spans| overlapping(spans, header, place).next().is_some())
     }
 
     fn place_fact(&mut self, place: Place, header: &Header) {
-        let pipe = self.pipes.entry(header.pipe).or_default();
+        let pipe = self.pipes.get_or_insert_with(header.pipe, Box::default);
         if pipe.gone {
             return;
         }
@@ -171,7 +176,7 @@ impl Index {
         let bytes = header.span();
         let new = match old {
             Some(old) if header.flags & FLAG_START == 0 => Facts { bytes: old.bytes + bytes, ..old },
-            _ => Facts { oldest: place.segment, bytes, first_bytes: bytes },
+            _ => Facts { oldest: place.segment, bytes, first_bytes: first_bytes(bytes) },
         };
         pipe.facts = Some(new);
         self.count_facts(old, Some(new));
@@ -192,15 +197,14 @@ impl Index {
 
     /// Adds `numbers` of the batch at `place`, as far as they are wanted and not there already.
     fn place_batch(&mut self, place: Place, header: &Header, numbers: Range<Seq>) {
-        let pipe = self.pipes.entry(header.pipe).or_default();
+        let pipe = self.pipes.get_or_insert_with(header.pipe, Box::default);
         if pipe.gone {
             return;
         }
-        let item = pipe.items.entry(header.item).or_default();
+        let Some(item) = pipe.items.get_or_default(header.item) else { return };
         let Some(numbers) = item.missing_of(numbers) else { return };
         let (bytes, count) = (header.span(), numbers.end.0 - numbers.start.0);
         item.add(place, bytes, numbers);
-        item.live += bytes;
         pipe.live += bytes;
         self.live += bytes;
         let segment = self.segments.entry(place.segment).or_default();
@@ -210,14 +214,13 @@ impl Index {
 
     /// Adds a span out of a table of contents, as far as its numbers are not there already.
     pub(super) fn place_span(&mut self, ItemSpan { pipe, item, first, span }: ItemSpan) {
-        let pipe = self.pipes.entry(pipe).or_default();
-        let item = pipe.items.entry(item).or_default();
+        let pipe = self.pipes.get_or_insert_with(pipe, Box::default);
+        let Some(item) = pipe.items.get_or_default(item) else { return };
         let mut rest = first..span.next;
         while let Some(part) = item.missing_of(rest.clone()) {
             let before = share(span.bytes, first, part.start, span.next);
             let bytes = share(span.bytes, first, part.end, span.next) - before;
             item.spans.insert(part.start, Span { next: part.end, bytes, ..span });
-            item.live += bytes;
             pipe.live += bytes;
             self.live += bytes;
             let segment = self.segments.entry(span.segment).or_default();
@@ -230,21 +233,19 @@ impl Index {
     /// All spans in a segment.
     pub(super) fn spans_in(&self, segment: u64) -> Vec<ItemSpan> {
         let mut spans = Vec::new();
-        for (&pipe, p) in &self.pipes {
-            for (&item, i) in &p.items {
+        for (pipe, p) in self.pipes.iter() {
+            for (item, i) in p.items.iter() {
                 let here = i.spans.iter().filter(|(_, s)| s.segment == segment);
-                spans.extend(here.map(|(&first, &span)| ItemSpan { pipe, item, first, span }));
+                spans.extend(here.map(|(first, &span)| ItemSpan { pipe, item, first, span }));
             }
         }
-        // The same calls write the same bytes.
-        spans.sort_unstable_by_key(|span| (span.pipe, span.item, span.first));
         spans
     }
 
     /// Takes the numbers of the batch at `old` out of the spans that read them from there, and returns them.
     fn take_out(&mut self, old: Place, header: &Header) -> Vec<Range<Seq>> {
-        let Some(pipe) = self.pipes.get_mut(&header.pipe) else { return Vec::new() };
-        let Some(item) = pipe.items.get_mut(&header.item) else { return Vec::new() };
+        let Some(pipe) = self.pipes.get_mut(header.pipe) else { return Vec::new() };
+        let Some(item) = pipe.items.get_mut(header.item) else { return Vec::new() };
         let hit: Vec<(Seq, Span)> = overlapping(&item.spans, header, old).collect();
         let mut parts = Vec::new();
         for (first, span) in hit {
@@ -254,7 +255,7 @@ impl Index {
                 true => (span.bytes - left_bytes).saturating_sub(header.span()),
                 false => 0,
             };
-            item.spans.remove(&first);
+            item.spans.remove(first);
             if first < part.start {
                 item.spans.insert(first, Span { next: part.start, bytes: left_bytes, ..span });
             }
@@ -263,7 +264,6 @@ impl Index {
                 item.spans.insert(part.end, Span { start, bytes: right_bytes, ..span });
             }
             let taken = span.bytes - left_bytes - right_bytes;
-            item.live -= taken;
             pipe.live -= taken;
             self.live -= taken;
             if let Some(segment) = self.segments.get_mut(&old.segment) {
@@ -277,8 +277,8 @@ impl Index {
 
     /// Batches wholly below `below` are not wanted any more.
     pub(super) fn forget(&mut self, pipe_id: PipeId, item_no: ItemNo, below: Seq) {
-        let Some(pipe) = self.pipes.get_mut(&pipe_id) else { return };
-        let Some(item) = pipe.items.get_mut(&item_no) else {
+        let Some(pipe) = self.pipes.get_mut(pipe_id) else { return };
+        let Some(item) = pipe.items.get_mut(item_no) else {
             if pipe.pending > 0 {
                 pipe.forgotten = true;
                 pipe.items.insert(item_no, ItemIndex { below, ..ItemIndex::default() });
@@ -286,13 +286,12 @@ impl Index {
             return;
         };
         item.below = item.below.max(below);
-        while let Some((&first, &span)) = item.spans.first_key_value().filter(|&(&first, _)| first < below) {
-            item.spans.remove(&first);
+        while let Some((first, &span)) = item.spans.first().filter(|(first, _)| *first < below) {
+            item.spans.remove(first);
             let dead = share(span.bytes, first, below.min(span.next), span.next);
             if below < span.next {
                 item.spans.insert(below, Span { bytes: span.bytes - dead, ..span });
             }
-            item.live -= dead;
             pipe.live -= dead;
             self.live -= dead;
             if let Some(segment) = self.segments.get_mut(&span.segment) {
@@ -302,7 +301,7 @@ impl Index {
         }
         if below == Seq(u64::MAX) {
             if pipe.pending == 0 {
-                pipe.items.remove(&item_no);
+                pipe.items.remove(item_no);
             }
             pipe.forgotten = true;
         }
@@ -313,18 +312,18 @@ impl Index {
         for item in self.items(id) {
             self.forget(id, item, Seq(u64::MAX));
         }
-        let Some(pipe) = self.pipes.get_mut(&id) else { return };
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
         let facts = pipe.facts.take();
         pipe.gone = true;
         if pipe.pending == 0 {
-            self.pipes.remove(&id);
+            self.pipes.remove(id);
         }
         self.count_facts(facts, None);
     }
 
     /// Where `from` is, or what comes instead.
     pub(super) fn locate(&mut self, pipe: PipeId, item: ItemNo, from: Seq) -> Located {
-        let Some(spans) = self.pipes.get(&pipe).and_then(|p| p.items.get(&item)).map(|i| &i.spans) else {
+        let Some(spans) = self.pipes.get(pipe).and_then(|p| p.items.get(item)).map(|i| &i.spans) else {
             return Located::End;
         };
         if let Some((_, &span)) = spans.range(..=from).next_back().filter(|(_, s)| from < s.next) {
@@ -335,7 +334,7 @@ impl Index {
             return Located::Here(Span { start, ..span });
         }
         match spans.range(from..).next() {
-            Some((&first, _)) => Located::Gap(first),
+            Some((first, _)) => Located::Gap(first),
             None => Located::End,
         }
     }
@@ -351,8 +350,8 @@ impl Index {
     /// The numbers of an item that are on disk.
     pub(super) fn extent(&self, pipe: PipeId, item: ItemNo) -> Vec<Range<Seq>> {
         let mut ranges: Vec<Range<Seq>> = Vec::new();
-        let spans = self.pipes.get(&pipe).and_then(|p| p.items.get(&item)).map(|i| &i.spans);
-        for (&first, span) in spans.into_iter().flatten() {
+        let spans = self.pipes.get(pipe).and_then(|p| p.items.get(item)).map(|i| &i.spans);
+        for (first, span) in spans.into_iter().flat_map(Few::iter) {
             match ranges.last_mut() {
                 Some(last) if last.end == first => last.end = span.next,
                 _ => ranges.push(first..span.next),
@@ -363,21 +362,38 @@ impl Index {
 
     /// The pipes of which something is on disk, in order.
     pub(super) fn pipes(&self) -> Vec<PipeId> {
-        self.pipes.iter().filter(|(_, p)| !p.gone).map(|(&id, _)| id).collect()
+        self.pipes.iter().filter(|(_, p)| !p.gone).map(|(id, _)| id).collect()
+    }
+
+    /// The last pipe of which something is or was on disk.
+    pub(super) fn last_pipe(&self) -> Option<PipeId> {
+        self.pipes.last()
+    }
+
+    /// Whether a fact of this pipe is needed.
+    pub(super) fn has_facts(&self, pipe: PipeId) -> bool {
+        self.pipes.get(pipe).is_some_and(|p| p.facts.is_some())
+    }
+
+    /// The bytes of a pipe, if of each of these items, in order, all below its number is there, and nothing of any other.
+    pub(super) fn bytes_of_all(&self, pipe: PipeId, items: &[(ItemNo, Seq)]) -> Option<u64> {
+        let pipe = self.pipes.get(pipe)?;
+        let extents = pipe.items.iter().filter(|(_, item)| !item.spans.is_empty()).map(|(no, item)| (no, item.whole()));
+        extents.eq(items.iter().map(|(no, end)| (*no, Some(*end)))).then_some(pipe.live)
     }
 
     /// The items of which something is on disk, in order.
     pub(super) fn items(&self, pipe: PipeId) -> Vec<ItemNo> {
-        let items = self.pipes.get(&pipe).map(|p| &p.items);
-        items.into_iter().flatten().filter(|(_, i)| !i.spans.is_empty()).map(|(&no, _)| no).collect()
+        let items = self.pipes.get(pipe).map(|p| &p.items);
+        items.into_iter().flat_map(Few::iter).filter(|(_, i)| !i.spans.is_empty()).map(|(no, _)| no).collect()
     }
 
     /// Bytes on disk that are wanted, of a pipe or of one item of it.
     pub(super) fn live(&self, pipe: PipeId, item: Option<ItemNo>) -> u64 {
-        let Some(pipe) = self.pipes.get(&pipe) else { return 0 };
+        let Some(pipe) = self.pipes.get(pipe) else { return 0 };
         match item {
             None => pipe.live,
-            Some(item) => pipe.items.get(&item).map_or(0, |i| i.live),
+            Some(item) => pipe.items.get(item).map_or(0, ItemIndex::live),
         }
     }
 
@@ -395,8 +411,8 @@ impl Index {
 
     /// The segments that hold something of this pipe, or of one item of it, are not to be removed.
     pub(super) fn keep_aside(&mut self, pipe: PipeId, item: Option<ItemNo>) {
-        let items = self.pipes.get(&pipe).into_iter().flat_map(|pipe| &pipe.items);
-        let spans = items.filter(|(no, _)| item.is_none_or(|item| **no == item)).flat_map(|(_, i)| i.spans.values());
+        let items = self.pipes.get(pipe).into_iter().flat_map(|pipe| pipe.items.iter());
+        let spans = items.filter(|(no, _)| item.is_none_or(|item| *no == item)).flat_map(|(_, i)| i.spans.values());
         let segments: Vec<u64> = spans.map(|span| span.segment).collect();
         segments.into_iter().for_each(|segment| self.damaged(segment));
     }
@@ -429,7 +445,7 @@ impl Index {
     /// The pipes whose oldest needed fact stands in this segment.
     pub(super) fn fact_pipes(&self, segment: u64) -> Vec<PipeId> {
         let needs = |p: &PipeIndex| p.facts.is_some_and(|f| f.oldest == segment);
-        self.pipes.iter().filter(|(_, p)| needs(p)).map(|(&id, _)| id).collect()
+        self.pipes.iter().filter(|(_, p)| needs(p)).map(|(id, _)| id).collect()
     }
 
     /// Whether no fact in this segment is needed.
@@ -449,7 +465,6 @@ impl Index {
             for item in pipe.items.values_mut() {
                 let lost: u64 = item.spans.values().filter(|s| s.segment == number).map(|s| s.bytes).sum();
                 item.spans.retain(|_, s| s.segment != number);
-                item.live -= lost;
                 pipe.live -= lost;
             }
         }
@@ -457,6 +472,16 @@ impl Index {
 }
 
 impl ItemIndex {
+    /// Bytes on disk that are wanted.
+    fn live(&self) -> u64 {
+        self.spans.values().map(|span| span.bytes).sum()
+    }
+
+    /// The number behind its last, if none is missing below.
+    fn whole(&self) -> Option<Seq> {
+        self.spans.iter().try_fold(Seq(0), |end, (first, span)| (first == end).then_some(span.next))
+    }
+
     /// The part of `numbers` that is wanted and not there yet. Where only a middle is there, what stands behind it is left out.
     fn missing_of(&self, numbers: Range<Seq>) -> Option<Range<Seq>> {
         let mut start = numbers.start.max(self.below);
@@ -464,7 +489,7 @@ impl ItemIndex {
         while let Some((_, span)) = self.spans.range(..=start).next_back().filter(|(_, s)| start < s.next) {
             start = span.next;
         }
-        if let Some((&first, _)) = self.spans.range(start..).next() {
+        if let Some((first, _)) = self.spans.range(start..).next() {
             end = end.min(first);
         }
         (start < end).then_some(start..end)
@@ -485,15 +510,20 @@ impl ItemIndex {
 
 /// The spans that read a number of the batch at `place` from there.
 fn overlapping<'a>(
-    spans: &'a BTreeMap<Seq, Span>,
+    spans: &'a Few<Seq, Span>,
     header: &Header,
     place: Place,
 ) -> impl Iterator<Item = (Seq, Span)> + use<'a> {
     let (first, next) = (header.first, header.next());
     let before = spans.range(..first).next_back();
-    before.into_iter().chain(spans.range(first..next)).map(|(&f, &s)| (f, s)).filter(move |(_, s)| {
+    before.into_iter().chain(spans.range(first..next)).map(|(f, &s)| (f, s)).filter(move |(_, s)| {
         first < s.next && s.segment == place.segment && s.start <= place.offset && place.offset < s.end
     })
+}
+
+/// The bytes of a fact with its header: never 0, and never more than an entry may have.
+fn first_bytes(bytes: u64) -> NonZeroU32 {
+    u32::try_from(bytes).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX)
 }
 
 /// The share of `bytes` that the numbers from `first` to `cut` have of those up to `next`.

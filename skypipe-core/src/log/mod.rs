@@ -9,10 +9,12 @@
 //! The log knows two kinds of entries. *Facts* are bytes that only the owner understands; all of them come back in order when
 //! the log is opened. *Batches* are records of one item; they stay on disk until someone reads them. `docs/log.md` draws the bytes.
 
+mod by_pipe;
 mod commit;
 mod contents;
 mod disk;
 mod driver;
+mod few;
 mod folder_disk;
 mod format;
 mod index;
@@ -40,6 +42,7 @@ use std::thread::{self, ThreadId};
 
 use bytes::Bytes;
 
+pub(crate) use self::by_pipe::ByPipe;
 pub use self::disk::{Disk, DiskFile, Room};
 pub use self::folder_disk::FolderDisk;
 pub use self::format::{ALIGN, FORMAT_FILE, FORMAT_FILE_NEW, HEADER_BYTES, LOG_VERSION, PAYLOAD_BYTES_MAX};
@@ -249,6 +252,11 @@ impl Log {
         lock(&self.core.state).index.pipes()
     }
 
+    /// The highest number of a pipe that has facts or batches.
+    pub fn last_pipe(&self) -> Option<PipeId> {
+        lock(&self.core.state).index.last_pipe()
+    }
+
     /// The items of a pipe of which something is on disk, in order.
     pub fn items(&self, pipe: PipeId) -> Vec<ItemNo> {
         lock(&self.core.state).index.items(pipe)
@@ -282,6 +290,12 @@ impl Log {
     /// else in them is wanted, instead of being removed.
     pub fn keep_aside(&self, pipe: PipeId, item: Option<ItemNo>) {
         lock(&self.core.state).index.keep_aside(pipe, item);
+    }
+
+    /// Bytes on disk of the batches of a pipe that are wanted, if of each of these items, in order, all below its number is there and nothing
+    /// of any other.
+    pub fn bytes_of_all(&self, pipe: PipeId, items: &[(ItemNo, Seq)]) -> Option<u64> {
+        lock(&self.core.state).index.bytes_of_all(pipe, items)
     }
 
     /// Bytes on disk of the batches of a pipe that are wanted.

@@ -1,6 +1,5 @@
 //! Finds out, when a log is opened, what is in it.
 
-use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -90,8 +89,7 @@ pub(super) fn recover(
 ) -> Result<Recovered, Error> {
     let Folder { salt, segments, last, missing, notes } = salvage::look(disk, options)?;
     let recovery = Recovery { missing, notes, ..Recovery::default() };
-    let mut scan =
-        Scan { disk, salt, index: Index::default(), recovery, started: HashSet::new(), removed_last: false, replay };
+    let mut scan = Scan { disk, salt, index: Index::default(), recovery, removed_last: false, replay };
     let head = scan.all(&segments).map_err(|e| storage("the log cannot be read", e))?;
     // Numbers have no hole: one would say that a segment is missing.
     let last = if scan.removed_last { last.saturating_sub(1) } else { last };
@@ -105,8 +103,6 @@ struct Scan<'a> {
     salt: u64,
     index: Index,
     recovery: Recovery,
-    /// Pipes whose first needed fact was seen.
-    started: HashSet<PipeId>,
     /// The last segment was never used, and is gone.
     removed_last: bool,
     replay: &'a mut dyn FnMut(PipeId, Bytes),
@@ -259,10 +255,9 @@ impl Scan<'_> {
         let starts = header.flags & FLAG_START != 0;
         // What stands before the start was restated by it, and what came before may be gone. But where something is damaged,
         // that may be the start itself: then the owner gets all there is.
-        if !starts && !self.started.contains(&header.pipe) && !self.recovery.has_damage() {
+        if !starts && !self.index.has_facts(header.pipe) && !self.recovery.has_damage() {
             return;
         }
-        self.started.insert(header.pipe);
         self.index.place(place, header);
         (self.replay)(header.pipe, body);
     }

@@ -42,7 +42,7 @@ pub(super) fn pipe(fields: &mut Fields) -> Result<PipeRef, Error> {
 
 /// A copy: the pipe lives on with its name, which would hold the whole buffer that the frame was read into.
 pub(super) fn path(fields: &mut Fields) -> Result<PipePath, Error> {
-    PipePath::decode(Bytes::copy_from_slice(&fields.short()?), false)
+    PipePath::decode(&fields.short()?, false)
 }
 
 pub(super) fn put_mode(out: &mut BytesMut, mode: Option<Mode>) {

@@ -296,13 +296,13 @@ fn cursors(fields: &mut Fields) -> Result<Vec<ReaderCursor>, Error> {
 fn put_query(out: &mut BytesMut, query: &ListQuery) {
     put_owner(out, query.owner);
     put_pattern(out, &query.pattern);
-    put_short(out, query.after.as_ref().map_or(&[], |path| &path.encoded()[..]));
+    put_short(out, query.after.as_ref().map_or(&[], |path| path.encoded()));
     out.put_u32_le(query.limit);
 }
 
 fn query(fields: &mut Fields) -> Result<ListQuery, Error> {
     let (owner, pattern) = (owner(fields)?, pattern(fields)?);
-    let after = PipePath::decode(fields.short()?, true)?;
+    let after = PipePath::decode(&fields.short()?, true)?;
     let after = (!after.encoded().is_empty()).then_some(after);
     Ok(ListQuery { owner, pattern, after, limit: fields.u32()? })
 }

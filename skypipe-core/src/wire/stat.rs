@@ -38,7 +38,7 @@ pub(super) fn put_stat(out: &mut BytesMut, stat: &PipeStat) {
 /// Takes them.
 pub(super) fn stat(fields: &mut Fields) -> Result<PipeStat, Error> {
     let mut fields = Fields(fields.short()?);
-    let mut stat = PipeStat::empty(PipePath::decode(fields.short()?, false)?, known_mode(fields.u8()?)?);
+    let mut stat = PipeStat::empty(PipePath::decode(&fields.short()?, false)?, known_mode(fields.u8()?)?);
     (stat.items, stat.ended, stat.bytes) = (fields.u64()?, fields.u64()?, fields.u64()?);
     (stat.writers, stat.readers) = (fields.u32()?, fields.u32()?);
     // An older relay ends here.

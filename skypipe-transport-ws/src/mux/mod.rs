@@ -81,7 +81,8 @@ pub(crate) enum Gone {
 #[derive(Debug)]
 pub(crate) struct Mux {
     side: Side,
-    streams: HashMap<StreamId, Stream>,
+    /// Boxed: a map of one keeps room for four, and most links have one.
+    streams: HashMap<StreamId, Box<Stream>>,
     /// Streams that have something to send, each once.
     turns: VecDeque<StreamId>,
     /// Streams the peer opened, in order, until they are accepted.
@@ -167,7 +168,7 @@ impl Mux {
         // Two thousand million streams later another link must be opened.
         self.own_next = id.checked_add(2).ok_or(Gone::Link)?;
         self.may_open -= 1;
-        self.streams.insert(id, Stream::new(now, true));
+        self.streams.insert(id, Box::new(Stream::new(now, true)));
         self.turn(id);
         Ok(Some(id))
     }

@@ -28,7 +28,7 @@ impl Mux {
         let left = self.peer_may_open.checked_sub(1);
         self.peer_may_open = left.ok_or(Breach::Protocol("more streams than allowed"))?;
         self.peer_next = id.checked_add(2).ok_or(Breach::Protocol("a stream's number is too high"))?;
-        self.streams.insert(id, Stream::new(now, false));
+        self.streams.insert(id, Box::new(Stream::new(now, false)));
         if self.deaf {
             self.drop_stream(id);
         } else {

@@ -135,7 +135,7 @@ impl Members {
         room(&self.shared, cells.len())?;
         let mut known = self.had.take();
         for cell in cells {
-            let had = known.as_mut().and_then(|known| known.remove(&cell.pipe.path));
+            let had = known.as_mut().and_then(|known| known.remove(&cell.path));
             // One that a returning reader does not know began while it was away.
             let is_late = known.is_some() && had.is_none();
             let start = if is_late { Start::Beginning } else { self.attach.tape.start.clone() };
@@ -408,7 +408,7 @@ impl Members {
             Poll::Ready(Err(error)) => return self.ended(no, Some(error)),
         };
         member.has_joined = true;
-        let joins = ReaderDown::Joins { no, pipe: cell.pipe.path.clone(), welcome, is_new: member.is_new };
+        let joins = ReaderDown::Joins { no, pipe: cell.path.clone(), welcome, is_new: member.is_new };
         self.joining.remove(&no);
         self.out.push_back(joins);
         waker.wake();
