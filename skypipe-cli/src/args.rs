@@ -6,7 +6,7 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ use crate::words::{LATER, LATER_NOTE};
 
 /// Looks are at least so far apart: nobody sees more, and each is work for the relay.
 const LOOKS_APART_MIN: Duration = Duration::from_millis(100);
+
+/// The verb that clap adds by itself.
+const CLAPS_VERB: &str = "help";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -56,7 +59,7 @@ pub(crate) struct Cli {
 }
 
 /// The bare form: the verb is found by looking at stdin.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct BareArgs {
     /// The pipe. Reads when stdin is a terminal, /dev/null or closed; writes when it is a pipe, a file or a socket
     #[arg(value_name = "NAME")]
@@ -69,8 +72,9 @@ pub(crate) struct BareArgs {
     pub(crate) read: ReadOnlyArgs,
 }
 
-/// The verbs.
+/// The verbs. What stands behind one is made known to clap only where that verb is used: most of what parsing costs.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Verb {
     /// Write stdin, or each TEXT, to a pipe
     Write(WriteArgs),
@@ -396,6 +400,21 @@ enum Refusal {
 }
 
 fn parse_from(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match &args[..] {
+        [_, name] if is_name_alone(name) => Ok(Cli::bare(name.clone())),
+        _ => parse_with_clap(args),
+    }
+}
+
+/// Whether this one word is a pipe's name to clap, and nothing else: the commonest line of all is not to wait until clap knows all others.
+fn is_name_alone(word: &OsStr) -> bool {
+    let is_option = word.as_encoded_bytes().starts_with(b"-");
+    let is_verb = |word: &str| word == CLAPS_VERB || Verb::has_subcommand(word) || LATER.contains(&word);
+    !is_option && !word.to_str().is_some_and(is_verb)
+}
+
+fn parse_with_clap(args: Vec<OsString>) -> Result<Cli, Refusal> {
     let matches = with_later(Cli::command()).try_get_matches_from(args).map_err(refusal)?;
     if let Some(word) = matches.subcommand_name().filter(|w| LATER.contains(w)) {
         let text = format!("`skypipe {word}` {LATER_NOTE}; a pipe of that name is reached with read and write");
@@ -429,6 +448,12 @@ fn refusal(error: clap::Error) -> Refusal {
 }
 
 impl Cli {
+    /// `skypipe NAME`
+    fn bare(name: OsString) -> Self {
+        let bare = BareArgs { name: Some(name), ..BareArgs::default() };
+        Self { relay: None, version: None, bare, verb: None }
+    }
+
     /// What clap cannot check: options in the wrong place, and options of later versions.
     fn check(&self) -> Result<(), Error> {
         if self.verb.is_some() && self.bare.is_used() {

@@ -1,5 +1,7 @@
 //! Signals that end a command, and time that does.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::time::Duration;
 
 use skypipe_core::{Code, Error};
@@ -41,6 +43,9 @@ impl Stop {
         }
     }
 }
+
+/// Longer than what the kernel says of most processes in `/proc/PID/status`, so that it is read in one go and not in seven.
+const STATUS_BYTES: usize = 4096;
 
 /// Watches for the end of a command while it works.
 pub(crate) struct Watch {
@@ -168,7 +173,8 @@ async fn at(moment: Option<Instant>) {
 
 /// The signals this process was told to ignore, bit 0 for signal 1. Only Linux tells without unsafe code.
 fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut status = String::with_capacity(STATUS_BYTES);
+    let _ = File::open("/proc/self/status").and_then(|mut file| file.read_to_string(&mut status));
     let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
     mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).unwrap_or(0)
 }

@@ -49,8 +49,8 @@ pub struct LocalSocketTransport;
 impl Transport for LocalSocketTransport {
     async fn connect(&self, url: &str) -> Result<Box<dyn Link>, Error> {
         let path = path_in(url)?;
-        let (first, peer) = connect(&path).await?;
-        Ok(Box::new(LocalLink { path, first: Mutex::new(Some(first)), peer }))
+        let (first, pid) = connect(&path).await?;
+        Ok(Box::new(LocalLink { path, first: Mutex::new(Some(first)), pid }))
     }
 }
 
@@ -59,7 +59,8 @@ struct LocalLink {
     path: PathBuf,
     /// The connection that showed that somebody is there; the first stream takes it.
     first: Mutex<Option<LocalStream>>,
-    peer: Peer,
+    /// The relay's process.
+    pid: u32,
 }
 
 #[async_trait]
@@ -77,7 +78,11 @@ impl Link for LocalLink {
     }
 
     fn peer(&self) -> Peer {
-        self.peer.clone()
+        Peer::Process(process_id(self.pid))
+    }
+
+    fn is_network(&self) -> bool {
+        false
     }
 
     fn path(&self) -> String {
@@ -146,7 +151,7 @@ impl LocalSocketListener {
         let own = rustix::process::geteuid().as_raw();
         match stream.peer_cred() {
             Ok(cred) if cred.uid() == own => {
-                let peer = peer_of(&stream);
+                let peer = Peer::Process(process_id(pid_of(&stream)));
                 let stream = stream.into_std().and_then(LocalStream::new).ok()?;
                 widen(&stream);
                 Some(Box::new(AcceptedLink { stream: Mutex::new(Some(stream)), peer }))
@@ -278,7 +283,8 @@ fn bind_private(socket: &OwnedFd, path: &Path) -> io::Result<()> {
     Ok(rustix::fs::chmod(path, private)?)
 }
 
-async fn connect(path: &Path) -> Result<(LocalStream, Peer), Error> {
+/// A connection, and the process at its other end.
+async fn connect(path: &Path) -> Result<(LocalStream, u32), Error> {
     length_fits(path)?;
     let nobody =
         |e: io::Error| Error::new(Code::Unreachable, format!("no relay answers at {}: {e}", path.display())).because(e);
@@ -290,10 +296,10 @@ async fn connect(path: &Path) -> Result<(LocalStream, Peer), Error> {
     if cred.uid() != rustix::process::geteuid().as_raw() {
         return Err(Error::new(Code::SocketPath, format!("another user listens at {}", path.display())));
     }
-    let peer = peer_of(&stream);
+    let pid = pid_of(&stream);
     let stream = stream.into_std().and_then(LocalStream::new).map_err(nobody)?;
     widen(&stream);
-    Ok((stream, peer))
+    Ok((stream, pid))
 }
 
 /// More room in the kernel; as much as it gives will do.
@@ -301,9 +307,9 @@ fn widen(stream: &LocalStream) {
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream.socket(), SOCKET_BUFFER_BYTES);
 }
 
-fn peer_of(stream: &UnixStream) -> Peer {
-    let pid = stream.peer_cred().ok().and_then(|cred| cred.pid()).and_then(|pid| u32::try_from(pid).ok());
-    Peer::Process(process_id(pid.unwrap_or(0)))
+fn pid_of(stream: &UnixStream) -> u32 {
+    let pid = stream.peer_cred().ok().and_then(|cred| cred.pid());
+    pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0)
 }
 
 fn is_the_clients(error: &io::Error) -> bool {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::broker::{
     Broker, Features, ListPage, ListQuery, ReaderAttach, ReaderHalves, WriterAttach, WriterHalves, no_patterns,
 };
-use crate::caller::{Caller, Peer};
+use crate::caller::Caller;
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::gatekeeper::Invite;
@@ -237,7 +237,12 @@ impl RemoteBroker {
         let asked = Asked::on(&link);
         let (mut sink, mut source) = carry(stream);
         let within = answer_within(&*link.link, &request);
-        let Ok(answer) = tokio::time::timeout(within, self.ask_on(&mut sink, &mut source, request)).await else {
+        let answer = tokio::select! {
+            biased;
+            answer = tokio::time::timeout(within, self.ask_on(&mut sink, &mut source, request)) => answer,
+            silent = link.link.silent(), if !link.has_answered() => return Err(silent),
+        };
+        let Ok(answer) = answer else {
             return Err(Error::new(Code::Unreachable, format!("the relay did not answer within {within:?}")));
         };
         asked.answered();
@@ -298,7 +303,7 @@ impl RemoteBroker {
     async fn connect(&self) -> Result<Box<dyn Link>, Error> {
         let connecting = async {
             let link = self.transport.connect(&self.url).await?;
-            if matches!(link.peer(), Peer::Network(_)) {
+            if link.is_network() {
                 let admitted = self.prove(&*link).await?;
                 *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(admitted);
             }
@@ -412,7 +417,7 @@ impl Broker for RemoteBroker {
 fn answer_within(link: &dyn Link, request: &Request) -> Duration {
     let attaches =
         matches!(request, Request::AttachWriter(..) | Request::AttachReader(..) | Request::AttachPatternReader(..));
-    if attaches && matches!(link.peer(), Peer::Network(_)) { ANSWER_WITHIN } else { Duration::MAX }
+    if attaches && link.is_network() { ANSWER_WITHIN } else { Duration::MAX }
 }
 
 async fn send_both(sink: &mut FrameSink, hello: Hello, request: Request) -> Result<(), Error> {

@@ -63,6 +63,11 @@ pub trait Link: Send + Sync {
     /// What is at the other end.
     fn peer(&self) -> Peer;
 
+    /// Whether that is another machine. Asked for each attach: a link that must look to name its peer answers without.
+    fn is_network(&self) -> bool {
+        matches!(self.peer(), Peer::Network(_))
+    }
+
     /// How the link runs, in words for people: `local socket`, `QUIC 192.0.2.1:7473`.
     fn path(&self) -> String;
 
@@ -75,6 +80,15 @@ pub trait Link: Send + Sync {
     /// At a client: who the relay must prove to be. None where the machine vouches for it, or where the URL names nobody.
     fn relay(&self) -> Option<RelayIdentity> {
         None
+    }
+
+    /// At a client: an error, should the peer turn out not to answer. A transport that hands out a link without having heard the peer looks
+    /// after it here while a first answer is awaited; all others never say so.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind; a new one begins anew.
+    async fn silent(&self) -> Error {
+        std::future::pending().await
     }
 
     /// At a relay: the peer has proved who it is, so what a stranger may not have, such as many streams, may be given now.

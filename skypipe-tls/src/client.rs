@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::crypto::ring;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore};
 use skypipe_core::{Code, Error, PublicKey};
 
 use crate::pinned::PinnedKey;
+use crate::provider::provider;
 
 /// Which relay a client trusts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Trust {
 /// # Errors
 /// `E_CONFIG` when the system's certificates cannot be read.
 pub fn client_config(trust: Trust, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Error> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13])
         .map_err(|e| Error::new(Code::Internal, "TLS 1.3 is missing").because(e))?;

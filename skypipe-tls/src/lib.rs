@@ -20,6 +20,8 @@ pub use server::{server_config, server_config_of_quic};
 
 mod quic;
 
+mod provider;
+
 mod client;
 pub use client::{Trust, client_config};
 

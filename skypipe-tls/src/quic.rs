@@ -2,23 +2,23 @@
 
 use std::sync::LazyLock;
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::cipher::{
     AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, MessageDecrypter, MessageEncrypter, OutboundOpaqueMessage,
     OutboundPlainMessage, Tls13AeadAlgorithm, UnsupportedOperationError,
 };
-use rustls::crypto::{CryptoProvider, ring};
 use rustls::quic::{Algorithm, HeaderProtectionKey, PacketKey, Tag};
 use rustls::{CipherSuiteCommon, ConnectionTrafficSecrets, Error, SupportedCipherSuite, Tls13CipherSuite};
 
-/// Ring's suites, without the keys that most connections never use. rustls and quinn make them all the same and keep them as long as the
+/// The suites, without the keys that most connections never use. rustls and quinn make them all the same and keep them as long as the
 /// connection, 580 bytes each: two for the records of TLS, which QUIC does not have, and two for the packets behind the next
 /// change of keys, which comes after 8 million packets or when the other side wants it.
 static SUITES: LazyLock<Vec<SupportedCipherSuite>> =
-    LazyLock::new(|| ring::default_provider().cipher_suites.into_iter().filter_map(lean).collect());
+    LazyLock::new(|| crate::provider::provider().cipher_suites.into_iter().filter_map(lean).collect());
 
-/// What ring offers, as far as QUIC needs it.
+/// What all of TLS uses here, as far as QUIC needs it.
 pub(crate) fn provider() -> CryptoProvider {
-    CryptoProvider { cipher_suites: SUITES.clone(), ..ring::default_provider() }
+    CryptoProvider { cipher_suites: SUITES.clone(), ..crate::provider::provider() }
 }
 
 /// None for a suite that QUIC cannot use.
@@ -133,7 +133,7 @@ mod tests {
         let of = |provider: CryptoProvider| -> Vec<_> {
             provider.cipher_suites.iter().filter(|suite| suite.tls13().is_some()).map(|suite| suite.suite()).collect()
         };
-        assert_eq!(of(provider()), of(ring::default_provider()));
+        assert_eq!(of(provider()), of(crate::provider::provider()));
     }
 
     #[test]
@@ -155,6 +155,6 @@ mod tests {
         let first = |provider: CryptoProvider| {
             provider.cipher_suites.into_iter().find(|s| s.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256).unwrap()
         };
-        assert_eq!(sealed(&first(provider())), sealed(&first(ring::default_provider())));
+        assert_eq!(sealed(&first(provider())), sealed(&first(rustls::crypto::ring::default_provider())));
     }
 }

@@ -10,6 +10,8 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use skypipe_core::{Code, Error, KeyPair, PublicKey};
 
+use crate::provider::provider;
+
 /// The name in a relay's certificate. Nobody looks at it: clients know the key.
 const CERTIFICATE_NAME: &str = "skypipe";
 
@@ -19,7 +21,7 @@ const CERTIFICATE_NAME: &str = "skypipe";
 /// # Errors
 /// `E_INTERNAL`, which no valid key meets.
 pub fn server_config(key: &KeyPair, alpn: &[&[u8]]) -> Result<Arc<rustls::ServerConfig>, Error> {
-    config(key, alpn, ring::default_provider())
+    config(key, alpn, provider())
 }
 
 /// The same for QUIC, and for nothing else: a session costs less memory, and cannot protect records of TLS.

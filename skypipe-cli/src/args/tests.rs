@@ -28,6 +28,21 @@ fn options_stand_before_or_behind_the_name() {
 }
 
 #[test]
+fn a_name_alone_is_what_clap_makes_of_it() {
+    let mut command = with_later(Cli::command());
+    command.build();
+    let words = command.get_subcommands().flat_map(|verb| verb.get_name_and_visible_aliases());
+    let words: Vec<&str> =
+        words.chain(["p", "logs/a", "@k/x", "", "wri", "héé", "a b", "-", "-k", "--", "--relay", "-x"]).collect();
+    for word in words {
+        let line = || ["skypipe", word].map(OsString::from);
+        let (short, whole) = (parse_from(line()), parse_with_clap(line().into()));
+        assert_eq!(format!("{short:?}"), format!("{whole:?}"), "{word}");
+    }
+    assert!(is_name_alone("p".as_ref()) && !is_name_alone("help".as_ref()) && !is_name_alone("jobs".as_ref()));
+}
+
+#[test]
 fn the_relay_is_named_anywhere() {
     for line in ["skypipe --relay unix:/x ls", "skypipe ls --relay unix:/x"] {
         let cli = parsed(line).unwrap();

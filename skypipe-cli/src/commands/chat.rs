@@ -34,7 +34,7 @@ async fn chat(relay: Relay, pipe: Target, args: ChatArgs) -> Result<Exit, Error>
         say(&format!("in {pipe}: all others get each line, Ctrl-D leaves"));
     }
     let (writer, mut others) = duplex.split();
-    let mut sending = Sending::lines(writer)?;
+    let mut sending = Sending::lines(writer);
     let end = talk(&mut sending, &mut others, &mut stdout, args.count, &mut watch).await;
     if matches!(end, Ok(End::Enough | End::CannotWrite(_) | End::Stopped(_))) {
         sending.what_was_read(None, &mut watch).await?;

@@ -40,7 +40,9 @@ pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime = runtime.map_err(|e| Error::new(Code::Internal, "no runtime").because(e))?;
     let is_detached = args.detached;
-    match runtime.block_on(host(folder, args)) {
+    // A task like all others: what it accepts goes on where it is, and wakes no other thread.
+    let hosting = runtime.block_on(async { tokio::spawn(host(folder, args)).await });
+    match hosting.unwrap_or_else(|gone| std::panic::resume_unwind(gone.into_panic())) {
         // Another command was faster: there is a relay, and that is all that was wanted.
         Err(error) if is_detached && error.code() == Code::Locked => Ok(Exit::Done),
         other => other,

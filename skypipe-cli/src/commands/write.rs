@@ -68,7 +68,7 @@ pub(crate) async fn write(relay: Relay, job: Job) -> Result<Exit, Error> {
     match job.input {
         From::Texts(ref texts) => write_texts(&relay, &job, texts, &mut watch).await,
         From::Stdin { only_with_data } => {
-            let mut stdin = open_stdin()?;
+            let mut stdin = StdinChunks::new();
             let first = if only_with_data {
                 match watch.idle(stdin.next()).await {
                     Ok(Some(first)) => Some(first.map_err(|e| unreadable(&e))?),
@@ -204,9 +204,9 @@ pub(super) enum Next {
 
 impl Sending {
     /// Each line of stdin becomes a record.
-    pub(super) fn lines(writer: Writer) -> Result<Self, Error> {
-        let stdin = open_stdin()?;
-        Ok(Self { writer, records: Records::lines(b'\n'), stdin, progress: Progress::new(false, None) })
+    pub(super) fn lines(writer: Writer) -> Self {
+        let (stdin, progress) = (StdinChunks::new(), Progress::new(false, None));
+        Self { writer, records: Records::lines(b'\n'), stdin, progress }
     }
 
     /// All of stdin, or up to a stop: then what was read until then.
@@ -373,10 +373,6 @@ async fn push(writer: &mut Writer, piece: &[u8], first: bool, last: bool) -> Res
         writer.ready().await?;
     }
     Ok(())
-}
-
-fn open_stdin() -> Result<StdinChunks, Error> {
-    StdinChunks::open().map_err(|e| Error::new(Code::Internal, "no thread").because(e))
 }
 
 fn delimiter(job: &Job) -> u8 {

@@ -54,7 +54,7 @@ fn a_second_ctrl_c_stops_at_once() {
     let mut writer = home.open_writer("x");
     // Without a relay that answers, what was read cannot be sent.
     let relay = home.relay();
-    crate::harness::send(relay, Signal::STOP);
+    crate::harness::stop(relay);
     let start = Instant::now();
     until("it is gone", || {
         writer.send(Signal::INT);

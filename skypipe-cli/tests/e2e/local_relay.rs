@@ -74,7 +74,7 @@ fn a_relay_that_does_not_answer_is_named_and_left_alone() {
     let home = Home::new();
     home.store("x", "kept\n");
     let relay = home.relay();
-    crate::harness::send(relay, Signal::STOP);
+    crate::harness::stop(relay);
     let done = home.skypipe(["read", "x"]).run();
     crate::harness::send(relay, Signal::CONT);
     done.exits(7).gave("").says(&relay.as_raw_nonzero().to_string());

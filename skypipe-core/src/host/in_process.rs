@@ -20,20 +20,22 @@ impl Starter for InProcess {
         let folder = folder.clone();
         std::thread::Builder::new()
             .name("skypipe-relay".into())
-            .spawn(move || host(&folder, lock))
+            .spawn(move || host(folder, lock))
             .map(drop)
             .map_err(|e| Error::new(Code::Internal, "no thread for the local relay").because(e))
     }
 }
 
 /// Whoever waits for the socket is told that nobody answers, so an error here need not travel.
-fn host(folder: &LocalFolder, lock: HostLock) {
+fn host(folder: LocalFolder, lock: HostLock) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("skypipe-relay")
         .enable_all()
         .build();
     if let Ok(runtime) = runtime {
-        let _ = runtime.block_on(serve_locked(folder, lock, HostOptions::default()));
+        // A task like all others: what it accepts goes on where it is, and wakes no other thread.
+        let serving = async move { serve_locked(&folder, lock, HostOptions::default()).await };
+        let _ = runtime.block_on(async { tokio::spawn(serving).await });
     }
 }

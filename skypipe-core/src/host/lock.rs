@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use super::folder::LocalFolder;
 use crate::error::{Code, Error};
+use crate::wire::SoftwareVersion;
 
 /// Longest content of a lock file that is read: three short words.
 const CONTENT_BYTES_MAX: u64 = 256;
@@ -14,6 +15,8 @@ const CONTENT_BYTES_MAX: u64 = 256;
 #[derive(Debug)]
 pub struct HostLock {
     file: File,
+    /// What the host calls itself.
+    version: SoftwareVersion,
 }
 
 /// Who holds the lock, as the file says. Only the lock itself is the truth.
@@ -22,7 +25,7 @@ pub struct Holder {
     /// The process.
     pub pid: u32,
     /// Its version of skypipe.
-    pub version: String,
+    pub version: SoftwareVersion,
     /// What it is doing.
     pub state: HostState,
 }
@@ -48,7 +51,7 @@ impl HostLock {
         let file = open(folder)?;
         match file.try_lock() {
             Ok(()) => {
-                let lock = Self { file };
+                let lock = Self { file, version: SoftwareVersion::CURRENT };
                 lock.say(HostState::Starting)?;
                 Ok(Some(lock))
             }
@@ -57,12 +60,18 @@ impl HostLock {
         }
     }
 
+    /// The same for a host that calls itself this version.
+    #[must_use]
+    pub(super) fn of_version(self, version: SoftwareVersion) -> Self {
+        Self { version, ..self }
+    }
+
     /// Writes into the file what the host is doing, for those who wait.
     ///
     /// # Errors
     /// `E_STORAGE` when the file cannot be written.
     pub fn say(&self, state: HostState) -> Result<(), Error> {
-        let line = format!("{} {} {}\n", std::process::id(), env!("CARGO_PKG_VERSION"), state.word());
+        let line = format!("{} {} {}\n", std::process::id(), self.version, state.word());
         write_over(&self.file, &line)
             .map_err(|e| Error::new(Code::Storage, format!("the lock file cannot be written: {e}")).because(e))
     }
@@ -74,7 +83,7 @@ impl Holder {
     /// Nothing is locked to find out, so a host that starts at this moment is not disturbed: what a dead process left in the
     /// file is told apart by its pid.
     pub fn of(folder: &LocalFolder) -> Option<Self> {
-        let mut text = String::new();
+        let mut text = String::with_capacity(CONTENT_BYTES_MAX as usize);
         File::open(folder.lock()).ok()?.take(CONTENT_BYTES_MAX).read_to_string(&mut text).ok()?;
         Self::parse(&text).filter(|h| is_alive(h.pid))
     }
@@ -82,7 +91,7 @@ impl Holder {
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         let pid = words.next()?.parse().ok()?;
-        let version = words.next()?.to_owned();
+        let version = words.next()?.parse().ok()?;
         let state = HostState::from_word(words.next().unwrap_or_default());
         Some(Self { pid, version, state })
     }
@@ -158,7 +167,7 @@ mod tests {
     fn what_a_dead_process_left_names_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let folder = LocalFolder::at(dir.path()).unwrap();
-        for left in ["", "nonsense", "4194305 1.0.0 serving\n", "0 1.0.0", "\u{1f980}"] {
+        for left in ["", "nonsense", "4194305 1.0.0 serving\n", "0 1.0.0", "1 one serving", "\u{1f980}"] {
             std::fs::write(folder.lock(), left).unwrap();
             assert_eq!(Holder::of(&folder), None, "{left:?}");
         }

@@ -77,10 +77,10 @@ pub async fn serve(folder: &LocalFolder, options: HostOptions) -> Result<(), Err
 pub(super) async fn serve_locked(folder: &LocalFolder, lock: HostLock, options: HostOptions) -> Result<(), Error> {
     let memory = Memory::of_process(options.memory.unwrap_or(MEMORY_BYTES_MAX).max(MEMORY_BYTES_MIN));
     let broker = open_broker(folder.data(), LocalBrokerOptions { memory: memory.clone(), ..options.broker }).await?;
-    let mut relay = Relay::new(broker.clone())
-        .with_memory(memory)
-        .with_version(options.software.unwrap_or(SoftwareVersion::CURRENT))
-        .with_public_urls(options.public_urls);
+    let version = options.software.unwrap_or(SoftwareVersion::CURRENT);
+    let lock = lock.of_version(version);
+    let mut relay =
+        Relay::new(broker.clone()).with_memory(memory).with_version(version).with_public_urls(options.public_urls);
     if let Some(gatekeeper) = options.gatekeeper {
         relay = relay.with_gatekeeper(gatekeeper);
     }

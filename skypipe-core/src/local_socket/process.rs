@@ -1,6 +1,13 @@
 //! Who a process is, told apart from every later one with the same number.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::OnceLock;
+
 use crate::caller::ProcessId;
+
+/// Longer than what the kernel says of a process in one line, so that it is read in one go and not in six.
+const STAT_BYTES: usize = 1024;
 
 /// The process with this number as it runs now; what cannot be known is 0.
 pub fn process_id(pid: u32) -> ProcessId {
@@ -17,15 +24,21 @@ pub fn is_alive(process: ProcessId) -> bool {
 
 /// Field 22 of `/proc/PID/stat`. The name in field 2 may hold blanks and brackets, so counting starts behind its last bracket.
 fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut stat = String::with_capacity(STAT_BYTES);
+    File::open(format!("/proc/{pid}/stat")).ok()?.read_to_string(&mut stat).ok()?;
     let mut behind_name = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
     // A process that is dead and not yet waited for still has an entry.
     let state = behind_name.next()?;
     if matches!(state, "Z" | "X") { None } else { behind_name.nth(18)?.parse().ok() }
 }
 
-/// The kernel's boot id, a random UUID, folded to 64 bits.
+/// The kernel's boot id, a random UUID, folded to 64 bits. It is asked for once: no process lives longer.
 fn boot() -> Option<u64> {
+    static BOOT: OnceLock<Option<u64>> = OnceLock::new();
+    *BOOT.get_or_init(read_boot)
+}
+
+fn read_boot() -> Option<u64> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: String = id.chars().filter(char::is_ascii_hexdigit).collect();
     let number = u128::from_str_radix(&digits, 16).ok()?;

@@ -33,6 +33,11 @@ impl Standing {
         self.given_up.load(Ordering::Relaxed)
     }
 
+    /// Whether an answer came over it.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answers() > 0
+    }
+
     fn answers(&self) -> usize {
         self.answers.load(Ordering::Relaxed)
     }

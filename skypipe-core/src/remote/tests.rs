@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::caller::Peer;
 use crate::client::Client;
 use crate::frame_channel::FrameChannel;
 use crate::local_broker::LocalBroker;

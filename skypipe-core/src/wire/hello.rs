@@ -1,6 +1,8 @@
 //! The first frame each way.
 
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use bytes::{BufMut, Bytes};
 
@@ -43,6 +45,17 @@ impl SoftwareVersion {
 impl fmt::Display for SoftwareVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl FromStr for SoftwareVersion {
+    type Err = ParseIntError;
+
+    /// As it is displayed; what stands behind the third number, such as `-rc.1`, does not count.
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        let mut numbers = text.split(['.', '-', '+']);
+        let mut next = || numbers.next().unwrap_or_default().parse();
+        Ok(Self { major: next()?, minor: next()?, patch: next()? })
     }
 }
 
@@ -187,5 +200,14 @@ mod tests {
     fn a_newer_program_is_newer() {
         assert!(SoftwareVersion::new(0, 10, 0) > SoftwareVersion::new(0, 9, 9));
         assert_eq!(SoftwareVersion::CURRENT.to_string(), env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn a_version_is_read_as_it_is_shown() {
+        assert_eq!(env!("CARGO_PKG_VERSION").parse(), Ok(SoftwareVersion::CURRENT));
+        assert_eq!("1.20.3-rc.1".parse(), Ok(SoftwareVersion::new(1, 20, 3)));
+        for wrong in ["", "1", "1.2", "1.2.x", "one", "1.2.70000"] {
+            assert!(wrong.parse::<SoftwareVersion>().is_err(), "{wrong}");
+        }
     }
 }

@@ -25,7 +25,7 @@ pub use data::{Data, Digest};
 pub use done::Done;
 pub use home::{Home, Stat};
 pub use memory::Memory;
-pub use process::{Pid, Signal, command_line, is_alive, send};
+pub use process::{Pid, Signal, command_line, is_alive, send, stop};
 pub use running::Running;
 
 use std::time::{Duration, Instant};

@@ -18,14 +18,26 @@ pub fn kill(pid: Pid) {
     send(pid, Signal::KILL);
 }
 
+/// Stops it as Ctrl-Z does, and waits until it stands: on a busy machine some of its threads serve on for a while.
+pub fn stop(pid: Pid) {
+    send(pid, Signal::STOP);
+    let threads = || fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).ok();
+    let all_stand = || threads()?.all(|thread| state_in(&thread.unwrap().path()) == Some('T')).then_some(());
+    super::until("the process stands still", all_stand);
+}
+
 /// Whether the process runs; a zombie does not.
 pub fn is_alive(pid: Pid) -> bool {
     !matches!(state(pid), None | Some('Z' | 'X'))
 }
 
 /// The letter of the process's state in `/proc`, if there is such a process.
-pub fn state(pid: Pid) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+fn state(pid: Pid) -> Option<char> {
+    state_in(Path::new(&format!("/proc/{}", pid.as_raw_nonzero())))
+}
+
+fn state_in(folder: &Path) -> Option<char> {
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
     // The command's name, in parentheses, may hold anything.
     stat.rsplit_once(')')?.1.trim_start().chars().next()
 }

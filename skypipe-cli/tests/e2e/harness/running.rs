@@ -9,7 +9,6 @@ use std::process::Child;
 use super::done::Done;
 use super::output::Output;
 use super::process::{self, Pid, Signal};
-use super::until;
 
 /// What keeps a command's stdin.
 pub enum Feed {
@@ -90,8 +89,7 @@ impl Running {
 
     /// Stops it as Ctrl-Z does, and waits until it stands.
     pub fn stop(&self) -> &Self {
-        self.send(Signal::STOP);
-        until("the process stands still", || (process::state(self.pid()) == Some('T')).then_some(()));
+        process::stop(self.pid());
         self
     }
 
