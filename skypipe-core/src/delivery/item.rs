@@ -332,6 +332,11 @@ impl Item {
         given
     }
 
+    #[cfg(test)]
+    pub(super) fn has_credit(&self) -> bool {
+        self.credit > 0
+    }
+
     /// Takes a batch off the credit; false when there is none.
     pub(super) fn spend(&mut self, bytes: usize) -> bool {
         let has_credit = self.credit > 0;

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Condvar;
+use std::time::Duration;
 
 use super::format::segment_name;
 use super::tests::{Bed, batch, eventually, fact, numbers, open_with, options, segments, try_open};
@@ -123,9 +124,8 @@ impl DiskFile for GatedFile {
         let (gate, opened) = &*self.disk.gate;
         let mut gate = lock(gate);
         gate.waiting += 1;
-        while gate.is_closed {
-            gate = opened.wait(gate).unwrap();
-        }
+        // A test that has failed opens no gate.
+        gate = opened.wait_timeout_while(gate, Duration::from_secs(20), |gate| gate.is_closed).unwrap().0;
         gate.waiting -= 1;
         synced
     }
