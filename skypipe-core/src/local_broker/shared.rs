@@ -101,6 +101,13 @@ impl Shared {
         Ok(shared)
     }
 
+    /// The pipes that do not rest.
+    fn awake(&self) -> Vec<Arc<Cell>> {
+        let mut cells = self.directory().all();
+        cells.retain(|cell| cell.is_awake());
+        cells
+    }
+
     pub(super) fn directory(&self) -> MutexGuard<'_, Directory> {
         lock(&self.directory)
     }
@@ -153,7 +160,7 @@ impl Shared {
     /// See [`crate::Broker::drain`].
     pub(super) async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        let cells = self.directory().awake();
+        let cells = self.awake();
         // All go to the disk together: one sync for many pipes.
         for cell in &cells {
             cell.change_awake(self, Machine::flush);
@@ -282,7 +289,7 @@ impl Shared {
 
     /// Changes all pipes that do not rest.
     pub(super) fn to_all(&self, change: impl Fn(&mut Machine)) {
-        let cells = self.directory().awake();
+        let cells = self.awake();
         for cell in cells {
             cell.change_awake(self, &change);
         }
