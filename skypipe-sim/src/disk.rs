@@ -374,6 +374,10 @@ impl DiskFile for SimFile {
         Ok(count)
     }
 
+    fn reserve(&self, _: u64) -> io::Result<bool> {
+        Ok(self.mount.alive()?.full.is_none())
+    }
+
     fn truncate(&self, size: u64) -> io::Result<()> {
         let mut shared = self.mount.operate(format_args!("cuts {} to {size}", self.inode))?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);

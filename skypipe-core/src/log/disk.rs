@@ -51,10 +51,11 @@ pub trait DiskFile: Send + Sync {
     /// Writes the buffers one behind the other at `offset`, and returns how many bytes were taken.
     fn write_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Reserves room up to `size` bytes without changing the file's length. Only speed depends on it.
-    fn reserve(&self, size: u64) -> io::Result<()> {
+    /// Reserves room up to `size` bytes without changing the file's length; whether it did. Only speed depends on it: where there is room, zeros are
+    /// written ahead into it.
+    fn reserve(&self, size: u64) -> io::Result<bool> {
         let _ = size;
-        Ok(())
+        Ok(false)
     }
 
     /// Cuts the file to `size` bytes.

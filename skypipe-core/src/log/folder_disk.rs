@@ -109,8 +109,9 @@ impl DiskFile for File {
     }
 
     #[cfg(target_os = "linux")]
-    fn reserve(&self, size: u64) -> io::Result<()> {
-        Ok(rustix::fs::fallocate(self, rustix::fs::FallocateFlags::KEEP_SIZE, 0, size)?)
+    fn reserve(&self, size: u64) -> io::Result<bool> {
+        rustix::fs::fallocate(self, rustix::fs::FallocateFlags::KEEP_SIZE, 0, size)?;
+        Ok(true)
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

@@ -37,6 +37,7 @@ struct Shared {
     durable_names: Option<BTreeMap<String, Arc<Mutex<Content>>>>,
     bytes: u64,
     bytes_max: Option<u64>,
+    reserves: bool,
     syncs: u64,
     fail_sync: Option<u64>,
     power_off_at_sync: Option<u64>,
@@ -77,6 +78,11 @@ impl RamDisk {
     /// From now on the disk is full when it holds so many bytes; `None`: never.
     pub fn set_bytes_max(&self, bytes_max: Option<u64>) {
         lock(&self.shared).bytes_max = bytes_max;
+    }
+
+    /// Whether it says that it reserved room, so that zeros are written ahead.
+    pub fn set_reserves(&self, reserves: bool) {
+        lock(&self.shared).reserves = reserves;
     }
 
     /// The `nth` sync from now, counted from 1, fails; those behind it go well.
@@ -269,6 +275,10 @@ impl DiskFile for RamFile {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(at - start)
+    }
+
+    fn reserve(&self, _: u64) -> io::Result<bool> {
+        Ok(self.disk.powered()?.reserves)
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

@@ -117,10 +117,22 @@ pub(super) struct OpenHead {
     /// All before this place is on disk.
     pub(super) synced: u64,
     pub(super) reserved: u64,
+    /// Whether what was reserved is there.
+    pub(super) has_room: bool,
+    /// Where the file ends: at `end`, or behind zeros.
+    pub(super) length: u64,
     /// Where entries begin, behind what is told of the segment before.
     pub(super) start: u64,
     /// Where the facts in it stand.
     pub(super) facts: Vec<u64>,
+}
+
+impl OpenHead {
+    /// One that is synced as far as it goes.
+    pub(super) fn new(number: u64, file: Arc<dyn DiskFile>, seed: u32, end: u64) -> Self {
+        let (synced, reserved, length, start) = (end, end, end, end);
+        Self { number, file, seed, end, synced, reserved, has_room: false, length, start, facts: Vec::new() }
+    }
 }
 
 impl Scan<'_> {
@@ -152,16 +164,8 @@ impl Scan<'_> {
         }
         self.seed(&*file, last)?;
         let facts = self.segment(&*file, last, seed, end)?;
-        Ok(Some(OpenHead {
-            number: last,
-            file,
-            seed,
-            end: aligned(end),
-            synced: aligned(end),
-            reserved: 0,
-            start: HEADER_BYTES as u64,
-            facts,
-        }))
+        let head = OpenHead::new(last, file, seed, aligned(end));
+        Ok(Some(OpenHead { reserved: 0, start: HEADER_BYTES as u64, facts, ..head }))
     }
 
     fn open(&self, number: u64) -> io::Result<Tolerant> {
@@ -270,8 +274,12 @@ impl Scan<'_> {
         if file.met_unreadable() {
             return Ok(None);
         }
+        let used = end_of_bytes(file, end, size)?;
+        if end < used {
+            self.cut(file, number, end, used)?;
+        }
         if end < size {
-            self.cut(file, number, end, size)?;
+            file.truncate(end)?;
         }
         // A process that was killed may have left bytes that can be read and are not on disk; and after a failed sync the system
         // may take bytes for written that are not. Writing the last group once more settles both.
@@ -284,6 +292,7 @@ impl Scan<'_> {
         Ok(Some(end))
     }
 
+    /// Keeps what is cut off aside.
     fn cut(&mut self, file: &dyn DiskFile, number: u64, end: u64, size: u64) -> io::Result<()> {
         self.recovery.torn_bytes = size - end;
         match self.keep_aside(file, &format!("{QUARANTINE}/{number:012}-{end}"), end, size) {
@@ -292,7 +301,7 @@ impl Scan<'_> {
             Err(e) if super::disk::is_full(&e) => {}
             Err(e) => return Err(e),
         }
-        file.truncate(end)
+        Ok(())
     }
 
     /// Copies bytes into a file of this name, and returns the name it has. The copy is durable before anything is cut: the power may go
@@ -354,6 +363,18 @@ fn find_end(file: &dyn DiskFile, seed: u32, size: u64) -> io::Result<(u64, u64)>
         Some(_) => Ok((0, 0)),
         None => check_group(file, seed, last.1, last.0),
     }
+}
+
+/// Where the last byte of `from..to` ends that is not one of the zeros which are written ahead.
+fn end_of_bytes(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<u64> {
+    let (mut buffer, mut at, mut end) = (vec![0; COPY_BYTES], from, from);
+    while at < to {
+        let part = usize::try_from(to - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        read_exact_at(file, at, &mut buffer[..part])?;
+        end = buffer[..part].iter().rposition(|byte| *byte != 0).map_or(end, |last| at + last as u64 + 1);
+        at += part as u64;
+    }
+    Ok(end)
 }
 
 /// Looks at the payloads of the last group, which may be torn although its headers are good.

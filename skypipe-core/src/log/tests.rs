@@ -330,6 +330,50 @@ fn a_torn_tail_is_cut_and_kept_aside() {
 }
 
 #[test]
+fn zeros_that_are_written_ahead_are_no_torn_tail() {
+    let disk = RamDisk::with_power_loss();
+    disk.set_reserves(true);
+    let bed = start(&disk, 1 << 20);
+    bed.store(fact(1, "made"));
+    let file = disk.open(&segment_name(1)).unwrap();
+    let size = file.size().unwrap();
+    bed.store(batch(1, 1, 0, 2, 100));
+    assert!(size > 200 * 1024 && file.size().unwrap() == size, "what follows has its room");
+    for loss in [PowerLoss::Nothing, PowerLoss::Everything] {
+        let again = open(&disk.after_power_loss(loss));
+        assert_eq!((again.log.recovery().torn_bytes, again.log.recovery().quarantined.clone()), (0, None));
+        assert_eq!(again.read_all(1, 1), (vec![0, 1], vec![]));
+    }
+    // Of a tail that is torn what stands there is kept, and no zeros.
+    let torn = disk.after_power_loss(PowerLoss::Everything);
+    let again = torn.open(&segment_name(1)).unwrap();
+    again.write_at(4096, &[std::io::IoSlice::new(b"half an entry")]).unwrap();
+    let again = open(&torn);
+    let kept = torn.open(again.log.recovery().quarantined.as_ref().unwrap()).unwrap();
+    assert!(kept.size().unwrap() < 4096 + 13 && kept.size().unwrap() == again.log.recovery().torn_bytes);
+    // In order, a log leaves none.
+    bed.log.close();
+    assert!(file.size().unwrap() < 1024);
+}
+
+#[test]
+fn a_full_segment_keeps_no_zeros() {
+    let disk = RamDisk::with_power_loss();
+    disk.set_reserves(true);
+    let bed = start(&disk, 4096);
+    bed.store(fact(1, "made"));
+    for n in 0..30 {
+        bed.store(batch(1, 1, n * 2, 2, 200));
+    }
+    assert!(segments(&disk).len() > 2);
+    for loss in [PowerLoss::Nothing, PowerLoss::Everything].into_iter().chain((0..50).map(PowerLoss::Some)) {
+        let again = try_open(&disk.after_power_loss(loss), 4096).unwrap();
+        assert!(again.log.recovery().damaged.is_empty() && again.log.recovery().torn_bytes == 0, "{loss:?}");
+        assert_eq!(again.read_all(1, 1), (numbers(0..60), vec![]));
+    }
+}
+
+#[test]
 fn a_flipped_bit_is_a_gap_and_the_rest_is_read() {
     let disk = RamDisk::new();
     let bed = start(&disk, 1 << 20);

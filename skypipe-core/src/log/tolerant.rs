@@ -59,7 +59,7 @@ impl DiskFile for Tolerant {
         self.file.write_at(offset, buffers)
     }
 
-    fn reserve(&self, size: u64) -> io::Result<()> {
+    fn reserve(&self, size: u64) -> io::Result<bool> {
         self.file.reserve(size)
     }
 

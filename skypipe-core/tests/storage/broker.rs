@@ -72,6 +72,7 @@ fn history(seed: u64, tried: &AtomicU64, wanted: u64) -> Option<Vec<String>> {
     }
     let begin = Image::default();
     let disk = RecordingDisk::new(&begin);
+    disk.disk().set_reserves(true);
     let told = Arc::new(Mutex::new(Told::default()));
     for process in 0..PROCESSES {
         if let Err(wrong) = run(seed * PROCESSES + process, &disk, &told) {

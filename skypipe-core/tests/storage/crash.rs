@@ -82,6 +82,7 @@ fn record(seed: u64, begin: &Image, mut owed: Owed) -> Result<Recording, String>
         options.beside_bytes = 1;
     }
     let disk = RecordingDisk::new(begin);
+    disk.disk().set_reserves(!(seed / LIVES).is_multiple_of(RESERVES_NOT_EVERY));
     let mut all = vec![(0, owed.clone())];
     for process in 0..PROCESSES {
         let (log, opened) = open_with(Arc::new(disk.clone()), options.clone())?;
@@ -125,6 +126,8 @@ fn run(seed: u64, disk: &RecordingDisk, log: &Arc<Log>, owed: Owed) -> Result<Ow
 const FULL_EVERY: u64 = 40;
 /// In so many histories one writes ahead while it syncs, whatever there is. Then two threads decide what is done, and its seed may not do it again.
 const WRITES_AHEAD_EVERY: u64 = 4;
+/// In so many histories the disk reserves no room, and no zeros are written ahead.
+const RESERVES_NOT_EVERY: u64 = 3;
 /// So often what goes on behind an opened image is tried, and what a power cut leaves while it is opened.
 const GOES_ON_EVERY: u64 = 8;
 const AGAIN_EVERY: u64 = 16;

@@ -102,6 +102,7 @@ impl Bed {
 
     fn failing(&self, faulty: Option<Faulty>) -> (RecordingDisk, (RecordingDisk, FailingDisk)) {
         let disk = RecordingDisk::new(&self.image);
+        disk.disk().set_reserves(true);
         let failing = FailingDisk::new(Arc::new(disk.clone()), faulty);
         (disk.clone(), (disk, failing))
     }

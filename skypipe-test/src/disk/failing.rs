@@ -195,7 +195,7 @@ impl DiskFile for FailingFile {
         self.file.write_at(offset, &[IoSlice::new(&bytes[..bytes.len().div_ceil(2)])])
     }
 
-    fn reserve(&self, size: u64) -> io::Result<()> {
+    fn reserve(&self, size: u64) -> io::Result<bool> {
         self.disk.call(CallKind::Reserve)?;
         self.file.reserve(size)
     }

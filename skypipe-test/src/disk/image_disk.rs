@@ -17,6 +17,7 @@ pub struct ImageDisk {
 struct Shared {
     names: Vec<(Arc<str>, Content)>,
     bytes_max: Option<u64>,
+    reserves: bool,
 }
 
 /// A file lives on after its name is gone.
@@ -31,7 +32,7 @@ impl ImageDisk {
     /// A disk that holds `image`.
     pub fn new(image: &Image) -> Self {
         let names = image.files.iter().map(|(name, bytes)| (name.clone(), Arc::new(Mutex::new(bytes.clone()))));
-        let shared = Shared { names: names.collect(), bytes_max: None };
+        let shared = Shared { names: names.collect(), bytes_max: None, reserves: false };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
@@ -44,6 +45,11 @@ impl ImageDisk {
     /// From now on it is full when it holds so many bytes; `None`: never.
     pub fn set_bytes_max(&self, bytes_max: Option<u64>) {
         lock(&self.shared).bytes_max = bytes_max;
+    }
+
+    /// Whether it reserves room where it has some.
+    pub fn set_reserves(&self, reserves: bool) {
+        lock(&self.shared).reserves = reserves;
     }
 
     /// Bytes of all files.
@@ -147,6 +153,12 @@ impl DiskFile for ImageFile {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(at - from)
+    }
+
+    fn reserve(&self, size: u64) -> io::Result<bool> {
+        let shared = lock(&self.disk.shared);
+        let grows = size.saturating_sub(lock(&self.content).len() as u64);
+        Ok(shared.reserves && shared.bytes_max.is_none_or(|max| shared.bytes() + grows <= max))
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

@@ -182,6 +182,10 @@ impl DiskFile for RecordingFile {
         })
     }
 
+    fn reserve(&self, size: u64) -> io::Result<bool> {
+        self.file.reserve(size)
+    }
+
     fn truncate(&self, size: u64) -> io::Result<()> {
         self.disk.record(|_| {
             self.file.truncate(size)?;
