@@ -125,7 +125,12 @@ pub(crate) fn reader(crew: &mut Crew, contender: &dyn Contender, task: &Task, se
 }
 
 /// Starts the processes of the writers, and says how many they are.
-fn writers(crew: &mut Crew, contender: &dyn Contender, task: &Task, server: &Server) -> Result<usize, Failure> {
+pub(crate) fn writers(
+    crew: &mut Crew,
+    contender: &dyn Contender,
+    task: &Task,
+    server: &Server,
+) -> Result<usize, Failure> {
     let processes = if task.pace == Pace::Outstanding { 1 } else { task.writers };
     for writer in 0..processes {
         let task = Task { writer, ..task.clone() };

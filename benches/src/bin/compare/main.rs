@@ -10,6 +10,7 @@ mod crew;
 mod flow;
 mod folders;
 mod ground;
+mod growth;
 mod machine;
 mod options;
 mod peers;
@@ -28,9 +29,6 @@ use options::Options;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Threads of the bare relay: as many as a relay of skypipe has.
-const RELAY_WORKERS: usize = 2;
-
 fn main() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let one_thread = || tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -38,10 +36,12 @@ fn main() -> Result<(), Failure> {
         ["role", ..] => one_thread()?.block_on(roles::play(&words[1..])),
         ["fill", at, pipes] => one_thread()?.block_on(rows::fill(at, pipes.parse()?)),
         ["bare-relay", way, socket] => {
-            let threads =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(RELAY_WORKERS).enable_all().build();
+            // As many threads as a relay of skypipe has.
+            let threads = skypipe_core::host::relay_threads();
+            let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
             threads?.block_on(peers::serve_bare(way, socket))
         }
+        ["growth", ..] => growth::grow(&words),
         _ => compare(&Options::parse()),
     }
 }

@@ -1,5 +1,6 @@
 //! Rows of the table: what is measured, of whom, again and again in turns.
 
+use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
 use crate::Failure;
@@ -90,6 +91,14 @@ impl Outcome {
     }
 }
 
+impl Display for Outcome {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let figures: Vec<String> =
+            self.figures.iter().map(|figure| format!("{:.3} {}", figure.value, figure.unit)).collect();
+        f.write_str(&figures.join(", "))
+    }
+}
+
 /// What came of an entry.
 pub(crate) enum Answer {
     Missing(Vec<String>),
@@ -125,7 +134,5 @@ impl Row {
 }
 
 fn tell(run: usize, row: &Row, entry: &Entry, outcome: &Outcome) {
-    let figures: Vec<String> =
-        outcome.figures.iter().map(|figure| format!("{:.3} {}", figure.value, figure.unit)).collect();
-    eprintln!("{}: {}: run {run}: {}", row.name, entry.who, figures.join(", "));
+    eprintln!("{}: {}: run {run}: {outcome}", row.name, entry.who);
 }

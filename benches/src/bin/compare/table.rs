@@ -55,7 +55,7 @@ fn medians(outcomes: &[Outcome]) -> Vec<f64> {
     (0..figures).map(|nth| median(&sorted(outcomes.iter().map(|outcome| outcome.figures[nth].value)))).collect()
 }
 
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+pub(crate) fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
@@ -72,7 +72,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 }
 
 /// Three digits that count.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),

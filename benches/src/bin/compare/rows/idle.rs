@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::Failure;
 use crate::contender::Contender;
 use crate::crew::Crew;
 use crate::flow::reader;
@@ -33,19 +34,25 @@ pub(super) fn rows(setting: &Setting) -> Vec<Row> {
 }
 
 fn entry(who: &'static dyn Contender, task: Task) -> Entry {
-    Entry::of(who, move |setting| {
-        let ground = Ground::new(setting)?;
-        let server = who.serve(&ground)?;
-        let process = server.process.as_ref().ok_or("no server")?;
-        let before = process.resident()?;
-        let mut crew = Crew::new(&ground, "control")?;
-        reader(&mut crew, who, &task, &server)?;
-        crew.ready(1)?;
-        thread::sleep(SETTLING);
-        let each = process.resident()?.saturating_sub(before) as f64 / 1024.0 / task.records as f64;
-        crew.go()?;
-        crew.reports()?;
-        Ok(Outcome::one("KiB of the server's memory for each", each))
-    })
-    .acknowledged("attached")
+    let measure = move |setting: &Setting| {
+        let each = memory_of_each(who, &task, setting)?;
+        Ok(Outcome::one("KiB of the server's memory for each", each / 1024.0))
+    };
+    Entry::of(who, measure).acknowledged("attached")
+}
+
+/// Bytes of the server's memory for each idle reader.
+pub(crate) fn memory_of_each(who: &dyn Contender, task: &Task, setting: &Setting) -> Result<f64, Failure> {
+    let ground = Ground::new(setting)?;
+    let server = who.serve(&ground)?;
+    let process = server.process.as_ref().ok_or("no server")?;
+    let before = process.resident()?;
+    let mut crew = Crew::new(&ground, "control")?;
+    reader(&mut crew, who, task, &server)?;
+    crew.ready(1)?;
+    thread::sleep(SETTLING);
+    let each = process.resident()?.saturating_sub(before) as f64 / task.records as f64;
+    crew.go()?;
+    crew.reports()?;
+    Ok(each)
 }

@@ -6,10 +6,10 @@ mod cold;
 mod commands;
 mod durable;
 mod fan;
-mod idle;
+pub(crate) mod idle;
 mod latency;
 mod messages;
-mod pipes;
+pub(crate) mod pipes;
 mod store;
 
 pub(crate) use pipes::fill;

@@ -21,7 +21,7 @@ const PER_PREFIX: u64 = 1000;
 /// Attaches under way at once: a group of them shares a sync.
 const AT_ONCE: usize = 64;
 /// Filling is not measured.
-const LISTED_PREFIX: &str = "p/1/*";
+const LISTED_PREFIX: &str = "p/0/*";
 
 pub(super) fn rows(setting: &Setting) -> Vec<Row> {
     let pipes = setting.size(WHOLE, QUICK);
@@ -30,30 +30,47 @@ pub(super) fn rows(setting: &Setting) -> Vec<Row> {
     vec![Row { family: "pipes", name: format!("{pipes} pipes with one stored record"), entries: vec![entry] }]
 }
 
+/// What so many pipes cost.
+pub(crate) struct Measured {
+    /// Bytes of the relay's memory when they were filled, and when it was started anew.
+    pub(crate) memory_filled: u64,
+    pub(crate) memory_started: u64,
+    /// Seconds of that start, of `ls` of one prefix, and of filling.
+    pub(crate) start: f64,
+    pub(crate) listing: f64,
+    pub(crate) filling: f64,
+}
+
 fn measure(setting: &Setting, pipes: u64) -> Result<Outcome, Failure> {
+    let measured = measured(setting, pipes)?;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    Ok(Outcome::one("MiB, relay after filling", mib(measured.memory_filled))
+        .and("MiB, relay started anew", mib(measured.memory_started))
+        .and("s, start until it accepts", measured.start)
+        .and("ms, `ls` of one prefix", measured.listing * 1e3)
+        .and("k pipes/s, filling", pipes as f64 / 1e3 / measured.filling))
+}
+
+/// Fills a relay, and starts it anew.
+pub(crate) fn measured(setting: &Setting, pipes: u64) -> Result<Measured, Failure> {
     let ground = Ground::new(setting)?;
     let (relay, at) = relay(&ground)?;
-    let filling = Instant::now();
+    let begin = Instant::now();
     Process::start("filler", &mut role(&["fill", &at, &pipes.to_string()])?)?.ended_within(FILL_LIMIT)?;
-    let filled = pipes as f64 / 1e3 / filling.elapsed().as_secs_f64();
-    let after_filling = relay.resident()?;
+    let (filling, memory_filled) = (begin.elapsed().as_secs_f64(), relay.resident()?);
     drop(relay);
-    let start = Instant::now();
+    let begin = Instant::now();
     let (relay, at) = self::relay(&ground)?;
-    let started = start.elapsed().as_secs_f64();
+    let start = begin.elapsed().as_secs_f64();
     let mut listings = Vec::new();
     for _ in 0..LISTINGS {
         let listing = Instant::now();
         list(&at, PER_PREFIX.min(pipes))?;
-        listings.push(listing.elapsed().as_secs_f64() * 1e3);
+        listings.push(listing.elapsed().as_secs_f64());
     }
     listings.sort_by(f64::total_cmp);
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    Ok(Outcome::one("MiB, relay after filling", mib(after_filling))
-        .and("MiB, relay started anew", mib(relay.resident()?))
-        .and("s, start until it accepts", started)
-        .and("ms, `ls` of one prefix", crate::table::median(&listings))
-        .and("k pipes/s, filling", filled))
+    let listing = crate::table::median(&listings);
+    Ok(Measured { memory_filled, memory_started: relay.resident()?, start, listing, filling })
 }
 
 /// A relay that may take as much memory as it wants: the row says how much that is.
