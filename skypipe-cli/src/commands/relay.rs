@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use skypipe_core::host::{HostOptions, IDLE_AFTER, LocalFolder, SOCKET_PATH_BYTES_MAX, serve};
+use skypipe_core::host::{HostOptions, IDLE_AFTER, LocalFolder, SOCKET_PATH_BYTES_MAX, relay_threads, serve};
 use skypipe_core::{Code, Env, Error, Gatekeeper as _, KeyPair, LocalBrokerOptions, PublicKey};
 use skypipe_keys::{Entry, KeyFolder};
 
@@ -22,9 +22,6 @@ use crate::ready;
 use crate::relief::relieve;
 use crate::signals::{Hangups, Watch};
 
-/// Threads of a relay: enough that one pipe's disk does not hold up another's socket, few enough for a small machine.
-const WORKERS: usize = 2;
-
 pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
     if args.detached {
         leave_the_terminal();
@@ -37,7 +34,7 @@ pub(crate) fn run(args: RelayArgs) -> Result<Exit, Error> {
     if args.data.is_some() && !args.network_disk && folder.is_on_network() {
         return Err(on_network(&folder));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(relay_threads()).enable_all().build();
     let runtime = runtime.map_err(|e| Error::new(Code::Internal, "no runtime").because(e))?;
     let is_detached = args.detached;
     // A task like all others: what it accepts goes on where it is, and wakes no other thread.

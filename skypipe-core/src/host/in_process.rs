@@ -1,14 +1,10 @@
 //! Hosting the local relay inside this process.
 
-use super::Starter;
 use super::folder::LocalFolder;
 use super::lock::HostLock;
 use super::serve::{HostOptions, serve_locked};
+use super::{Starter, relay_threads};
 use crate::error::{Code, Error};
-
-/// Threads of the runtime: one pipe's reader is not to wait for another pipe's writer, and an application has better use for
-/// its processors.
-const WORKERS: usize = 2;
 
 /// Hosts the relay in this process, on a thread and runtime of its own, until the process ends: what a library does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +25,7 @@ impl Starter for InProcess {
 /// Whoever waits for the socket is told that nobody answers, so an error here need not travel.
 fn host(folder: LocalFolder, lock: HostLock) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(relay_threads())
         .thread_name("skypipe-relay")
         .enable_all()
         .build();

@@ -7,9 +7,12 @@ use std::task::{Context, Poll, ready};
 use futures::{Sink, Stream};
 
 use crate::error::Error;
+use crate::wire::Message;
 
 /// Messages passed on before other tasks get their turn.
 const BURST: u32 = 64;
+/// Bytes of batches passed on before that: what a processor has in its cache still when the other half of the pipe gets its turn.
+const BURST_BYTES: usize = 512 * 1024;
 
 /// Why a pump stopped.
 #[derive(Debug)]
@@ -23,7 +26,7 @@ pub(super) enum Stopped {
 }
 
 /// Passes on what `stream` gives. Whatever is ready goes into the sink before one flush.
-pub(super) async fn pump<M>(
+pub(super) async fn pump<M: Message>(
     stream: &mut (impl Stream<Item = Result<M, Error>> + Unpin),
     sink: &mut (impl Sink<M, Error = Error> + Unpin),
 ) -> Stopped {
@@ -38,7 +41,7 @@ struct Pumping<'a, S, K> {
     last: Option<Box<Stopped>>,
 }
 
-impl<M, S, K> Pumping<'_, S, K>
+impl<M: Message, S, K> Pumping<'_, S, K>
 where
     S: Stream<Item = Result<M, Error>> + Unpin,
     K: Sink<M, Error = Error> + Unpin,
@@ -52,13 +55,20 @@ where
     }
 
     fn poll_burst(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut bytes = 0;
         for _ in 0..BURST {
             if self.last.is_some() {
                 return Pin::new(&mut *self.sink).poll_flush(cx);
             }
             ready!(Pin::new(&mut *self.sink).poll_ready(cx))?;
             match Pin::new(&mut *self.stream).poll_next(cx) {
-                Poll::Ready(Some(Ok(message))) => Pin::new(&mut *self.sink).start_send(message)?,
+                Poll::Ready(Some(Ok(message))) => {
+                    bytes += message.batch_bytes();
+                    Pin::new(&mut *self.sink).start_send(message)?;
+                    if bytes >= BURST_BYTES {
+                        break;
+                    }
+                }
                 Poll::Ready(Some(Err(error))) => self.last = Some(Box::new(Stopped::Stream(error))),
                 Poll::Ready(None) => self.last = Some(Box::new(Stopped::Ended)),
                 Poll::Pending => {
