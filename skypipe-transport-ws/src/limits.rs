@@ -40,7 +40,7 @@ pub(crate) const AHEAD_BYTES: usize = 64 * 1024;
 pub(crate) const BUSY_BYTES_MIN: usize = 4 * 1024;
 /// Messages are gathered until so many bytes can be written with one call. What was gathered and one message more is what
 /// tungstenite's buffer holds at most, and it never shrinks.
-pub(crate) const WRITE_BYTES: usize = 8 * 1024;
+pub(crate) const WRITE_BYTES: usize = 32 * 1024;
 /// Most that waits in tungstenite's buffer: what was gathered, one message more, and a pong.
 pub(crate) const WRITE_BYTES_MAX: usize = WRITE_BYTES + crate::mux::MESSAGE_BYTES_MAX + 1024;
 /// Bytes that the kernel holds unsent: with more, a stream's small message would wait behind all that others gave to the kernel
