@@ -160,10 +160,11 @@ impl Oracle {
     fn written(&mut self, call: &Call) {
         let (Some(count), Some(offset)) = (call.returned.filter(|n| *n > 0), call.last_number()) else { return };
         let Some(file) = self.files.get_mut(&call.target()) else { return };
-        let (bytes, offset) = (call.bytes(), offset as usize);
-        file.bytes.resize(file.bytes.len().max(offset + count as usize), 0);
-        file.bytes[offset..offset + count as usize].copy_from_slice(&bytes[..count as usize]);
-        while let Some((entry, next)) = Entry::parse(&file.bytes, file.parsed) {
+        let (bytes, offset, end) = (call.bytes(), offset as usize, offset as usize + count as usize);
+        file.bytes.resize(file.bytes.len().max(end), 0);
+        file.bytes[offset..end].copy_from_slice(&bytes[..count as usize]);
+        // Not behind what was just written: there stand zeros.
+        while let Some((entry, next)) = Entry::parse(&file.bytes[..end], file.parsed) {
             file.entries.push(entry);
             file.parsed = next;
         }
@@ -278,6 +279,9 @@ impl Entry {
     fn parse(bytes: &[u8], from: usize) -> Option<(Self, usize)> {
         let at = from.next_multiple_of(8);
         let header = bytes.get(at..at + HEADER_BYTES)?;
+        if header.iter().all(|byte| *byte == 0) {
+            return None;
+        }
         assert_eq!(&header[6..8], b"SL", "an entry at {at}");
         let length = u32::from_le_bytes(header[8..12].try_into().unwrap()) as usize;
         let count = u64::from(u32::from_le_bytes(header[20..24].try_into().unwrap()));
