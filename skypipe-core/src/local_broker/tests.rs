@@ -303,7 +303,8 @@ async fn a_pipe_removed_while_a_writer_attaches_ends_it() {
     // Nothing becomes durable, so nobody is welcome.
     disk.set_bytes_max(Some(0));
     let to_write = pipe(&broker);
-    let attaching = tokio::spawn(async move { to_write.writer().await.map(drop) });
+    // Its attach may be on disk just before the removal is: then it is welcome, and ends at once.
+    let attaching = tokio::spawn(async move { to_write.writer().await?.end(Until::Stored).await.map(drop) });
     while broker.stat(&far(), &pipe_ref()).await.is_err() {
         tokio::task::yield_now().await;
     }
