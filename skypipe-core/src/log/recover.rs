@@ -276,7 +276,7 @@ impl Scan<'_> {
         }
         let used = end_of_bytes(file, end, size)?;
         if end < used {
-            self.cut(file, number, end, used)?;
+            self.put_aside(file, number, end, used)?;
         }
         if end < size {
             file.truncate(end)?;
@@ -292,8 +292,8 @@ impl Scan<'_> {
         Ok(Some(end))
     }
 
-    /// Keeps what is cut off aside.
-    fn cut(&mut self, file: &dyn DiskFile, number: u64, end: u64, size: u64) -> io::Result<()> {
+    /// Keeps a tail that was torn, before it is cut off.
+    fn put_aside(&mut self, file: &dyn DiskFile, number: u64, end: u64, size: u64) -> io::Result<()> {
         self.recovery.torn_bytes = size - end;
         match self.keep_aside(file, &format!("{QUARANTINE}/{number:012}-{end}"), end, size) {
             Ok(name) => self.recovery.quarantined = Some(name),

@@ -11,7 +11,7 @@ const HEIGHT: f64 = 190.0;
 /// Of the field within a panel.
 const LEFT: f64 = 24.0;
 const RIGHT: f64 = 336.0;
-const TOP: f64 = 58.0;
+const TOP: f64 = 68.0;
 const BOTTOM: f64 = 156.0;
 
 /// Sizes from left to right at the same distance, as each is a multiple of the one before; upwards from 0.
