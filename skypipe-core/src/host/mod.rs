@@ -33,11 +33,11 @@ use crate::remote::RemoteBroker;
 /// The scheme of the local relay's URL. There is one such relay, so nothing stands behind it.
 pub const LOCAL_URL: &str = "local:";
 
-/// Most threads that pass on what comes: with more, they wait for each other's pipes.
+/// Most threads that pass on what comes. More were never measured.
 const THREADS_MAX: usize = 8;
 
 /// How many threads a relay passes on with: half of the processors, as those who write and read are often on the same machine. No disk is
-/// waited for on them. On a machine with two processors one is quicker than two in all that was measured: see docs/decisions.md.
+/// waited for on them. On a machine with two processors one is as quick as two or quicker: see docs/decisions.md.
 pub fn relay_threads() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     (processors / 2).clamp(1, THREADS_MAX)
