@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -226,7 +226,12 @@ async fn try_once<S: Side>(shared: &Shared<S::Machine>, side: &S, attach: <S::Ma
     let error = match halves {
         Ok(Halves { welcome, mut up, mut down }) => {
             shared.step(|machine, now, _| machine.attached(welcome, now));
-            let error = poll_fn(|cx| poll_link(shared, &mut up, &mut down, cx)).await;
+            let mut ended = poll_fn(|cx| poll_link(shared, &mut up, &mut down, cx)).await;
+            if let Ended::Up(error) = ended {
+                let told = poll_fn(|cx| poll_told(shared, &mut down, cx));
+                ended = tokio::time::timeout(LAST_WORDS_WITHIN, told).await.unwrap_or(Ended::Down(error));
+            }
+            let error = ended.error();
             if error.is_none() {
                 // A transport may still hold what was said last, and drop it with the stream.
                 let _ = tokio::time::timeout(LAST_WORDS_WITHIN, up.close()).await;
@@ -249,63 +254,68 @@ async fn wait<M: Machine>(shared: &Shared<M>) {
     }
 }
 
-/// Moves messages both ways until the link breaks (with its error) or the session is over.
+/// Why a link is of no more use.
+enum Ended {
+    /// The session is over.
+    Over,
+    /// The broker said so, or says nothing more.
+    Down(Error),
+    /// Nothing can be sent. Why is known best by what the broker said last: it may be here already, and not be looked at.
+    Up(Error),
+}
+
+impl Ended {
+    fn error(self) -> Option<Error> {
+        match self {
+            Self::Over => None,
+            Self::Down(error) | Self::Up(error) => Some(error),
+        }
+    }
+}
+
+/// Moves messages both ways until the link breaks or the session is over.
 fn poll_link<M: Machine>(
     shared: &Shared<M>,
     up: &mut UpSink<M::Up>,
     down: &mut DownStream<M::Down>,
     cx: &mut Context<'_>,
-) -> Poll<Option<Error>> {
-    shared.task.register(cx.waker());
+) -> Poll<Ended> {
     loop {
-        if shared.is_over() {
-            return Poll::Ready(None);
-        }
-        if let Poll::Ready(error) = poll_down(shared, down, cx) {
-            return Poll::Ready(error);
+        if let Poll::Ready(ended) = poll_told(shared, down, cx) {
+            return Poll::Ready(ended);
         }
         match poll_up(shared, up, cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(())) if shared.rest() => return Poll::Pending,
             Poll::Ready(Ok(())) => {}
-            // Why the link broke is known best by what the broker said last.
-            Poll::Ready(Err(error)) => match poll_down(shared, down, cx) {
-                Poll::Ready(told) => return Poll::Ready(told),
-                Poll::Pending => return Poll::Ready(Some(error)),
-            },
+            Poll::Ready(Err(error)) => return Poll::Ready(Ended::Up(error)),
         }
     }
 }
 
-/// Takes all that came down. Bounded by the credit the other side has.
-fn poll_down<M: Machine>(
-    shared: &Shared<M>,
-    down: &mut DownStream<M::Down>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Error>> {
-    while let Poll::Ready(message) = down.poll_next_unpin(cx) {
-        match message {
+/// Takes all that came down, until there is no more or the session is over. Bounded by the credit the other side has.
+fn poll_told<M: Machine>(shared: &Shared<M>, down: &mut DownStream<M::Down>, cx: &mut Context<'_>) -> Poll<Ended> {
+    shared.task.register(cx.waker());
+    while !shared.is_over() {
+        match ready!(down.poll_next_unpin(cx)) {
             Some(Ok(message)) => shared.quick_step(|machine| machine.down(message)),
-            Some(Err(error)) => return Poll::Ready(Some(error)),
-            None => return Poll::Ready(Some(Error::new(Code::Disconnected, "the link to the relay broke"))),
-        }
-        if shared.is_over() {
-            return Poll::Ready(None);
+            Some(Err(error)) => return Poll::Ready(Ended::Down(error)),
+            None => return Poll::Ready(Ended::Down(Error::new(Code::Disconnected, "the link to the relay broke"))),
         }
     }
-    Poll::Pending
+    Poll::Ready(Ended::Over)
 }
 
 /// Sends all there is. Ready when it was all sent and has left.
 fn poll_up<M: Machine>(shared: &Shared<M>, up: &mut UpSink<M::Up>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
     while shared.lock().machine.can_send() {
-        futures::ready!(up.poll_ready_unpin(cx))?;
+        ready!(up.poll_ready_unpin(cx))?;
         let message = shared.quick_step(Machine::next_up);
         if let Some(message) = message {
             up.start_send_unpin(message)?;
         }
     }
-    futures::ready!(up.poll_flush_unpin(cx))?;
+    ready!(up.poll_flush_unpin(cx))?;
     shared.quick_step(Machine::flushed);
     Poll::Ready(Ok(()))
 }

@@ -3,16 +3,19 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt, future};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::toy::host::ToyBroker;
 use super::*;
 use crate::batch::PIECE_BYTES_MAX;
+use crate::broker::{Ack, Mode, WriterAttach, WriterWelcome};
 use crate::client::Client;
+use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::event::Event;
+use crate::id::Seq;
 use crate::pipe::{BrokerPipe, Pipe, ReaderOptions, WriterOptions};
 
 fn pipe_over(broker: &ToyBroker) -> BrokerPipe {
@@ -255,6 +258,37 @@ async fn stored_and_live_over_the_embedded_broker() {
     let (reader, written) = tokio::join!(read_all(&pipe), write_all(&pipe, 100));
     assert_eq!(reader.expect("read").0, all(100));
     assert_eq!(written.expect("written").progress.delivered, 100);
+}
+
+/// A link whose relay closed it: writing fails at once, why comes a moment later.
+struct ClosedByRelay;
+
+#[async_trait::async_trait]
+impl drive::Side for ClosedByRelay {
+    type Machine = WriterSession;
+
+    async fn attach(&self, _: WriterAttach) -> Result<drive::Halves<WriterSession>, Error> {
+        let broke = || Error::new(Code::Disconnected, "the link broke");
+        let why = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Err(Error::new(Code::Storage, "the disk failed"))
+        };
+        Ok(drive::Halves {
+            welcome: WriterWelcome { next: Seq(0), ack: Ack::default(), credit: 1000, readers: 0, mode: Mode::Default },
+            up: Box::pin(futures::sink::unfold((), move |(), _| future::err(broke()))),
+            down: Box::pin(futures::stream::once(why)),
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_relay_said_last_counts_more_than_a_failed_write() {
+    let env = Env::system();
+    let mut writer = WriterSession::new(env.session(), WriterWants::default(), env.now());
+    assert!(writer.push(b"x", true, true));
+    let shared = drive::Shared::new(writer, None, env);
+    drive::run(shared.clone(), ClosedByRelay).await;
+    assert_eq!(shared.with(|writer| writer.failure().map(|e| e.code())), Some(Code::Storage));
 }
 
 trait Pending {
