@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arbitrary::{Arbitrary, Unstructured};
-use skypipe_core::delivery::limits::{LIVE_WINDOW_BYTES, WRITER_CREDIT_BYTES};
+use skypipe_core::delivery::limits::{LIVE_WINDOW_BYTES, STORED_CREDIT_BYTES};
 use skypipe_core::delivery::{DefaultPipe, Effect, Fact, Next, Room};
 use skypipe_core::{
     BATCH_BYTES_MAX, Batch, BatchBuilder, EndKind, Epoch, Holder, ItemDigest, ItemNo, Notice, OnTape, PipeName,
@@ -374,7 +374,7 @@ impl Run {
     /// Whatever strangers send, what waits in memory has its bounds.
     fn check(&self) {
         let counts = self.pipe.counts();
-        let most = LIVE_WINDOW_BYTES as u64 + 8 * (WRITER_CREDIT_BYTES + BATCH_BYTES_MAX as u64);
+        let most = LIVE_WINDOW_BYTES as u64 + 8 * (STORED_CREDIT_BYTES + BATCH_BYTES_MAX as u64);
         assert!(counts.unlogged_bytes <= most, "{counts:?}");
         assert!(counts.ended <= counts.items && u64::from(counts.writers) + counts.ended <= counts.items);
     }

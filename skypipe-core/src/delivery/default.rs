@@ -29,7 +29,8 @@ use crate::time::Time;
 use super::fact::Fact;
 use super::item::{Item, Link};
 use super::limits::{
-    AWAY_LOST, FORGET_STEP, LIVE_WINDOW_BYTES, PROMPT, UNREAD_OPEN, WRITER_CREDIT_BYTES, WRITER_CREDIT_BYTES_MIN,
+    AWAY_LOST, FORGET_STEP, LIVE_WINDOW_BYTES, PROMPT, STORED_CREDIT_BYTES, UNREAD_OPEN, WRITER_CREDIT_BYTES,
+    WRITER_CREDIT_BYTES_MIN,
 };
 use super::read_only::{NEVER, ReadOnly};
 use super::reader::{Cursor, Holds, Reader, Readers};
@@ -265,9 +266,15 @@ impl DefaultPipe {
     /// there. On a full disk it is welcome sooner; should the relay crash then, nothing of it was with any reader. Writers share what there
     /// is: else a few of them would fill what is kept in memory for readers that keep up, and all of it would go to the disk.
     pub(super) fn window(&self, no: ItemNo) -> Option<u64> {
-        let is_there = self.items.get(&no).is_some_and(|item| item.joined <= self.durable);
-        let share = (self.writer_window / self.sending.max(1)).max(WRITER_CREDIT_BYTES_MIN);
-        (is_there && !self.waits()).then_some(share)
+        let item = self.items.get(&no).filter(|item| item.joined <= self.durable && !self.waits())?;
+        let goes_to_disk = item.stored > Seq(0) && self.has_memory() && !self.is_prompt(no);
+        let all = if goes_to_disk { STORED_CREDIT_BYTES } else { self.writer_window };
+        Some((all / self.sending.max(1)).max(WRITER_CREDIT_BYTES_MIN))
+    }
+
+    /// Whether memory is not short.
+    fn has_memory(&self) -> bool {
+        self.writer_window == WRITER_CREDIT_BYTES
     }
 
     /// Whether this session belongs to the pipe.
@@ -483,8 +490,7 @@ impl DefaultPipe {
                 && reader.link == Link::Attached
                 && reader.has_live(no).is_some_and(|cursor| cursor.acked >= front)
         };
-        self.writer_window == WRITER_CREDIT_BYTES
-            && front.is_some_and(|front| self.readers.values().any(|reader| takes(reader, front)))
+        self.has_memory() && front.is_some_and(|front| self.readers.values().any(|reader| takes(reader, front)))
     }
 
     /// Appends the item's window to the log.

@@ -9,7 +9,7 @@ use crate::id::{Epoch, Seq, SessionId};
 use crate::stat::Presence;
 use crate::time::Time;
 
-use super::limits::{CREDIT_STEPS, WRITER_CREDIT_BYTES};
+use super::limits::{CREDIT_STEPS, STORED_CREDIT_BYTES};
 use super::ranges::Ranges;
 use super::read_only::NEVER;
 
@@ -149,7 +149,7 @@ impl Item {
             over: false,
             told: Ack::default(),
             credit_due: 0,
-            credit: WRITER_CREDIT_BYTES as i64,
+            credit: STORED_CREDIT_BYTES as i64,
             notices: VecDeque::new(),
         }
     }
@@ -325,7 +325,7 @@ impl Item {
     /// room for comes later; all of it where there is none.
     pub(super) fn welcome_credit(&mut self, window: Option<u64>) -> u64 {
         let (_, under_way) = self.run_from(self.settled, |_| true);
-        let credit = WRITER_CREDIT_BYTES.saturating_sub(under_way);
+        let credit = STORED_CREDIT_BYTES.saturating_sub(under_way);
         let given = window.unwrap_or(0).saturating_sub(under_way).min(credit);
         self.credit_due = credit - given;
         self.credit = given as i64;
@@ -361,7 +361,7 @@ impl Item {
     fn credit_to_give(&self, window: Option<u64>) -> Option<u64> {
         let window = window?;
         // All that is not due is the writer's already: under way, or its to send.
-        let given = self.credit_due.saturating_sub(WRITER_CREDIT_BYTES.saturating_sub(window));
+        let given = self.credit_due.saturating_sub(STORED_CREDIT_BYTES.saturating_sub(window));
         (given > 0 && given >= window / CREDIT_STEPS).then_some(given)
     }
 

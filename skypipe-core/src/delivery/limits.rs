@@ -10,8 +10,11 @@ pub const PROMPT: Duration = Duration::from_millis(250);
 /// Encoded bytes of a pipe kept in memory for its live readers; past it the oldest go to the log.
 pub const LIVE_WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Encoded bytes that the writers of a pipe may have under way together. Less than [`LIVE_WINDOW_BYTES`], so that what prompt readers get
-/// never reaches the disk, and enough to keep the disk busy during one sync.
+/// never reaches the disk.
 pub const WRITER_CREDIT_BYTES: u64 = 2 * 1024 * 1024;
+/// The same of a default pipe for items that go to the disk: what is written while the disk syncs what came before. Twice what a writer keeps of
+/// its own, so that this side never makes it wait.
+pub const STORED_CREDIT_BYTES: u64 = 8 * 1024 * 1024;
 /// The same of each writer, however many they are, and while memory is short. One batch may overdraw it, so a writer goes on however little it is, and it is more than a batch of
 /// lines that are written one by one.
 pub const WRITER_CREDIT_BYTES_MIN: u64 = 64 * 1024;

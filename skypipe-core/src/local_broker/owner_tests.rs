@@ -16,8 +16,8 @@ use crate::{
 
 const MIB: u64 = 1024 * 1024;
 static RECORD: [u8; 64 * 1024] = [7; 64 * 1024];
-/// More than what a writer may have under way, so that it waits before it has sent all.
-const RECORDS: u64 = 6 * MIB / RECORD.len() as u64;
+/// More than the quota and what a writer may have under way beyond it, so that it waits before it has sent all.
+const RECORDS: u64 = 14 * MIB / RECORD.len() as u64;
 
 const ANNA: Owner = Owner(Some([1; 32]));
 const BEN: Owner = Owner(Some([2; 32]));
