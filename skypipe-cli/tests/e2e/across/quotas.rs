@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use super::sky::{Sky, own_line};
 use crate::harness::{Home, In};
 
-/// More than what a writer may have under way and any quota here together.
+/// Many seconds at a rate of a quarter of a mebibyte.
 const MUCH: usize = 4 << 20;
+/// More than a quota of a mebibyte and what its writer may have under way beyond it.
+const TOO_MUCH: usize = 12 << 20;
 
 fn lines(bytes: usize) -> Vec<u8> {
     (0..bytes / 100).flat_map(|n| format!("line {n:06} {}\n", "x".repeat(87)).into_bytes()).collect()
@@ -60,7 +62,7 @@ impl World {
 fn a_quota_of_bytes_holds_up_its_owner_alone_and_over_a_restart() {
     let world = World::new("quota=\"1M\"");
     world.anna.store("first", lines(600_000));
-    let all = lines(MUCH);
+    let all = lines(TOO_MUCH);
     let writer = world.anna.skypipe(["write", "second"]).stdin(In::Pipe(all.clone())).start();
     writer.until_says("waiting for room: the owner's quota is used up");
     world.anna_is_refused("the owner's quota is used up");
@@ -81,7 +83,7 @@ fn a_quota_of_bytes_holds_up_its_owner_alone_and_over_a_restart() {
 #[test]
 fn a_wider_quota_reaches_a_writer_that_waits() {
     let world = World::new("quota=\"1M\"");
-    let all = lines(MUCH);
+    let all = lines(TOO_MUCH);
     let writer = world.anna.skypipe(["write", "x"]).stdin(In::Pipe(all)).start();
     writer.until_says("the owner's quota is used up");
     world.limit_anna("quota=\"100M\"");
