@@ -262,7 +262,7 @@ impl DefaultPipe {
         }
     }
 
-    /// What the writer of an item may have under way now: nothing more where it waits for room, and nothing before the log says that it is
+    /// What the writer of an item may have under way now: the most where it goes to the disk anyway; nothing more where it waits for room, and nothing before the log says that it is
     /// there. On a full disk it is welcome sooner; should the relay crash then, nothing of it was with any reader. Writers share what there
     /// is: else a few of them would fill what is kept in memory for readers that keep up, and all of it would go to the disk.
     pub(super) fn window(&self, no: ItemNo) -> Option<u64> {
