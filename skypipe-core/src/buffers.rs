@@ -3,9 +3,12 @@
 //! A full batch lives for a moment, and the next one wants as much room. Allocators give blocks of that size back to the kernel and take them again page by
 //! page, which is most of what moving bulk costs then. So a few of them are kept for the whole process, the one used last first: it is still in the
 //! processor's cache.
+//!
+//! What lives as briefly and is not kept here, such as a WebSocket's messages, is left to the allocator; see [`teach_allocator`].
 
+use std::hint::black_box;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use bytes::Bytes;
 
@@ -13,6 +16,8 @@ use bytes::Bytes;
 const SIZES: [usize; 2] = [288 * 1024, 520 * 1024];
 /// What is kept of all sizes together: as much as one reader has under way.
 const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Half of what the allocator may keep at the end of a heap: more is no quicker, and a quarter of it not quick enough.
+const LESSON_BYTES: usize = SPARE_BYTES_MAX / 2;
 
 static SPARE: Mutex<Spare> = Mutex::new(Spare { buffers: [const { Vec::new() }; SIZES.len()], bytes: 0 });
 
@@ -46,7 +51,14 @@ impl Buffer {
     fn any(bytes: usize) -> Self {
         let capacity = Self::capacity_for(bytes);
         let spare = place(capacity).and_then(|size| lock().take(size));
-        Self { bytes: spare.unwrap_or_else(|| Vec::with_capacity(capacity)) }
+        Self { bytes: spare.unwrap_or_else(|| Self::new(capacity)) }
+    }
+
+    fn new(capacity: usize) -> Vec<u8> {
+        if place(capacity).is_some() {
+            teach_allocator();
+        }
+        Vec::with_capacity(capacity)
     }
 
     /// How much room is made for so many bytes: never twice as much.
@@ -104,6 +116,14 @@ impl Spare {
             self.buffers[size].push(bytes);
         }
     }
+}
+
+/// The GNU C library gives the end of its heap back to the kernel whenever more than 128 KiB of it are free, until it sees a long block freed: then twice that
+/// block may stay free (`mallopt(3)`, `M_MMAP_THRESHOLD`). So it is shown one, once, in a process that moves bulk. No page of that block is touched; other
+/// allocators learn nothing from it.
+fn teach_allocator() {
+    static LESSON: Once = Once::new();
+    LESSON.call_once(|| drop(black_box(Vec::<u8>::with_capacity(LESSON_BYTES))));
 }
 
 /// Which of the sizes that are kept this is.
