@@ -51,14 +51,7 @@ impl Buffer {
     fn any(bytes: usize) -> Self {
         let capacity = Self::capacity_for(bytes);
         let spare = place(capacity).and_then(|size| lock().take(size));
-        Self { bytes: spare.unwrap_or_else(|| Self::new(capacity)) }
-    }
-
-    fn new(capacity: usize) -> Vec<u8> {
-        if place(capacity).is_some() {
-            teach_allocator();
-        }
-        Vec::with_capacity(capacity)
+        Self { bytes: spare.unwrap_or_else(|| fresh(capacity)) }
     }
 
     /// How much room is made for so many bytes: never twice as much.
@@ -116,6 +109,13 @@ impl Spare {
             self.buffers[size].push(bytes);
         }
     }
+}
+
+fn fresh(capacity: usize) -> Vec<u8> {
+    if place(capacity).is_some() {
+        teach_allocator();
+    }
+    Vec::with_capacity(capacity)
 }
 
 /// The GNU C library gives the end of its heap back to the kernel whenever more than 128 KiB of it are free, until it sees a long block freed: then twice that
