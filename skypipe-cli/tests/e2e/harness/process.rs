@@ -21,19 +21,19 @@ pub fn kill(pid: Pid) {
 /// Stops it as Ctrl-Z does, and waits until it stands: on a busy machine some of its threads serve on for a while.
 pub fn stop(pid: Pid) {
     send(pid, Signal::STOP);
-    let threads = || fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).ok();
-    let all_stand = || threads()?.all(|thread| state_in(&thread.unwrap().path()) == Some('T')).then_some(());
-    super::until("the process stands still", all_stand);
+    super::until("the process stands still", || threads(pid).all(|state| state == Some('T')).then_some(()));
 }
 
-/// Whether the process runs; a zombie does not.
+/// Whether any thread of the process runs; a zombie does not. The first thread of one that was killed may be a zombie while
+/// others still hold its sockets, and a connection to those is taken, then reset.
 pub fn is_alive(pid: Pid) -> bool {
-    !matches!(state(pid), None | Some('Z' | 'X'))
+    threads(pid).any(|state| !matches!(state, None | Some('Z' | 'X')))
 }
 
-/// The letter of the process's state in `/proc`, if there is such a process.
-fn state(pid: Pid) -> Option<char> {
-    state_in(Path::new(&format!("/proc/{}", pid.as_raw_nonzero())))
+/// The letter of each thread's state in `/proc`: none of a thread that ended meanwhile, nothing where there is no such process.
+fn threads(pid: Pid) -> impl Iterator<Item = Option<char>> {
+    let folder = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    folder.into_iter().flatten().filter_map(Result::ok).map(|thread| state_in(&thread.path()))
 }
 
 fn state_in(folder: &Path) -> Option<char> {
