@@ -5,8 +5,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::format::{ALIGN, CONTENTS_SPAN_BYTES, Header, Kind};
 use super::index::Span;
 use crate::codec::Fields;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::id::{ItemNo, PipeId, Seq};
+
+/// No place that a table tells lies further back, and no span has more bytes: so their sums are numbers.
+const OFFSET_MAX: u64 = u32::MAX as u64 * ALIGN;
 
 /// The table of contents of one segment.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,6 +82,9 @@ impl Contents {
             let next = Seq(fields.u64()?);
             let (start, end) = (u64::from(fields.u32()?) * ALIGN, u64::from(fields.u32()?) * ALIGN);
             let span = Span { next, segment, start, end, bytes: fields.u64()? };
+            if span.bytes > OFFSET_MAX {
+                return Err(Error::new(Code::Format, "a span has more bytes than its segment"));
+            }
             spans.push(ItemSpan { pipe, item, first, span });
         }
         Ok(Self { segment, end: header.first.0, facts, spans })
@@ -103,5 +109,20 @@ mod tests {
         assert_eq!(payload.len(), contents.encoded_bytes());
         assert_eq!(Contents::decode(&header, payload.clone()), Some(contents));
         assert_eq!(Contents::decode(&header, payload.slice(1..)), None);
+    }
+
+    #[test]
+    fn a_span_of_more_bytes_than_a_segment_has_is_no_contents() {
+        let contents = |bytes| {
+            let span = Span { next: Seq(9), segment: 3, start: 48, end: 480, bytes };
+            let spans = vec![ItemSpan { pipe: PipeId(1), item: ItemNo(2), first: Seq(4), span }];
+            Contents { segment: 3, end: 4096, facts: Vec::new(), spans }
+        };
+        let came_back = |contents: Contents| {
+            let (header, payload) = contents.encode();
+            Contents::decode(&header, payload)
+        };
+        assert_eq!(came_back(contents(OFFSET_MAX)), Some(contents(OFFSET_MAX)));
+        assert_eq!(came_back(contents(OFFSET_MAX + 1)), None);
     }
 }

@@ -36,8 +36,8 @@ struct SegmentIndex {
     bytes: u64,
     /// Bytes of batches that are wanted: a share by numbers, so not exact.
     live: u64,
-    /// Numbers that are read from here.
-    wanted: u64,
+    /// Numbers that are read from here: of each of several items there may be nearly as many as a number can say.
+    wanted: u128,
     /// Pipes whose oldest needed fact stands here.
     fact_pipes: u64,
     damaged: bool,
@@ -203,7 +203,7 @@ impl Index {
         }
         let Some(item) = pipe.items.get_or_default(header.item) else { return };
         let Some(numbers) = item.missing_of(numbers) else { return };
-        let (bytes, count) = (header.span(), numbers.end.0 - numbers.start.0);
+        let (bytes, count) = (header.span(), count_of(&numbers));
         item.add(place, bytes, numbers);
         pipe.live += bytes;
         self.live += bytes;
@@ -225,7 +225,7 @@ impl Index {
             self.live += bytes;
             let segment = self.segments.entry(span.segment).or_default();
             segment.live += bytes;
-            segment.wanted += part.end.0 - part.start.0;
+            segment.wanted += count_of(&part);
             rest.start = part.end;
         }
     }
@@ -268,7 +268,7 @@ impl Index {
             self.live -= taken;
             if let Some(segment) = self.segments.get_mut(&old.segment) {
                 segment.live -= taken;
-                segment.wanted -= part.end.0 - part.start.0;
+                segment.wanted -= count_of(&part);
             }
             parts.push(part);
         }
@@ -296,7 +296,7 @@ impl Index {
             self.live -= dead;
             if let Some(segment) = self.segments.get_mut(&span.segment) {
                 segment.live -= dead;
-                segment.wanted -= below.min(span.next).0 - first.0;
+                segment.wanted -= count_of(&(first..below.min(span.next)));
             }
         }
         if below == Seq(u64::MAX) {
@@ -524,6 +524,10 @@ fn overlapping<'a>(
 /// The bytes of a fact with its header: never 0, and never more than an entry may have.
 fn first_bytes(bytes: u64) -> NonZeroU32 {
     u32::try_from(bytes).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX)
+}
+
+fn count_of(numbers: &Range<Seq>) -> u128 {
+    u128::from(numbers.end.0 - numbers.start.0)
 }
 
 /// The share of `bytes` that the numbers from `first` to `cut` have of those up to `next`.
