@@ -220,6 +220,11 @@ impl Fact {
         Self::take(&mut Fields(bytes), 0)
     }
 
+    /// Whether these bytes are [`Fact::Ended`], or none that can be read.
+    pub fn is_ended(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&ENDED)
+    }
+
     /// Whether these bytes are [`Fact::Removed`].
     pub fn is_removed(bytes: &[u8]) -> bool {
         bytes == [REMOVED]
@@ -240,7 +245,7 @@ impl Fact {
                 put_holder(out, *holder);
             }
             Self::Ended { item, kind, next } => {
-                out.put_u8(3);
+                out.put_u8(ENDED);
                 out.put_u64_le(item.0);
                 out.put_u8(*kind as u8);
                 out.put_u64_le(next.0);
@@ -366,7 +371,7 @@ impl Fact {
                     holder: take_holder(fields, kind > 10)?,
                 }
             }
-            3 => Self::Ended {
+            ENDED => Self::Ended {
                 item: ItemNo(fields.u64()?),
                 kind: EndKind::from_number(fields.u8()?).ok_or_else(unknown)?,
                 next: Seq(fields.u64()?),
@@ -457,6 +462,8 @@ impl Fact {
     }
 }
 
+/// The number of [`Fact::Ended`].
+const ENDED: u8 = 3;
 /// The number of [`Fact::Removed`].
 const REMOVED: u8 = 8;
 
@@ -625,6 +632,7 @@ mod tests {
             let bytes = fact.encode();
             assert_eq!(Fact::decode(bytes.clone()).unwrap(), fact);
             assert_eq!(Fact::is_removed(&bytes), fact == Fact::Removed);
+            assert_eq!(Fact::is_ended(&bytes), matches!(fact, Fact::Ended { .. }));
             for cut in 0..bytes.len() {
                 assert!(Fact::decode(bytes.slice(..cut)).is_err(), "{fact:?} cut at {cut}");
             }

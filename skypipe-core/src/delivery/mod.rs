@@ -29,7 +29,7 @@ pub use fact::{Closed, Fact, Held, Place};
 pub use hands::Hands;
 pub use machine::Machine;
 pub use ranges::Ranges;
-pub use rest::{Batches, REST_ITEMS_MAX, Rest};
+pub use rest::{REST_ITEMS_MAX, Rest};
 pub use room::Room;
 pub use tape::{Long, TapeMark, TapePipe};
 pub use writers::{Came, conflict};

@@ -3,7 +3,10 @@
 //! There may be a million of them, and a pipe that works takes kilobytes. Of one at rest only the [`Rest`] is kept, some 40 bytes for each item: what
 //! its facts in the log say. When somebody comes it is made ready from that as it would be from the log.
 
+use std::borrow::Borrow;
+
 use crate::batch::EndKind;
+use crate::broker::Mode;
 use crate::caller::{Holder, ProcessId};
 use crate::id::{Epoch, ItemNo, Seq, SessionId};
 use crate::identity::PublicKey;
@@ -20,9 +23,6 @@ pub const REST_ITEMS_MAX: usize = 16;
 /// What is kept of a pipe at rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rest(Box<[u8]>);
-
-/// Items, and the number behind the last batch of each.
-pub type Batches = Vec<(ItemNo, Seq)>;
 
 /// An ended item of which nobody has anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +52,8 @@ impl DefaultPipe {
 
     /// A pipe that rested, as it would be made ready from the log.
     pub fn awake(pipe: PipeRef, rest: &Rest, now: Time, extent: impl Fn(ItemNo) -> Extent) -> Self {
-        let mut awake = Self::new(pipe);
-        awake.opened = true;
-        for RestingItem { session, epoch, item, holder, kind, next } in rest.items() {
-            awake.replay(Fact::WriterJoined { session, epoch, item, holder });
-            awake.replay(Fact::Ended { item, kind, next });
-        }
-        awake.next_item = awake.next_item.max(rest.next_item());
+        let mut awake = Self::new(pipe.clone());
+        rest.facts(pipe).into_iter().for_each(|fact| awake.replay(fact));
         awake.recovered(now, extent);
         awake
     }
@@ -75,15 +70,27 @@ impl Item {
 }
 
 impl Rest {
-    /// The pipe that these facts tell of, all there are in the log, and the items that the log must have with the number behind the last batch
-    /// of each; `None` when they tell of more than rests.
-    pub fn of_facts(facts: &[Fact]) -> Option<(PipeRef, Self, Batches)> {
+    /// The pipe that these facts tell of, all there are in the log; `None` when they tell of more than rests.
+    pub fn of_facts(facts: impl IntoIterator<Item: Borrow<Fact>>) -> Option<(PipeRef, Self)> {
         let mut sum = Sum::default();
-        facts.iter().try_for_each(|fact| sum.add(fact))?;
+        facts.into_iter().try_for_each(|fact| sum.add(fact.borrow()))?;
         let items: Option<Vec<RestingItem>> = sum.items.into_iter().map(Unended::ended).collect();
         let items = items.filter(|items| !items.is_empty() && items.len() <= REST_ITEMS_MAX)?;
-        let batches = items.iter().map(|item| (item.item, item.batches_end())).filter(|(_, end)| *end > Seq(0));
-        Some((sum.pipe?, Self::of(sum.next_item, &items), batches.collect()))
+        Some((sum.pipe?, Self::of(sum.next_item, &items)))
+    }
+
+    /// Facts that tell the same.
+    pub fn facts(&self, pipe: PipeRef) -> Vec<Fact> {
+        let given_out = ItemNo(self.next_item().0.saturating_sub(1));
+        let mut facts = vec![Fact::Opened { pipe, mode: Mode::Default }];
+        facts.extend(self.items().flat_map(RestingItem::facts));
+        facts.push(Fact::Took { reader: EVERYBODY, item: given_out, from: Seq(0), to: Seq(0) });
+        facts
+    }
+
+    /// The items that the log must have, with the number behind the last batch of each.
+    pub fn batches(&self) -> impl Iterator<Item = (ItemNo, Seq)> + '_ {
+        self.items().map(|item| (item.item, item.batches_end())).filter(|(_, end)| *end > Seq(0))
     }
 
     /// Numbers for people. All of its items have ended.
@@ -129,6 +136,11 @@ const HOLDER_PROCESS: u8 = 1;
 const HOLDER_KEY: u8 = 2;
 
 impl RestingItem {
+    fn facts(self) -> [Fact; 2] {
+        let Self { session, epoch, item, holder, kind, next } = self;
+        [Fact::WriterJoined { session, epoch, item, holder }, Fact::Ended { item, kind, next }]
+    }
+
     /// The number behind its last batch: who aborts sends no end mark.
     fn batches_end(&self) -> Seq {
         if self.kind == EndKind::Aborted { Seq(self.next.0.saturating_sub(1)) } else { self.next }
@@ -203,7 +215,7 @@ impl Sum {
     /// Adds a fact; `None` if it tells of something that does not rest.
     fn add(&mut self, fact: &Fact) -> Option<()> {
         match fact {
-            Fact::Opened { pipe, mode: crate::broker::Mode::Default } => self.pipe = Some(pipe.clone()),
+            Fact::Opened { pipe, mode: Mode::Default } => self.pipe = Some(pipe.clone()),
             Fact::WriterJoined { session, epoch, item, holder } => {
                 let is_known = self.items.iter().any(|known| known.session == *session || known.item == *item);
                 if is_known || self.items.len() >= REST_ITEMS_MAX {
@@ -264,7 +276,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::broker::Mode;
     use crate::name::PipeName;
 
     fn pipe() -> PipeRef {
@@ -309,10 +320,11 @@ mod tests {
             items in proptest::collection::vec((1_u64..1000, any::<u32>(), holders(), ends()), 1..REST_ITEMS_MAX),
         ) {
             let facts = facts(&items);
-            let (name, rest, batches) = Rest::of_facts(&facts).unwrap();
+            let (name, rest) = Rest::of_facts(&facts).unwrap();
+            prop_assert_eq!(Rest::of_facts(rest.facts(pipe())), Some((pipe(), rest.clone())));
             let extent = |no: ItemNo| {
-                let end = batches.iter().find(|(item, _)| *item == no);
-                end.map(|(_, end)| Seq(0)..*end).into_iter().collect::<Extent>()
+                let end = rest.batches().find(|(item, _)| *item == no);
+                end.map(|(_, end)| Seq(0)..end).into_iter().collect::<Extent>()
             };
             let mut made = DefaultPipe::new(pipe());
             facts.into_iter().for_each(|fact| made.replay(fact));
@@ -323,7 +335,7 @@ mod tests {
             let awake = DefaultPipe::awake(pipe(), &rest, Time(5), extent);
             prop_assert_eq!(format!("{awake:?}"), format!("{made:?}"));
             let snapshot = awake.snapshot();
-            prop_assert_eq!(Rest::of_facts(&[snapshot]).map(|(_, again, _)| again), Some(rest));
+            prop_assert_eq!(Rest::of_facts(&[snapshot]), Some((pipe(), rest)));
         }
 
         #[test]
@@ -344,8 +356,9 @@ mod tests {
         assert!(Rest::of_facts(&whole).is_some());
         assert!(Rest::of_facts(&whole[..whole.len() - 1]).is_none(), "an item without an end");
         let took = |item, to| Fact::Took { reader: EVERYBODY, item: ItemNo(item), from: Seq(0), to: Seq(to) };
-        assert!(Rest::of_facts(&[&whole[..], &[took(1, 1)]].concat()).is_none());
-        let (_, rest, _) = Rest::of_facts(&[&whole[..], &[took(7, 0)]].concat()).unwrap();
+        assert!(Rest::of_facts([&whole[..], &[took(1, 1)]].concat()).is_none());
+        let (_, rest) = Rest::of_facts([&whole[..], &[took(7, 0)]].concat()).unwrap();
+        assert_eq!(Rest::of_facts(rest.facts(pipe())), Some((pipe(), rest.clone())));
         assert_eq!(DefaultPipe::awake(pipe(), &rest, Time(0), |_| vec![Seq(0)..Seq(3)]).next_item, ItemNo(8));
     }
 }

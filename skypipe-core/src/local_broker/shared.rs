@@ -183,7 +183,7 @@ impl Shared {
         let (now, mut resting, mut others) = (self.env.now(), Vec::with_capacity(pipes.len()), Vec::new());
         let mut account = self.owners.account(Owner::SELF);
         for (id, found) in pipes.drain() {
-            match found.at_rest(|items| self.log.bytes_of_all(id, items)) {
+            match found.at_rest(|rest| self.log.bytes_of_all(id, rest.batches())) {
                 Ok((pipe, rest, bytes)) => {
                     // Neighbours have one owner, mostly.
                     if *account.owner() != pipe.owner {

@@ -376,10 +376,10 @@ impl Index {
     }
 
     /// The bytes of a pipe, if of each of these items, in order, all below its number is there, and nothing of any other.
-    pub(super) fn bytes_of_all(&self, pipe: PipeId, items: &[(ItemNo, Seq)]) -> Option<u64> {
+    pub(super) fn bytes_of_all(&self, pipe: PipeId, items: impl Iterator<Item = (ItemNo, Seq)>) -> Option<u64> {
         let pipe = self.pipes.get(pipe)?;
         let extents = pipe.items.iter().filter(|(_, item)| !item.spans.is_empty()).map(|(no, item)| (no, item.whole()));
-        extents.eq(items.iter().map(|(no, end)| (*no, Some(*end)))).then_some(pipe.live)
+        extents.eq(items.map(|(no, end)| (no, Some(end)))).then_some(pipe.live)
     }
 
     /// The items of which something is on disk, in order.

@@ -22,6 +22,7 @@ mod ram_disk;
 mod read;
 mod reclaim;
 mod recover;
+mod replay;
 mod salvage;
 #[cfg(test)]
 mod salvage_tests;
@@ -294,7 +295,7 @@ impl Log {
 
     /// Bytes on disk of the batches of a pipe that are wanted, if of each of these items, in order, all below its number is there and nothing
     /// of any other.
-    pub fn bytes_of_all(&self, pipe: PipeId, items: &[(ItemNo, Seq)]) -> Option<u64> {
+    pub fn bytes_of_all(&self, pipe: PipeId, items: impl Iterator<Item = (ItemNo, Seq)>) -> Option<u64> {
         lock(&self.core.state).index.bytes_of_all(pipe, items)
     }
 

@@ -10,6 +10,7 @@ use super::contents::Contents;
 use super::disk::{Disk, DiskFile, read_exact_at, write_all_at};
 use super::format::{FLAG_START, HEADER_BYTES, Header, Kind, QUARANTINE, aligned, seed_of, segment_name};
 use super::index::{Index, Place};
+use super::replay::{self, Replay};
 use super::salvage::{self, Folder};
 use super::tolerant::Tolerant;
 use super::walk::{Step, Walker};
@@ -82,12 +83,17 @@ const COPY_BYTES: usize = 256 * 1024;
 const ASIDE_MAX: u32 = 10_000;
 
 /// Opens the log on `disk`, or begins one.
-pub(super) fn recover(
-    disk: &dyn Disk,
-    options: &LogOptions,
-    replay: &mut dyn FnMut(PipeId, Bytes),
-) -> Result<Recovered, Error> {
-    let Folder { salt, segments, last, missing, notes } = salvage::look(disk, options)?;
+pub(super) fn recover(disk: &dyn Disk, options: &LogOptions, replay: &mut Replay<'_>) -> Result<Recovered, Error> {
+    let folder = salvage::look(disk, options)?;
+    // One segment is read faster than two threads are worth.
+    if folder.segments.len() <= 1 {
+        return scan(disk, folder, replay);
+    }
+    replay::beside(|replay| scan(disk, folder, replay), replay)
+}
+
+fn scan(disk: &dyn Disk, folder: Folder, replay: &mut Replay<'_>) -> Result<Recovered, Error> {
+    let Folder { salt, segments, last, missing, notes } = folder;
     let recovery = Recovery { missing, notes, ..Recovery::default() };
     let mut scan = Scan { disk, salt, index: Index::default(), recovery, removed_last: false, replay };
     let head = scan.all(&segments).map_err(|e| storage("the log cannot be read", e))?;
@@ -105,7 +111,7 @@ struct Scan<'a> {
     recovery: Recovery,
     /// The last segment was never used, and is gone.
     removed_last: bool,
-    replay: &'a mut dyn FnMut(PipeId, Bytes),
+    replay: &'a mut Replay<'a>,
 }
 
 /// The last segment, to go on in.
