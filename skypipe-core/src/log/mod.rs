@@ -22,10 +22,10 @@ mod ram_disk;
 mod read;
 mod reclaim;
 mod recover;
-mod replay;
 mod salvage;
 #[cfg(test)]
 mod salvage_tests;
+mod scan_ahead;
 #[cfg(test)]
 mod size_tests;
 mod syncer;

@@ -10,8 +10,8 @@ use super::contents::Contents;
 use super::disk::{Disk, DiskFile, read_exact_at, write_all_at};
 use super::format::{FLAG_START, HEADER_BYTES, Header, Kind, QUARANTINE, aligned, seed_of, segment_name};
 use super::index::{Index, Place};
-use super::replay::{self, Replay};
 use super::salvage::{self, Folder};
+use super::scan_ahead::{Replay, scan_ahead};
 use super::tolerant::Tolerant;
 use super::walk::{Step, Walker};
 use super::{LogOptions, batch_of, segment_salt, storage};
@@ -89,7 +89,7 @@ pub(super) fn recover(disk: &dyn Disk, options: &LogOptions, replay: &mut Replay
     if folder.segments.len() <= 1 {
         return scan(disk, folder, replay);
     }
-    replay::beside(|replay| scan(disk, folder, replay), replay)
+    scan_ahead(|replay| scan(disk, folder, replay), replay)
 }
 
 fn scan(disk: &dyn Disk, folder: Folder, replay: &mut Replay<'_>) -> Result<Recovered, Error> {

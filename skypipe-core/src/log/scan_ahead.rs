@@ -29,7 +29,7 @@ struct Run {
 ///
 /// # Errors
 /// What `scan` says; `E_STORAGE` when the system gives no thread.
-pub(super) fn beside<T: Send>(
+pub(super) fn scan_ahead<T: Send>(
     scan: impl FnOnce(&mut Replay<'_>) -> Result<T, Error> + Send,
     replay: &mut Replay<'_>,
 ) -> Result<T, Error> {
@@ -86,7 +86,7 @@ mod tests {
             Err::<(), _>(Error::new(Code::Storage, "the end cannot be read"))
         };
         let mut next = 0;
-        let scanned = beside(scan, &mut |pipe, body| {
+        let scanned = scan_ahead(scan, &mut |pipe, body| {
             assert_eq!((pipe, &body[..]), (PipeId(next), &fact(next)[..]));
             next += 1;
         });
