@@ -92,9 +92,8 @@ impl Found {
             }
         };
         if facts.len() + body.len() >= FACTS_BYTES_MAX {
-            let mut machine = machine(id, &facts.into(), wall_at_zero)?;
-            machine.replay(decode(body.clone())?);
-            return Ok(Self::Machine(machine));
+            let all = split(&facts.into()).chain([decode(body.clone())]);
+            return machine(id, all, wall_at_zero).map(Self::Machine);
         }
         add(&mut facts, body);
         Ok(if Fact::is_ended(body) { Self::laid_down(facts) } else { Self::Facts(facts) })
@@ -135,8 +134,8 @@ impl Found {
     /// As [`Recovery::finish`].
     pub(super) fn machine(self, id: PipeId, wall_at_zero: WallTime) -> Result<Machine, Error> {
         match self {
-            Self::Facts(facts) => machine(id, &facts.into(), wall_at_zero),
-            Self::Rest(pipe, rest) => machine(id, &together(&rest.facts(pipe)).into(), wall_at_zero),
+            Self::Facts(facts) => machine(id, split(&facts.into()), wall_at_zero),
+            Self::Rest(pipe, rest) => machine(id, rest.facts(pipe).into_iter().map(Ok), wall_at_zero),
             Self::Machine(machine) => Ok(machine),
         }
     }
@@ -162,7 +161,8 @@ fn together(facts: &[Fact]) -> Vec<u8> {
 }
 
 /// Facts, each behind its length.
-fn split(facts: &Bytes) -> impl Iterator<Item = Result<Fact, Error>> {
+fn split(facts: &Bytes) -> impl Iterator<Item = Result<Fact, Error>> + use<> {
+    let facts = facts.clone();
     let mut at = 0;
     std::iter::from_fn(move || {
         let length = facts.get(at..at + 2)?;
@@ -173,13 +173,14 @@ fn split(facts: &Bytes) -> impl Iterator<Item = Result<Fact, Error>> {
 }
 
 /// A pipe from its first facts.
-fn machine(id: PipeId, facts: &Bytes, wall_at_zero: WallTime) -> Result<Machine, Error> {
-    let mut facts = split(facts).peekable();
-    let mode = facts.peek().and_then(|fact| fact.as_ref().ok()).map_or(Mode::Default, mode_of);
-    let mut machine = nameless(id, mode, wall_at_zero);
-    for fact in facts {
-        machine.replay(fact?);
-    }
+fn machine(
+    id: PipeId,
+    facts: impl Iterator<Item = Result<Fact, Error>>,
+    wall_at_zero: WallTime,
+) -> Result<Machine, Error> {
+    let facts = facts.collect::<Result<Vec<_>, _>>()?;
+    let mut machine = nameless(id, facts.first().map_or(Mode::Default, mode_of), wall_at_zero);
+    facts.into_iter().for_each(|fact| machine.replay(fact));
     Ok(machine)
 }
 
@@ -233,5 +234,19 @@ mod tests {
         }
         assert!(matches!(found, Found::Machine(_)));
         assert_eq!(format!("{:?}", found.machine(id, wall).unwrap()), format!("{made:?}"));
+    }
+
+    #[test]
+    fn a_pipe_is_of_the_mode_that_its_first_fact_tells_however_long_that_is() {
+        let pipe = PipeRef::from(&PipeName::new("jobs").unwrap());
+        let (id, wall) = (PipeId(7), WallTime::default());
+        for length in [1, FACTS_BYTES_MAX] {
+            let opened = Fact::Opened { pipe: pipe.clone(), mode: Mode::Queue };
+            let took = |n| Fact::Took { reader: SessionId([1; 16]), item: ItemNo(n), from: Seq(0), to: Seq(0) };
+            let snapshot = Fact::Snapshot([opened].into_iter().chain((0..length as u64).map(took)).collect());
+            let found = Found::default().with(id, &snapshot.encode(), wall).unwrap();
+            assert_eq!(matches!(found, Found::Machine(_)), length == FACTS_BYTES_MAX);
+            assert!(matches!(found.machine(id, wall), Ok(Machine::Tape(_))), "{length} facts");
+        }
     }
 }

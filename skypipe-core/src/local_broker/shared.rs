@@ -11,7 +11,7 @@ use crate::delivery::{Closed, Fact, Machine, Room, TapePipe};
 use crate::env::Env;
 use crate::error::{Code, Error};
 use crate::id::{ItemNo, Lsn, PipeId, Seq};
-use crate::log::{ByPipe, Disk, Entry, Log, LogOwner, Read, TAPE};
+use crate::log::{ByPipe, Disk, Entry, Log, LogOptions, LogOwner, Read, TAPE};
 use crate::memory::Memory;
 use crate::name::{Owner, PipeRef};
 use crate::time::{Time, WallTime};
@@ -65,7 +65,7 @@ impl Shared {
     pub(super) fn open(disk: Arc<dyn Disk>, env: Env, options: &LocalBrokerOptions) -> Result<Arc<Self>, Error> {
         let wall_at_zero = env.wall_at_zero();
         let mut recovery = Recovery::new(wall_at_zero);
-        let mut log_options = options.log.clone();
+        let mut log_options = LogOptions { work: env.work, ..options.log.clone() };
         if log_options.salt == 0 {
             log_options.salt = env.secret();
         }
@@ -94,7 +94,7 @@ impl Shared {
         shared.drop_unknown(&pipes);
         let awaited = shared.recover_all(pipes, options)?;
         let owner: Weak<dyn LogOwner> = Arc::downgrade(&(shared.clone() as Arc<dyn LogOwner>));
-        shared.log.start_as(shared.env.work, owner)?;
+        shared.log.start(owner)?;
         Timers::start(&shared);
         burial::start(&shared, buried);
         vanished::watch(&shared, awaited, options.is_alive);

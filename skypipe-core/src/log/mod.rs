@@ -128,6 +128,8 @@ pub struct LogOptions {
     pub salt: u64,
     /// A group of so many bytes is synced while more is written, where the log has threads; a smaller one is synced before anything else.
     pub beside_bytes: u64,
+    /// Where the disk is waited for. [`LocalBroker`](crate::LocalBroker) takes what its [`Env`](crate::Env) says instead.
+    pub work: Work,
 }
 
 /// Segments large enough that 100 GiB are 1,600 files, small enough that moving what is wanted out of one is quick.
@@ -141,7 +143,13 @@ pub const FREE_PERCENT: u8 = 5;
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, free_percent: FREE_PERCENT, salt: 0, beside_bytes: BESIDE_BYTES }
+        Self {
+            segment_bytes: SEGMENT_BYTES,
+            free_percent: FREE_PERCENT,
+            salt: 0,
+            beside_bytes: BESIDE_BYTES,
+            work: Work::Threads,
+        }
     }
 }
 
@@ -201,19 +209,13 @@ impl Log {
         Ok(Arc::new(Self { core: Arc::new(core), recovery: recovered.recovery, driver: Mutex::new(None) }))
     }
 
-    /// Starts writing on a thread of its own. Before, entries queue; a second call does nothing.
+    /// Starts writing on a thread of its own, or [inline](Work::Inline) in a task of the tokio runtime that this is called in. Before, entries
+    /// queue; a second call does nothing.
     ///
     /// # Errors
     /// `E_STORAGE` when the system gives no thread.
     pub fn start(self: &Arc<Self>, owner: Weak<dyn LogOwner>) -> Result<(), Error> {
-        self.start_as(Work::Threads, owner)
-    }
-
-    /// The same, writing where `work` says; [`Work::Inline`] is a task of the tokio runtime that this is called in.
-    ///
-    /// # Errors
-    /// As [`Log::start`].
-    pub fn start_as(self: &Arc<Self>, work: Work, owner: Weak<dyn LogOwner>) -> Result<(), Error> {
+        let work = self.core.options.work;
         let mut driver = lock(&self.driver);
         let Some(head) = lock(&self.core.state).head.take() else { return Ok(()) };
         let syncer = (work == Work::Threads).then(Syncer::default);

@@ -15,6 +15,7 @@ use super::scan_ahead::{Replay, scan_ahead};
 use super::tolerant::Tolerant;
 use super::walk::{Step, Walker};
 use super::{LogOptions, batch_of, segment_salt, storage};
+use crate::env::Work;
 use crate::error::Error;
 use crate::id::PipeId;
 
@@ -86,7 +87,7 @@ const ASIDE_MAX: u32 = 10_000;
 pub(super) fn recover(disk: &dyn Disk, options: &LogOptions, replay: &mut Replay<'_>) -> Result<Recovered, Error> {
     let folder = salvage::look(disk, options)?;
     // One segment is read faster than two threads are worth.
-    if folder.segments.len() <= 1 {
+    if folder.segments.len() <= 1 || options.work == Work::Inline {
         return scan(disk, folder, replay);
     }
     scan_ahead(|replay| scan(disk, folder, replay), replay)
