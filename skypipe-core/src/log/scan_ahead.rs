@@ -14,7 +14,8 @@ pub(super) type Replay<'a> = dyn FnMut(PipeId, Bytes) + 'a;
 
 /// Bytes of facts that go over together: a wake-up for hundreds of them. An allocator tidies up when it gets larger pieces back.
 const RUN_BYTES: usize = 32 * 1024;
-/// Runs that may wait, 1 MiB: a side that stops for a moment does not stop the other.
+/// Runs that may wait: a side that stops for a moment does not stop the other. 1 MiB of short facts; a long one, such as what restates a queue, is a
+/// run of its own.
 const RUNS_AHEAD: usize = 32;
 
 /// Facts behind each other.

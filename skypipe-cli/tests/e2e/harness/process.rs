@@ -21,7 +21,8 @@ pub fn kill(pid: Pid) {
 /// Stops it as Ctrl-Z does, and waits until it stands: on a busy machine some of its threads serve on for a while.
 pub fn stop(pid: Pid) {
     send(pid, Signal::STOP);
-    super::until("the process stands still", || threads(pid).all(|state| state == Some('T')).then_some(()));
+    let stands = |threads: Vec<_>| !threads.is_empty() && threads.iter().all(|state| *state == Some('T'));
+    super::until("the process stands still", || stands(threads(pid).collect()).then_some(()));
 }
 
 /// Whether any thread of the process runs; a zombie does not. The first thread of one that was killed may be a zombie while
